@@ -74,8 +74,8 @@ def panel_of(
     """
     if len(explainer.graph.inputs) > 1:
         raise ImageError(
-            f"The model has {len(explainer.graph.inputs)} inputs, but `show` draws only one. Call the explainer, and pass one "
-            "input and its maps to tfviz.show."
+            f"The model has {len(explainer.graph.inputs)} inputs, but `show` draws only one. Call the explainer yourself, and "
+            "pass one input and its maps to tfviz.show."
         )
     array = images if isinstance(images, np.ndarray) else np.asarray(images)
     rank = explainer.graph.inputs[0].rank

@@ -210,7 +210,7 @@ class FunctionSeed(Seed):
         _require_one_number_per_image(score)
         gradients = tape.gradient(score, flat)
         if all(gradient is None for gradient in gradients):
-            raise TargetError("The target function does not depend on the model's outputs. Compute its result from them.")
+            raise TargetError("The target function does not depend on the model's outputs. Compute its return value from them.")
         gradients = [tf.zeros_like(x) if g is None else g for x, g in zip(flat, gradients, strict=True)]
         return tree.pack_sequence_as(outputs, gradients)
 

@@ -193,7 +193,7 @@ def test_an_image_of_another_size_than_annotated_is_one_failure(evaluate, tmp_pa
     entries = [{**entry, "file": "a.png"}, {**entry, "file": "b.png", "width": 61}]
     (tmp_path / "boxes.json").write_text(json.dumps(entries))
     folder = evaluate("--metrics", "mass_in_region", "--boxes", tmp_path / "boxes.json", code=1)
-    assert "a size of 61x40 pixels, but the image has 60x40" in capsys.readouterr().out
+    assert "has 61x40 pixels, but the image has 60x40" in capsys.readouterr().out
     assert {row["image"] for row in rows_of(folder / "scores.csv")} == {"a.png"}
 
 
@@ -230,7 +230,7 @@ def test_wrong_usage_is_one_line_and_writes_nothing(evaluate, capsys, options, s
 def test_wrong_boxes_are_one_line(evaluate, capsys, tmp_path):
     (tmp_path / "boxes.json").write_text(json.dumps([{"file": "a.png", "classes": [7], "boxes": [[1, 1, 9, 9]]}]))
     evaluate("--boxes", tmp_path / "boxes.json", code=2)
-    assert "has the class 7, but the model has 4 classes" in capsys.readouterr().err
+    assert "contains class 7, but the model has 4 classes" in capsys.readouterr().err
     (tmp_path / "boxes.json").write_text(json.dumps([{"file": "x.png", "classes": [1], "boxes": [[1, 1, 9, 9]]}]))
     evaluate("--boxes", tmp_path / "boxes.json", code=2)
     assert "None of the annotated images matches an image file" in capsys.readouterr().err

@@ -67,4 +67,4 @@ def test_a_model_without_feature_maps_has_no_default_layer(tmp_path, capsys):
 
 def test_an_unknown_model_is_a_usage_error(capsys):
     assert main(["layers", "--model", "resnet5"]) == 2
-    assert capsys.readouterr().err.startswith("tfviz layers: error: 'resnet5' is neither a network nor a file")
+    assert capsys.readouterr().err.startswith("tfviz layers: error: 'resnet5' is neither the name of a network nor a file")

@@ -163,7 +163,10 @@ def test_only_uint8_rgb_images_are_accepted(wrong: np.ndarray) -> None:
         ({"channel_order": "RGBA"}, r"`channel_order` must be 'RGB', 'BGR' or 'gray'\. Received: 'RGBA'"),
         ({"size": 224}, r"`size` must be \(height, width\) in pixels, or None\. Received: 224"),
         ({"size": (224, 0)}, "`size` must be"),
-        ({"resize": "crop"}, r"`resize` must be 'stretch', or have the form 'short side 256, center crop 224'\. Received: 'crop'"),
+        (
+            {"resize": "crop"},
+            r"`resize` must be 'stretch', or have the form 'short side 256, center crop 224'\. Received: 'crop'",
+        ),
         ({"resize": "short side 200, center crop 224"}, "The crop size must be between 1 pixel and the short side"),
     ],
 )

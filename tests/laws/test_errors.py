@@ -33,13 +33,19 @@ def images(model: keras.Model) -> np.ndarray:
 # --- images ---------------------------------------------------------------------------------------
 
 CHANGES: dict[str, tuple[Any, str]] = {
-    "one image": (lambda x: x[0], r"needs batches of shape \(N, 20, 17, 3\)\. Received: one image of shape \(20, 17, 3\)\. Pass image\[None\]"),
+    "one image": (
+        lambda x: x[0],
+        r"needs batches of shape \(N, 20, 17, 3\)\. Received: one image of shape \(20, 17, 3\)\. Pass image\[None\]",
+    ),
     "too high a rank": (lambda x: x[None], r"needs images of shape \(N, 20, 17, 3\)\. Received: \(1, 4, 20, 17, 3\)"),
     "gray for color": (
         lambda x: x[..., :1],
         r"needs images of shape \(N, 20, 17, 3\)\. Received: \(4, 20, 17, 1\)\. Resize the images and check",
     ),
-    "channels first": (lambda x: x.transpose(0, 3, 1, 2), r"needs images of shape \(N, 20, 17, 3\)\. Received: \(4, 3, 20, 17\)"),
+    "channels first": (
+        lambda x: x.transpose(0, 3, 1, 2),
+        r"needs images of shape \(N, 20, 17, 3\)\. Received: \(4, 3, 20, 17\)",
+    ),
     "another size": (lambda x: x[:, :16], r"needs images of shape \(N, 20, 17, 3\)\. Received: \(4, 16, 17, 3\)"),
     "no image": (lambda x: x[:0], r"Expected at least one image\. Received: an empty batch \(0, 20, 17, 3\)"),
     "text": (lambda x: "cat.jpg", r"Expected images as an array of numbers .*Received: str\."),

@@ -309,7 +309,7 @@ def test_a_checkpoint_with_a_command_is_rejected_and_runs_nothing(tmp_path: Path
 
 
 OTHER_CONTENT = [
-    ({"a": [np.array(["x"]), np.zeros(2)]}, "It contains an array of type 'U1'. Expected: numbers"),
+    ({"a": [np.array(["x"]), np.zeros(2)]}, "It contains an array of type 'U1' instead of numbers"),
     ({"a": np.zeros(2)}, "Layer 'a' does not contain the arrays [kernel, bias]"),
     ({"a": [1, 2]}, "Layer 'a' does not contain the arrays [kernel, bias]"),
     ({"a": np.array([object], dtype=object)}, "It refers to builtins.object"),

@@ -223,7 +223,7 @@ def test_a_slice_that_does_not_exist_is_rejected(slices: list[int]) -> None:
 
 
 def test_slices_are_for_volumes() -> None:
-    with pytest.raises(OptionError, match="`slices` applies to volumes"):
+    with pytest.raises(OptionError, match="`slices` applies only to volumes"):
         plot(SIGNALS, {"grad_cam": MAPS}, slices=[0])
 
 

@@ -39,12 +39,14 @@ def test_an_empty_class_folder_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_file_among_the_class_folders_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"b\.jpg is a file\. Expected: only class folders, as in ROOT/CLASS/image\.jpg"):
+    with pytest.raises(
+        ImageError, match=r"b\.jpg is a file, but only class folders are allowed here \(ROOT/CLASS/image\.jpg\)"
+    ):
         find_labeled_images(folder_of(tmp_path, "cat/a.jpg", "b.jpg"))
 
 
 def test_a_missing_or_empty_root_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"The folder .*nowhere does not exist\. Pass a folder with images in ROOT/CLASS"):
+    with pytest.raises(ImageError, match=r"The folder .*nowhere does not exist\. Pass a folder with images at ROOT/CLASS"):
         find_labeled_images(tmp_path / "nowhere")
     with pytest.raises(ImageError, match="contains no class folders"):
         find_labeled_images(tmp_path)

@@ -98,7 +98,7 @@ def test_reading_does_not_affect_a_shuffled_dataset() -> None:
         ({"dataset": (IMAGES, IMAGES)}, tfviz.LabelsError, "one label per image"),
         ({"dataset": (IMAGES, LABELS + 0.5)}, tfviz.LabelsError, "one label per image"),
         ({"dataset": (IMAGES, LABELS[:3])}, tfviz.LabelsError, r"Received: \[3, 40\]"),
-        ({"dataset": (IMAGES, LABELS - 10)}, tfviz.ImageError, "no image with a label"),
+        ({"dataset": (IMAGES, LABELS - 10)}, tfviz.ImageError, "no labeled images"),
         ({"n": 0}, tfviz.OptionError, "`n` must be a positive integer"),
         ({"max_read": 2.5}, tfviz.OptionError, "`max_read` must be a positive integer"),
         ({"per_class": True, "worst": True}, tfviz.OptionError, "either `per_class` or `worst`"),

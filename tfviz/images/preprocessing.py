@@ -103,7 +103,9 @@ class Preprocessing:
             return None
         if not _is_numbers(values, self.channels) or (name == "std" and min(values) <= 0):
             kind = "positive numbers" if name == "std" else "numbers"
-            raise OptionError(f"`{name}` must be {self.channels} {kind} ({self.channel_order}). Received: {values!r}.")
+            raise OptionError(
+                f"`{name}` must contain {self.channels} {kind}, one per channel ({self.channel_order}). Received: {values!r}."
+            )
         return tuple(float(value) for value in values)
 
     def _formula(self) -> str:

@@ -114,7 +114,9 @@ def scores_by_method(
     _check_options(orders, steps, batch_size)
     images = np.asarray(images)
     if images.ndim != 4 or not len(images):
-        raise ImageError(f"Expected images (N, H, W, C). Received: shape {images.shape}. Pass a batch of at least one image.")
+        raise ImageError(
+            f"Expected images of shape (N, H, W, C). Received: shape {images.shape}. Pass a batch of at least one image."
+        )
     clone = RandomClone(model, images, randomization=randomization, seed=seed)
     classes = _Classes.of(clone.model, images, targets, batch_size, seed)
     for method in methods:

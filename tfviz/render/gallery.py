@@ -199,7 +199,7 @@ def _replace(path: Path, content: bytes) -> Path:
         Path(temporary).chmod(0o644)  # A web server could not read mkstemp's 0600.
         Path(temporary).replace(path)
     except OSError as error:
-        raise OutputError(f"{shown(path)} cannot be written: {error.strerror}. Choose a writable folder.") from error
+        raise OutputError(f"{shown(path)} cannot be written ({error.strerror}). Choose a writable folder.") from error
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)

@@ -114,8 +114,8 @@ def fixed_images(
         return FixedImages(inputs, canvas, shown, count if given is None else given, numbers[:count], labels)
     if pictures is None and (channels := flat[shown].shape[3]) not in (1, 3):
         raise ImageError(
-            f"Maps are drawn over images with 1 or 3 channels. Received: shape {flat[shown].shape}. Also pass pictures to draw "
-            f"on, such as pictures=images[..., :{3 if channels > 3 else 1}]."
+            f"Maps are drawn over images with 1 or 3 channels. Received: shape {flat[shown].shape}. Pass pictures to draw on "
+            f"as well, such as pictures=images[..., :{3 if channels > 3 else 1}]."
         )
     drawn = pictures_of(_loaded(images, shown, flat[shown]) if pictures is None else pictures, preprocessing)
     if len(drawn) < count:
@@ -124,8 +124,8 @@ def fixed_images(
         if max(picture.shape[:2]) > MAX_SIDE_PX:
             height, width = picture.shape[:2]
             raise ImageError(
-                f"Image {number} is {width} x {height} pixels; the limit is {MAX_SIDE_PX} per side. Pass smaller images, or "
-                "smaller pictures to draw on (pictures=...)."
+                f"Image {number} has {width} x {height} pixels, but each side may have at most {MAX_SIDE_PX}. Pass smaller "
+                "images, or smaller pictures to draw on (pictures=...)."
             )
     return FixedImages(inputs, Canvas(drawn[:count]), shown, count if given is None else given, numbers[:count], labels)
 

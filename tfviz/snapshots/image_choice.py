@@ -166,7 +166,7 @@ def _read(dataset: Any, most: int, rank: int | None) -> ImageChoice:
         )
     known = np.flatnonzero(classes >= 0)
     if not len(known):
-        raise ImageError("The data set contains no image with a label. Pass a data set with labeled images.")
+        raise ImageError("The dataset contains no labeled images. Pass a dataset of (image, label) pairs.")
     return ImageChoice(images, classes, np.arange(len(classes))).rows(known)
 
 
@@ -179,7 +179,7 @@ def _arrays(dataset: Any) -> tuple[Any, np.ndarray]:
     images, labels = as_arrays(dataset[0]), np.asarray(dataset[1])
     counts = {len(array) if array.ndim else 0 for array in (*tree.flatten(images), labels)}
     if len(counts) > 1:
-        raise LabelsError(f"There must be one label for each image. Received: {sorted(counts)} rows.")
+        raise LabelsError(f"Expected one label per image. Received: arrays with {sorted(counts)} rows.")
     return images, labels
 
 

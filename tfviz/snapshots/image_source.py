@@ -73,7 +73,9 @@ def as_arrays(images: Any) -> Any:
     """Convert to NumPy arrays, nested like `images`. A list of images becomes one array."""
     if isinstance(images, (list, tuple)) and all(np.ndim(image) == 3 for image in images):
         if len({np.shape(image) for image in images}) > 1:
-            raise ImageError("All images in a list must have the same size. Received: several sizes. Resize them first.")
+            raise ImageError(
+                "All images in a list must have the same size. Received: images of several sizes. Resize them first."
+            )
         images = np.asarray(images)
     is_array = [hasattr(array, "shape") and hasattr(array, "dtype") for array in tree.flatten(images)]
     if not is_array or not all(is_array):

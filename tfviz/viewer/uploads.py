@@ -39,7 +39,9 @@ def receive_run(store: Store, limits: Limits, run: Run) -> list[News]:
         known = store.runs.get(run["id"])
         if known is None:
             if len(store.runs) >= limits.runs:
-                raise HttpError(http_errors.TOO_MANY, f"There are already {len(store.runs)} runs. Remove some folders.")
+                raise HttpError(
+                    http_errors.TOO_MANY, f"There are already {len(store.runs)} runs. Remove some of their folders."
+                )
             folder = _new_folder(store.folder, run)
             log.info("Storing run %s in %s", run["id"], shown(folder))
         elif known.is_received and known.run != run:
@@ -60,7 +62,9 @@ def _new_folder(root: Path, run: Run) -> Path:
         folder = root / f"{plain}-{run['id'][:prefix]}"
         if not os.path.lexists(folder):
             return folder
-    raise HttpError(http_errors.CONFLICT, f"The folder {folder.name} already exists without a valid run. Remove it.")
+    raise HttpError(
+        http_errors.CONFLICT, f"The folder {folder.name} already exists but contains no valid run. Remove the folder."
+    )
 
 
 def _check_change(known: KnownRun, run: Run) -> None:
@@ -110,10 +114,10 @@ def receive_record(known: KnownRun, number: int, before: int, record: Record) ->
     """Add the snapshot after `before`. Its pictures must have been sent first."""
     if record["number"] != number:
         raise HttpError(
-            http_errors.UNPROCESSABLE, f"The URL specifies snapshot {number}, but the record has number {record['number']}."
+            http_errors.UNPROCESSABLE, f"The URL names snapshot {number}, but the record has number {record['number']}."
         )
     if (fault := record_fault(record, known.run)) is not None:
-        raise HttpError(http_errors.UNPROCESSABLE, f"The record does not fit the run: {fault}.")
+        raise HttpError(http_errors.UNPROCESSABLE, f"The record does not match the run: {fault}.")
     with known.lock:
         had_news = known.poll()
         if number > known.last:
@@ -125,7 +129,9 @@ def receive_record(known: KnownRun, number: int, before: int, record: Record) ->
 
 
 def _not_next(known: KnownRun) -> HttpError:
-    return HttpError(http_errors.CONFLICT, f"The next snapshot is {known.last + 1}.", is_ordinary=True, last=known.last)
+    return HttpError(
+        http_errors.CONFLICT, f"The next snapshot must have number {known.last + 1}.", is_ordinary=True, last=known.last
+    )
 
 
 def _append(path: Path, record: Record, folder: Path) -> None:
@@ -139,7 +145,7 @@ def _append(path: Path, record: Record, folder: Path) -> None:
 
 def _require_regular_place(path: Path, folder: Path) -> None:
     if not is_inside(path, folder) or (path.exists() and not path.is_file()):
-        raise HttpError(http_errors.CONFLICT, "The destination is a link or not a regular file. Remove it.")
+        raise HttpError(http_errors.CONFLICT, "The destination is not a regular file. Remove it.")
 
 
 @contextlib.contextmanager
@@ -148,5 +154,5 @@ def _writing() -> Iterator[None]:
         yield
     except (OSError, OutputError) as error:
         fault = getattr(error.__cause__ or error, "strerror", None) or type(error).__name__
-        words = f"The viewer cannot write to its folder ({fault}). Free some space or check its permissions."
+        words = f"The viewer cannot write to its folder ({fault}). Free some disk space, or check its permissions."
         raise HttpError(http_errors.FULL, words) from error

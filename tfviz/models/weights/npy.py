@@ -21,7 +21,7 @@ from tfviz.images.files import shown
 from tfviz.models.weights.files import TRUNCATED, beginning
 
 _MAGIC = b"\x93NUMPY"
-_EXPECTED = "Expected: a dictionary that maps layers to [kernel, bias]."
+_EXPECTED = "Expected a dictionary that maps layers to [kernel, bias]."
 _NUMBER_TYPES = re.compile(r"[fiu][1248]")
 
 
@@ -37,7 +37,7 @@ class _Dtype:
     def dtype(self) -> np.dtype:
         if not _NUMBER_TYPES.fullmatch(self.code) or self.byte_order not in "<>=|":
             raise WeightsError(
-                f"It contains an array of type {self.code!r}. Expected: numbers. Save the arrays again as floats."
+                f"It contains an array of type {self.code!r} instead of numbers. Save the arrays again as floats."
             )
         return np.dtype(self.byte_order.replace("|", "=") + self.code)
 
@@ -65,7 +65,7 @@ class _Array:
 def _bytes(text: str, codec: str | bytes) -> bytes:
     """Convert text to bytes, which old pickle protocols store as text."""
     if _text(codec) != "latin1":
-        raise WeightsError(f"It uses the codec {codec!r}. Expected: latin1. Save the file again with Python 3.")
+        raise WeightsError(f"It uses the codec {codec!r} instead of latin1. Save the file again with Python 3.")
     return text.encode("latin1")
 
 

@@ -379,7 +379,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path, model_file, number):
     assert 3 <= len(lines) < 40
     assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 143)
     if number == signal.SIGTERM:
-        assert f"Stopped after {len(lines)} of 40 images; start again with the same arguments" in out
+        assert f"Stopped after {len(lines)} of 40 images; run the same command again" in out
         assert (output / "report.html").is_file()
     assert main([str(word) for word in argv[3:]]) == 0
     assert finished.read_text().startswith("".join(lines))  # nothing is computed twice

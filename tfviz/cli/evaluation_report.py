@@ -139,6 +139,6 @@ def closing_lines(run: EvaluationRun, page: Path | None, is_stopped: bool) -> li
     where = f": {shown(page)}" if page else ""
     count, total, methods = len(_latest(run)), len(run.jobs), len(run.plan.explainers)
     if is_stopped:
-        return [f"Stopped after {count} of {total} images; start again with the same arguments to resume{where}"]
+        return [f"Stopped after {count} of {total} images; run the same command again to resume{where}"]
     lines = [f"Evaluated {count} of {total} images with {methods} method{'s' * (methods > 1)}{where}"]
     return lines + [f"Not evaluated: {shown(job.path)}: {reason}" for job, reason in run.failures.items()]

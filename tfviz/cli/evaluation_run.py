@@ -218,4 +218,4 @@ class EvaluationRun:
                 self._progress.show(self._done, f"sanity check of {explainers[min(number + 1, len(explainers) - 1)].key}")
         except UnsupportedModelError as error:
             self._note(f"The sanity checks were skipped. {error}")
-            self._progress.say(f"Note: The sanity checks were skipped. {error}")
+            self._progress.say(f"Note: The sanity checks were skipped: {error}")

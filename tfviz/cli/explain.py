@@ -40,18 +40,18 @@ _MOST_WAITING = 2  # drawing and writing tasks that may wait
 _DRAWERS = min(8, os.cpu_count() or 1)
 
 _ABOUT = """\
-Write colored maps of what the network looks at in each image, and OUTPUT/index.html, a page
+Draw colored maps of what the network looks at in each image, and write OUTPUT/index.html, a page
 that shows them next to the predicted classes and opens without a server:
 
   OUTPUT/index.html
   OUTPUT/predictions.csv              one row per image, method and class, for programs
-  OUTPUT/IMAGE/image.png              the part of the image that the network sees, at most
-                                      1600 pixels a side
+  OUTPUT/IMAGE/image.png              the part of the image that the network sees, with at most
+                                      1600 pixels per side
   OUTPUT/IMAGE/METHOD.png             the map for the top class, or for a method without a target
   OUTPUT/IMAGE/METHOD-281-tabby.png   the map for a class from --target, by number and name
   OUTPUT/IMAGE/image-scale/METHOD…    if there are several classes: the same maps, with all classes
                                       of the image on one scale. With --scale image, the files
-                                      above have that scale, and map-scale/ holds the others
+                                      above have that scale, and map-scale/ contains the others
   OUTPUT/IMAGE/METHOD.npy             with --raw: the map itself, float32, neither resized nor
                                       scaled: (h, w) at the layer's resolution, or
                                       (height, width, channels) of the network's input
@@ -60,8 +60,8 @@ IMAGE is the file's path inside the given folder without its extension. The exte
 two images would otherwise share a name.
 
 To resume a run that was stopped or killed, run the same command again. Finished images are not
-explained again, and new images are added to the page and the table. A run with other options needs
-another --output, or --overwrite.
+explained again, and new images are added to the page and the table. To use other options, choose
+another --output, or pass --overwrite.
 """
 _EXIT_CODES = """\
 exit code: 0 all images explained

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 DONE, SOME_FAILED = 0, 1
 
 _ABOUT = """\
-Explain any number of images, and write tables for programs: one row per image, method and class,
-with the top classes and the map at its own resolution.
+Explain any number of images, and write tables with one row per image, method and class. A row
+contains the top classes and the map at its own resolution.
 
   OUTPUT/shards/part-000123.parquet   the results of one shard of images
   OUTPUT/report.json                  the progress, and the first errors
   OUTPUT/_SUCCESS                     appears when all shards are done
 
 To resume a job that was stopped or killed, run the same command again. Finished shards are not
-read again. Several commands can work on one OUTPUT at once: give each a part of the shards with
---shards, or start workers on several machines that share a file system.
+read again. Several commands can work on the same OUTPUT at once: assign each a part of the shards
+with --shards, or start workers on several machines that share a file system.
 
   tfviz job photos --model resnet50 --output results
   tfviz job list.csv --model resnet50 --output results --shards 2/8     one of eight machines

@@ -60,8 +60,8 @@ def _automatic(graph: Graph) -> tuple[str | None, str]:
     try:
         path = automatic_layer(graph).path
     except UnsupportedModelError as error:
-        return None, f"There is no default layer: {error}"
-    return path, f"* Class activation maps use '{path}' unless --layer names another layer."
+        return None, f"This model has no default layer: {error}"
+    return path, f"* Class activation maps use '{path}' unless you pass another --layer."
 
 
 def _shown(shape: tuple[int | None, ...]) -> str:

@@ -44,8 +44,8 @@ def add_model(parser: argparse.ArgumentParser, weights: str, choices: str) -> No
         "--model",
         default="shapes",
         metavar="M",
-        help='name of a keras.applications network such as "resnet50", or a .keras or .h5 file; default: the small '
-        "shapes network that comes with tfviz",
+        help='name of a keras.applications network such as "resnet50", or a .keras or .h5 file; default: the small network '
+        "for shapes that is included in tfviz",
     )
     parser.add_argument(
         "--weights",
@@ -71,7 +71,7 @@ def add_backgrounds(parser: argparse.ArgumentParser) -> None:
         "--backgrounds",
         type=Path,
         metavar="PATH",
-        help="folder of at least 8 typical images that expected_gradients uses as baselines; default: none",
+        help="folder with at least 8 typical images, the baselines for expected_gradients; default: none",
     )
 
 
@@ -85,13 +85,17 @@ def add_server(parser: argparse.ArgumentParser, port: int, clients: str) -> None
     """
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen on; default: %(default)s")
     parser.add_argument(
-        "--port", type=port_number, default=port, metavar="P", help="port to listen on; 0: any free port; default: %(default)s"
+        "--port",
+        type=port_number,
+        default=port,
+        metavar="P",
+        help="port to listen on; 0 selects any free port; default: %(default)s",
     )
     parser.add_argument(
         "--token",
         metavar="T",
-        help=f"secret that {clients} must send; required, with at least 16 characters, if other machines "
-        "can reach the host; default: the environment variable TFVIZ_TOKEN",
+        help=f"secret that {clients} must send; at least 16 characters; required if other machines can reach the host; "
+        "default: the environment variable TFVIZ_TOKEN",
     )
 
 

@@ -22,7 +22,7 @@ DONE, SOME_FAILED = 0, 1
 Row = dict[str, Any]
 
 _ABOUT = """\
-Draw a job's images and maps from its tables, without running the network again. The output includes
+Draw a job's images and maps from its tables without running the network again, and write
 index.html, a page that shows them.
 
   tfviz render results --select "*/cat-*.jpg" --output cats

@@ -61,7 +61,9 @@ class Against(ChoosingTarget):
                 f"`c` must be a class number or name, or a list with one class per image. Received: c={self.c!r}."
             )
         if chosen.size and (chosen.min() < 0 or (classes is not None and chosen.max() >= classes)):
-            last = "" if classes is None else f" The model has {classes} classes (0 to {classes - 1})."
+            last = (
+                " Class numbers start at 0." if classes is None else f" The model has {classes} classes (0 to {classes - 1})."
+            )
             raise TargetError(f"Class {int(chosen.min() if chosen.min() < 0 else chosen.max())} is out of range.{last}")
         if None not in (count, self.rows) and self.rows != count:
             raise TargetError(

@@ -226,6 +226,6 @@ def _require_one_number_per_image(score: object) -> None:
     if not tf.is_tensor(score) or len(score.shape) != 1:  # type: ignore[attr-defined]
         received = f"shape {tuple(score.shape)}" if tf.is_tensor(score) else type(score).__name__  # type: ignore[attr-defined]
         raise TargetError(
-            f"The target function must return one number per image, shape (N,). It returned {received}. For one class of a "
+            f"The target function must return one number per image, shape (N,). Received: {received}. For one class of a "
             "classifier, pass lambda outputs: outputs[:, 3]."
         )

@@ -442,7 +442,7 @@ def test_datasets_are_evaluated_like_arrays(model, images) -> None:
         ({"metrics": PointingGame()}, OptionError, "Received: no boxes"),
         ({"methods": "grad_camm"}, UnknownMethodError, "no method 'grad_camm'"),
         ({"methods": tfviz.GradCAM}, OptionError, r"Create the explainer first"),
-        ({"methods": {"mine": 3}}, OptionError, r"Received for 'mine': 3"),
+        ({"methods": {"mine": 3}}, OptionError, r"'mine' must be a method key.*Received: 3"),
         ({"methods": []}, OptionError, "at least one method"),
         ({"methods": ["saliency", "saliency"]}, OptionError, "Two methods have the same name, 'saliency'"),
         ({"methods": {"random": "saliency"}}, OptionError, "Two methods have the same name, 'random'"),
@@ -450,7 +450,7 @@ def test_datasets_are_evaluated_like_arrays(model, images) -> None:
         ({"methods": {"flat": lambda images, classes: images[:, 0, :, 0]}}, OptionError, r"'flat' cannot be evaluated"),
         ({"boxes": BOXES[:3]}, OptionError, "`boxes` must have one entry per image, 7 in total. Received: 3"),
         ({"boxes": [*BOXES, BOXES[0]]}, OptionError, "7 in total. Received: 8"),
-        ({"boxes": [[0, 0, 3, 3]] * COUNT}, OptionError, "Received for image 0: list"),
+        ({"boxes": [[0, 0, 3, 3]] * COUNT}, OptionError, "Received: list for image 0"),
         (
             {"boxes": [{0: [[0, 0, 40, 9]]}] * COUNT},
             OptionError,

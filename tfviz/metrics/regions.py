@@ -125,7 +125,7 @@ def _pixels(box: Box, index: int, size: tuple[int, int]) -> tuple[int, int, int,
         x0, y0, x1, y1 = (float(value) for value in box)
     except (TypeError, ValueError) as error:
         raise OptionError(
-            f"A box must consist of four numbers, [x0, y0, x1, y1]. Received for class {index}: {box!r}."
+            f"A box for class {index} must consist of four numbers, [x0, y0, x1, y1]. Received: {box!r}."
         ) from error
     height, width = size
     is_finite = all(map(math.isfinite, (x0, y0, x1, y1)))

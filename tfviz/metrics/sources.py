@@ -126,8 +126,8 @@ def _listed(methods: Methods) -> Iterable[tuple[str, Method, bool]]:
 def _source(model: keras.Model, name: str, explainer: Method, reduce: str, may_fail: bool) -> Source:
     if not callable(explainer) or isinstance(explainer, type):
         raise OptionError(
-            f"Expected a method key, an explainer, or a function of images and classes. Received for {name!r}: "
-            f"{explainer!r}. Create the explainer first, such as tfviz.GradCAM(model)."
+            f"{name!r} must be a method key, an explainer, or a function of images and classes. Received: {explainer!r}. "
+            "Create the explainer first, for example tfviz.GradCAM(model)."
         )
     if isinstance(explainer, Explainer) and explainer.model is not model:
         raise OptionError(

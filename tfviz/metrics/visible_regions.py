@@ -37,8 +37,8 @@ def visible_regions(given: AnyRegions, number: int, model: keras.Model, size: Si
         return None
     if not isinstance(given, (Regions, Mapping)):
         raise OptionError(
-            f"`boxes` must contain a Regions, a dict or None for each image. Received for image {number}: "
-            f"{type(given).__name__}. Pass Regions({{class: [[x0, y0, x1, y1]]}}, size=(height, width))."
+            f"`boxes` must contain a Regions, a dict or None for each image. Received: {type(given).__name__} for image "
+            f"{number}. Pass Regions({{class: [[x0, y0, x1, y1]]}}, size=(height, width))."
         )
     try:
         regions = given if isinstance(given, Regions) else Regions(given, size)

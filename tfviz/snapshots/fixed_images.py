@@ -119,7 +119,7 @@ def fixed_images(
         )
     drawn = pictures_of(_loaded(images, shown, flat[shown]) if pictures is None else pictures, preprocessing)
     if len(drawn) < count:
-        raise ImageError(f"`pictures` must have one picture for each of the {count} images. Received: {len(drawn)}.")
+        raise ImageError(f"`pictures` must have one picture for each of the {count} images. Received: {len(drawn)} pictures.")
     for number, picture in enumerate(drawn[:count]):
         if max(picture.shape[:2]) > MAX_SIDE_PX:
             height, width = picture.shape[:2]

@@ -93,7 +93,7 @@ def first_rows(batches: Iterator[tuple[Any, np.ndarray | None]], most: int, rank
         _require_images(batch, rank)
         sizes = {len(array) if array.ndim else 0 for array in tree.flatten(batch)}
         if len(sizes) > 1:
-            raise ImageError(f"All inputs of the model need the same number of images. Received: {sorted(sizes)}.")
+            raise ImageError(f"All model inputs must have the same number of images. Received: {sorted(sizes)}.")
         kept.append(tree.map_structure(lambda array: array[: most - count], batch))  # noqa: B023
         size = sizes.pop()
         labels.append(beside[: most - count] if beside is not None and beside.shape[:1] == (size,) else None)

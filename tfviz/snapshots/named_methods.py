@@ -65,7 +65,9 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
     if not given:
         raise OptionError("No explainers were given. Pass at least one explainer or method key, such as 'grad_cam'.")
     if len(given) > MAX_METHODS:
-        raise OptionError(f"A run holds at most {MAX_METHODS} explainers. Received: {len(given)} explainers.")
+        raise OptionError(
+            f"A run holds at most {MAX_METHODS} explainers. Received: {len(given)} explainers. Pass fewer explainers."
+        )
     for one in given:
         if isinstance(one, str):
             method_named(one)

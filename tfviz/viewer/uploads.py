@@ -70,7 +70,9 @@ def _new_folder(root: Path, run: Run) -> Path:
 def _check_change(known: KnownRun, run: Run) -> None:
     """Reject changes to anything that existing records refer to."""
     if known.lines and (run["images"] != known.run["images"] or not set(known.method_names) <= set(names_of(run))):
-        raise HttpError(http_errors.UNPROCESSABLE, "The images and methods of a run with snapshots cannot be changed.")
+        raise HttpError(
+            http_errors.UNPROCESSABLE, "A run with snapshots cannot change its images or remove methods. Start a new run."
+        )
 
 
 def receive_image(known: KnownRun, image: int, data: bytes) -> None:
@@ -87,7 +89,9 @@ def receive_picture(known: KnownRun, number: int, before: int, method: str, imag
     if number > known.last != before:
         raise _not_next(known)
     if method not in (OWN_IMAGES, *known.method_names):
-        raise HttpError(http_errors.UNPROCESSABLE, f"The run has no method {method}.")
+        raise HttpError(
+            http_errors.UNPROCESSABLE, f"The run has no method {method}. Its methods: {', '.join(known.method_names)}."
+        )
     _receive_picture(known, known.picture(number, method, image), image, data)
 
 
@@ -95,7 +99,7 @@ def largest_picture_bytes(known: KnownRun, image: int) -> int:
     """Return the largest size of a PNG of this image or of a map over it."""
     if image >= len(known.run["images"]):
         raise HttpError(
-            http_errors.UNPROCESSABLE, f"The run has {len(known.run['images'])} images, counted from 0. Received: {image}."
+            http_errors.UNPROCESSABLE, f"The run has {len(known.run['images'])} images, numbered from 0. Received: {image}."
         )
     return png.largest_png_bytes(known.run["images"][image])
 

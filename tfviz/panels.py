@@ -81,7 +81,7 @@ def panel_of(
     rank = explainer.graph.inputs[0].rank
     if array.ndim == rank and len(array) > MOST_IMAGES:
         raise ImageError(
-            f"A panel shows at most {MOST_IMAGES} images. Received: {len(array)}. Pass a slice, such as images[:16]."
+            f"A panel can show at most {MOST_IMAGES} images. Received: {len(array)} images. Pass a slice, such as images[:16]."
         )
     named = explainer.named_target(target)
     found = {

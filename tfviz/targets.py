@@ -241,8 +241,8 @@ def _classes(array: Any, outputs: tuple[int | None, ...], batch_size: int | None
     classes = outputs[-1] if outputs else None
     if len(array.shape) > 1:
         raise TargetError(
-            "Expected one class per image, an int array of shape (N,). Received: an int array of shape "
-            f"{tuple(array.shape)}. Use floats to weight the outputs."
+            f"Expected one class per image, an int array of shape (N,). Received: an int array of shape {tuple(array.shape)}. "
+            "To weight the outputs, pass floats."
         )
     if len(array.shape) == 1 and None not in (batch_size, array.shape[0]) and array.shape[0] not in (1, batch_size):
         raise TargetError(

@@ -136,7 +136,7 @@ def test_a_kind_can_be_given() -> None:
     signals = RANDOM.random((2, 50, 1))
     assert kind_of(signals, {"saliency": signals}) == "image"
     assert len(panels_of(plot(signals, {"saliency": signals}, kind="signal"))) == 2
-    with pytest.raises(OptionError, match="Unknown kind 'sound'"):
+    with pytest.raises(OptionError, match="Unknown data kind 'sound'"):
         plot(signals, {"saliency": signals}, kind="sound")
 
 

@@ -132,7 +132,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--raw", action="store_true", help="also write the maps as arrays (.npy)")
     parser.add_argument(
-        "--table", choices=tuple(TABLES), default="csv", help="format of the table of predictions; default: %(default)s"
+        "--table", choices=tuple(TABLES), default="csv", help="format of the prediction table; default: %(default)s"
     )
     parser.add_argument(
         "--no-pictures", dest="pictures", action="store_false", help="write only the table (and, with --raw, the arrays)"

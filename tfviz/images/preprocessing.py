@@ -360,7 +360,9 @@ def _from_json(content: Any) -> Preprocessing:
         key: tuple(value) if isinstance(value, list) else value for key, value in keys.items() if key in _KEYS
     }
     if not known:
-        raise OptionError(f"Expected keys such as {', '.join(_KEYS)}. Received: {', '.join(map(repr, keys)) or 'none'}.")
+        raise OptionError(
+            f"The preprocessing needs keys such as {', '.join(_KEYS)}. Received: {', '.join(map(repr, keys)) or 'none'}."
+        )
     return Preprocessing(**known)
 
 

@@ -102,7 +102,7 @@ def _reason_for_nonfinite(explainer: Any, images: list[tf.Tensor], target: targe
         )
     where = f" at {found.step.label}" if found else ""
     if not graph.is_half_precision():
-        return f"The gradient overflows float32{where}. Check the magnitude of the weights."
+        return f"The gradient overflows float32{where}. Check the weights for large values."
     return (
         f"The gradient{where} overflows the network's compute dtype. Build the network with the dtype policy 'float32' or "
         "'mixed_bfloat16' and the same weights."
@@ -120,7 +120,7 @@ def _reason_for_zero(explainer: Any, images: list[tf.Tensor], target: targets.Ta
     dead = _dead_step(explainer, values)
     if dead:
         return (
-            f"All activations of '{dead}' are 0 for these images, and every path goes through this layer. Check its weights "
+            f"All activations of '{dead}' are 0 for these images, and all paths pass through this layer. Check its weights "
             "and the image preprocessing."
         )
     if explainer.takes_target and not _score_moves(explainer, values, target, at):

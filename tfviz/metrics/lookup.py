@@ -32,7 +32,7 @@ def metrics_named(metrics: Metrics, *, has_regions: bool) -> list[Metric]:
     wanted = metrics if isinstance(metrics, Sequence) and not isinstance(metrics, str) else [metrics]
     found = {metric.key: metric for one in wanted for metric in _named(one, has_regions)}
     if not found:
-        raise OptionError(f"Expected at least one metric. Received: metrics={metrics!r}. Pass 'default' or keys of METRICS.")
+        raise OptionError(f"Expected at least one metric. Received: metrics={metrics!r}. Pass 'default' or keys from METRICS.")
     return list(found.values())
 
 

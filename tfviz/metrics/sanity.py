@@ -127,7 +127,7 @@ def scores_by_method(
 def _check_options(orders: Sequence[str], steps: int, batch_size: int) -> None:
     for order in [orders] if isinstance(orders, str) else orders:
         if order not in ORDERS:
-            raise OptionError(f"Unknown order {order!r}. {near_matches(str(order), ORDERS)}")
+            raise OptionError(f"Unknown randomization order {order!r}. {near_matches(str(order), ORDERS)}")
     for name, value in (("steps", steps), ("batch_size", batch_size)):
         if not isinstance(value, (int, np.integer)) or value < 1:
             raise OptionError(f"`{name}` must be a positive integer. Received: {value!r}.")

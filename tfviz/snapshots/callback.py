@@ -295,7 +295,7 @@ def _checked_labels(labels: Any) -> list[str] | None:
     """Return the class names. Raise LabelsError if they exceed a run's limits."""
     names = list(labels_from(labels).names)
     if len(names) > MAX_LABELS:
-        raise LabelsError(f"A run holds at most {MAX_LABELS} labels. Received: {len(names)} labels. Pass fewer labels.")
+        raise LabelsError(f"A run can have at most {MAX_LABELS} labels. Received: {len(names)} labels. Pass fewer labels.")
     for number, name in enumerate(names):
         if len(name) > MAX_TEXT:
             raise LabelsError(

@@ -92,7 +92,7 @@ def fixed_images(
         chosen = fixed_images(images.images, len(images), pictures, preprocessing=preprocessing, kind=kind)
         return replace(chosen, labels=images.labels, positions=images.numbers.tolist() if images.is_rechosen else None)
     if kind not in (None, *KINDS):
-        raise OptionError(f"Unknown kind {kind!r}. {near_matches(str(kind), KINDS)}")
+        raise OptionError(f"Unknown data kind {kind!r}. {near_matches(str(kind), KINDS)}")
     if not isinstance(most, (int, np.integer)) or isinstance(most, bool) or most < 1:
         raise OptionError(f"`max_images` must be a positive integer. Received: {most!r}.")
     rank = RANKS[kind] if kind else None
@@ -105,7 +105,7 @@ def fixed_images(
         inputs, labels = first_rows(batches_of(images, rank or 4), min(int(most), MAX_IMAGES + 1), rank)
     flat = tree.flatten(inputs)
     if len(flat[0]) > MAX_IMAGES:
-        raise ImageError(f"A run holds at most {MAX_IMAGES} images. Pass fewer images, or max_images={MAX_IMAGES}.")
+        raise ImageError(f"A run can have at most {MAX_IMAGES} images. Pass fewer images, or max_images={MAX_IMAGES}.")
     count, ranks = len(flat[0]), [array.ndim for array in flat]
     rank = rank or next(rank for rank in (4, 5) if rank in ranks)
     shown = ranks.index(rank)

@@ -131,7 +131,7 @@ def images_from(
         if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 1:
             raise OptionError(f"`{name}` must be a positive integer. Received: {number!r}.")
     if per_class is not None and bool(per_class) == bool(worst):
-        raise OptionError(f"Set either `per_class` or `worst`. Received: per_class={per_class}, worst={worst}.")
+        raise OptionError(f"Set exactly one of `per_class` and `worst`. Received: per_class={per_class}, worst={worst}.")
     if kind not in (None, *RANKS):
         raise OptionError(f"`kind` must be one of {', '.join(map(repr, RANKS))}, or None. Received: {kind!r}.")
     generator = np.random.default_rng(seed)
@@ -161,7 +161,7 @@ def _read(dataset: Any, most: int, rank: int | None) -> ImageChoice:
     classes = np.array([-1 if label is None else label for label in labels])
     if is_dataset(dataset) and len(classes) >= most and len(set(classes)) == 1:
         warn(
-            f"The first {most} images of the dataset all have class {classes[0]}, and no further images are read. Shuffle the "
+            f"The first {most} images in the dataset all have class {classes[0]}, and no more images are read. Shuffle the "
             "dataset, or increase max_read."
         )
     known = np.flatnonzero(classes >= 0)

@@ -66,7 +66,7 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
         raise OptionError("No explainers were given. Pass at least one explainer or method key, such as 'grad_cam'.")
     if len(given) > MAX_METHODS:
         raise OptionError(
-            f"A run holds at most {MAX_METHODS} explainers. Received: {len(given)} explainers. Pass fewer explainers."
+            f"A run can have at most {MAX_METHODS} explainers. Received: {len(given)} explainers. Pass fewer explainers."
         )
     for one in given:
         if isinstance(one, str):

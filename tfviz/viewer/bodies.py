@@ -34,7 +34,7 @@ class Bodies:
         declared = request.headers.get("content-length", "0")
         if not declared.isdecimal() or len(declared) > 20 or int(declared) > most:
             raise HttpError(
-                http_errors.TOO_LARGE, f"The request body may have at most {most} bytes. Received: {declared[:20]}."
+                http_errors.TOO_LARGE, f"The request body may have at most {most} bytes. Received: {declared[:20]} bytes."
             )
         parts: list[bytes] = []
         try:
@@ -53,7 +53,7 @@ class Bodies:
         async for chunk in request.stream():
             size += len(chunk)
             if size > most:
-                raise HttpError(http_errors.TOO_LARGE, f"The request body may have at most {most} bytes. Received: more bytes.")
+                raise HttpError(http_errors.TOO_LARGE, f"The request body exceeds the limit of {most} bytes. Send less data.")
             if self._held_bytes + len(chunk) > self._limits.upload_bytes:
                 raise HttpError(http_errors.TOO_MANY, "Too much data is being uploaded at once. Send it again later.")
             self._held_bytes += len(chunk)

@@ -76,7 +76,9 @@ def fill_from_archive(model: keras.Model, config: Config, group: h5py.Group) -> 
     _finalize_states(model)
     missing = [one.path for one in model.weights if id(one) not in filled]
     if missing:
-        raise WeightsError(f"{len(missing)} of the model's arrays are missing in the file, for example {missing[0]}. {_ADVICE}")
+        raise WeightsError(
+            f"{len(missing)} of the model's arrays are missing from the file, for example {missing[0]}. {_ADVICE}"
+        )
 
 
 def _fill(layer: keras.Layer, layer_config: Config, group: h5py.Group, filled: set[int]) -> None:

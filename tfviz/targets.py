@@ -63,7 +63,9 @@ class Rank(ChoosingTarget):
 
     def check(self, count: int | None, classes: int | None) -> None:
         if classes is not None and self.place >= classes:
-            raise TargetError(f"There is no class of rank {self.place + 1}. The model has {classes} classes.")
+            raise TargetError(
+                f"No class has rank {self.place + 1}, because the model has only {classes} classes. Choose a smaller rank."
+            )
 
     def choose(self, outputs: tf.Tensor) -> Choice:
         return [self.explained_classes(outputs)]
@@ -216,8 +218,8 @@ def _require_one_output(outputs: Any) -> None:
             f"its output in a dict, {str(next(iter(outputs)))!r}" if isinstance(outputs, dict) and len(outputs) == 1 else count
         )
         raise TargetError(
-            f"The model has {count}. Choose one when creating the explainer, with output=0 or its name, or pass a function of "
-            "all outputs, such as target=lambda outputs: outputs[0][:, 3]."
+            f"The model has {count}. Choose an output when you create the explainer (output=0, or its name), or pass a "
+            "function of all outputs, such as target=lambda outputs: outputs[0][:, 3]."
         )
 
 

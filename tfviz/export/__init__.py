@@ -198,4 +198,4 @@ def _check_options(key: str, module: ModuleType, options: Mapping[str, object]) 
     for name in options:
         if name not in taken:
             known = near_matches(name, taken) if taken else "It has no options."
-            raise OptionError(f"The format {key!r} has no option {name!r}. {known}")
+            raise OptionError(f"The export format {key!r} has no option {name!r}. {known}")

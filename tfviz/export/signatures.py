@@ -79,7 +79,7 @@ class _Requested(ChoosingTarget):
     def choose(self, outputs: tf.Tensor) -> Choice:
         if len(outputs.shape) != 2:
             raise TargetError(
-                f"The model's output has shape {tuple(outputs.shape)}, not (N, classes). Pass a fixed target: "
+                f"The model's output has shape {tuple(outputs.shape)}, not (N, classes). Pass a fixed target, "
                 "export(target=...)."
             )
         # In ONNX, tf.one_hot would count negative classes from the end, but NO_CLASS must match no

@@ -119,8 +119,8 @@ class IntegratedGradients(PathExplainer):
             if self._rows < needed or (self._first is None and self._rows != needed):
                 raise ImageError(
                     f"Expected one baseline per image. Received: {self._rows} baselines for {needed} "
-                    f"images{'' if self._first is None else ' or more'}. Pass one baseline per image, or a single one for all "
-                    "images."
+                    f"images{'' if self._first is None else ' or more'}. Pass one baseline per image, or a single baseline "
+                    "for all images."
                 )
         return super()._bound(images, target, computation)
 

@@ -363,8 +363,8 @@ def _image_input(model: keras.Model) -> tuple[Size | None, int]:
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] is None:
         received = ", ".join(map(str, shapes)) or "none declared"
         raise UnsupportedModelError(
-            f"Image files need a model with one input (batch, height, width, channels). This model's inputs: {received}. In "
-            "Python, pass arrays instead."
+            "Image files can be loaded only for models with one input (batch, height, width, channels). This model's inputs: "
+            f"{received}. In Python, pass arrays instead."
         )
     _, height, width, channels = shapes[0]
     return ((height, width) if height and width else None), channels

@@ -110,8 +110,8 @@ def require_one_output(target: ArrayTarget, outputs: Shapes) -> None:
     """
     if not isinstance(outputs, tuple) or any(isinstance(part, (tuple, list, dict)) for part in outputs):
         raise TargetError(
-            f"{type(target).__name__} compares one output with an array, but the model has several outputs. Choose one when "
-            "creating the explainer, with output=0 or its name."
+            f"{type(target).__name__} compares one output with an array, but the model has several outputs. Choose an output "
+            "when you create the explainer (output=0, or its name)."
         )
 
 

@@ -40,7 +40,8 @@ def receive_run(store: Store, limits: Limits, run: Run) -> list[News]:
         if known is None:
             if len(store.runs) >= limits.runs:
                 raise HttpError(
-                    http_errors.TOO_MANY, f"There are already {len(store.runs)} runs. Remove some of their folders."
+                    http_errors.TOO_MANY,
+                    f"The viewer already has {len(store.runs)} runs, the maximum. Remove some of their folders.",
                 )
             folder = _new_folder(store.folder, run)
             log.info("Storing run %s in %s", run["id"], shown(folder))

@@ -111,7 +111,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise WeightsError(
-                f"It refers to {module}.{name}, but only NumPy arrays are allowed. None of its code was run. Do not use "
+                f"It refers to {module}.{name}, but only NumPy arrays are allowed. No code from the file was run. Do not use "
                 "the file unless you trust its source."
             )
         return _ALLOWED[module, name]

@@ -1,4 +1,4 @@
-"""Baselines: uninformative images from which a path to the image starts."""
+"""Baselines: uninformative images at which the path to the explained image starts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BLUR_SIGMA = 0.05  # as a fraction of the image height
 
 
 def checked_baselines(given: Baseline | list[Baseline], model: keras.Model) -> list[Baseline]:
-    """Check the baselines, and return them as a list.
+    """Check the baselines and return them as a list.
 
     Raises:
         OptionError: the list is empty, a name is unknown, or a baseline is "white" and the model's
@@ -134,5 +134,5 @@ def first_image(graph: Graph) -> int:
 
 
 def is_image(graph: Graph, value: Value) -> bool:
-    """Return whether an input has spatial axes such as height and width, unlike a vector."""
+    """Return whether an input has spatial axes such as height and width."""
     return interpolates(value) and value.rank in (0, 3, 4, 5)

@@ -1,7 +1,7 @@
 """Read Pascal VOC annotations: one XML file per image with its object boxes.
 
-VOC numbers pixels from 1, and both ends belong to the box. Columns xmin to xmax in VOC are columns
-xmin − 1 to xmax − 1 in tfviz.
+VOC numbers pixels from 1, and its boxes include both ends. VOC's columns xmin to xmax are tfviz's
+columns xmin − 1 to xmax − 1.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def read_file(path: Path, names: ClassNames) -> AnnotatedImage:
 def _root(path: Path) -> ElementTree.Element:
     try:
         content = path.read_bytes()
-        if b"<!ENTITY" in content:  # entities can expand without bound
+        if b"<!ENTITY" in content:  # entities can expand to an unbounded size
             raise OptionError(f"{shown(path)} declares XML entities, which annotations do not need. Remove them.")
         return ElementTree.fromstring(content)
     except OSError as error:

@@ -44,9 +44,10 @@ class SanityCheck:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """The means over images, as dicts with the keys method, layer, test, randomized, depth,
-        measure, value, low, high (the 95 % bootstrap interval), n and blank (the number of images
-        with a blank map).
+        """The mean scores over images, one dict per method, layer, test, depth and measure.
+
+        The keys are method, layer, test, randomized, depth, measure, value, low, high (the 95 %
+        bootstrap interval), n and blank (the number of images with a blank map).
         """
         found = []
         names = ("method", "layer", "test", "randomized", "depth", "measure")

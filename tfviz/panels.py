@@ -1,4 +1,4 @@
-"""Show an explainer's maps as a panel, with the classes and their scores."""
+"""Show an explainer's maps in a panel with the classes and their scores."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def panel_of(
     underlay: Underlay,
     preprocessing: Preprocessing | str | None,
 ) -> Panel:
-    """Explain images and show their maps; see `Explainer.show` for the arguments.
+    """Explain images and show their maps (see `Explainer.show` for the arguments).
 
     Args:
         explainer: the explainer.
@@ -106,7 +106,7 @@ def panel_of(
 
 
 def _found(explainer: Explainer, images: npt.NDArray[np.float32], target: targets.Target, batch_size: int) -> _Found:
-    """Explain the images in batches, and select the target's rows for each batch."""
+    """Explain the images in batches, each with its rows of the target."""
     shapes = tree.map_structure(lambda value: value.shape, explainer.graph.output_structure)
     # If the array is not a batch, the explainer raises an error.
     is_batch = images.ndim == explainer.graph.inputs[0].rank and len(images) > 0
@@ -129,5 +129,5 @@ def _found(explainer: Explainer, images: npt.NDArray[np.float32], target: target
 
 
 def _captions(explainer: Explainer, found: _Found) -> list[str]:
-    """Return a caption per image: its top class and score."""
+    """Return a caption with the top class and its score for each image."""
     return ["" if one is None else f"predicted: {explainer.labels.name(one[0])} {one[1]:.2f}" for one in found.predictions]

@@ -157,6 +157,6 @@ def _arguments_of(kind: str) -> tuple[str, ...]:
 
 
 def function_between(function: Any, reads: Sequence[tf.Tensor], outputs: Sequence[tf.Tensor]) -> Callable[..., Any]:
-    """Return a function between a trace's tensors: a `Replay` if it can run, else a pruned trace."""
+    """Return a function between a trace's tensors: a `Replay` if it can run, or a pruned trace."""
     found = Replay(function, reads, outputs)
     return found if all(map(can_run, found.operations)) else function.prune(list(reads), list(outputs))

@@ -449,7 +449,7 @@ def calls_function(operation: tf.Operation) -> bool:
 
 
 def only_runs_whole(operation: tf.Operation) -> bool:
-    """Return whether an operation draws random numbers, assigns, runs Python or branches."""
+    """Return whether an operation draws random numbers, assigns values, runs Python or branches."""
     return any(word in operation.type for word in _SIDE_EFFECTS) or operation.type in _BRANCHES
 
 

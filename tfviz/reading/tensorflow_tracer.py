@@ -148,8 +148,7 @@ class _FunctionTrace:
         return found
 
     def calls(self) -> Trace:
-        """Convert the trace to calls on symbolic tensors, in the form in which Keras records them.
-        """
+        """Convert the trace to calls on symbolic tensors, in the form that Keras records."""
         parts = self._parts([x for x in tree.flatten(self.outputs) if tf.is_tensor(x)])
         number: dict[int, int] = {}
         calls = []

@@ -36,8 +36,7 @@ class Call:
 
     @property
     def distinct_inputs(self) -> list[keras.KerasTensor]:
-        """The inputs without duplicates. Self-attention, for example, reads one tensor repeatedly.
-        """
+        """The distinct inputs. Self-attention, for example, reads one tensor as query and value."""
         return list({id(tensor): tensor for tensor in self.inputs}.values())
 
     def on(self, tensors: Sequence[tf.Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:

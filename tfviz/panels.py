@@ -74,14 +74,14 @@ def panel_of(
     """
     if len(explainer.graph.inputs) > 1:
         raise ImageError(
-            f"The model has {len(explainer.graph.inputs)} inputs, but `show` draws only one. Call the explainer, and pass one "
-            "input and its maps to tfviz.show."
+            f"The model has {len(explainer.graph.inputs)} inputs, but `show` draws only one. Call the explainer yourself, and "
+            "pass one input and its maps to tfviz.show."
         )
     array = images if isinstance(images, np.ndarray) else np.asarray(images)
     rank = explainer.graph.inputs[0].rank
     if array.ndim == rank and len(array) > MOST_IMAGES:
         raise ImageError(
-            f"A panel shows at most {MOST_IMAGES} images. Received: {len(array)}. Pass a slice, such as images[:16]."
+            f"A panel can show at most {MOST_IMAGES} images. Received: {len(array)} images. Pass a slice, such as images[:16]."
         )
     named = explainer.named_target(target)
     found = {

@@ -261,8 +261,8 @@ def test_the_first_image_input_of_several_inputs_is_drawn(tmp_path: Path) -> Non
         (np.zeros((6, 5, 3)), r"Received: shapes \(6, 5, 3\)\. For a single image, pass image\[None\]"),
         (np.zeros((4, 10)), r"Received: shapes \(4, 10\)"),
         ([np.zeros((6, 5, 3)), np.zeros((5, 5, 3))], "All images in a list must have the same size"),
-        ([np.zeros((2, 6, 5, 3)), np.zeros((3, 4))], "need the same number of images"),
-        (np.zeros((2, 6, 5, 4)), r"shape \(2, 6, 5, 4\)\. Also pass pictures to draw on.*pictures=images\[\.\.\., :3\]"),
+        ([np.zeros((2, 6, 5, 3)), np.zeros((3, 4))], "must have the same number of images"),
+        (np.zeros((2, 6, 5, 4)), r"shape \(2, 6, 5, 4\)\. Pass pictures to draw on as well.*pictures=images\[\.\.\., :3\]"),
     ],
 )
 def test_inputs_without_images_are_rejected(images: Any, words: str) -> None:

@@ -26,7 +26,7 @@ PAGE = "report.html"
 _CURVES, _SANITY_PLOT = Path("figures/curves.png"), Path("figures/sanity.png")
 _DPI = 150
 _CAPTIONS = (
-    "The scores below each map are for that map alone. Maps are drawn as they are scored, with their channels summed. The "
+    "The scores below each map apply only to that map. Maps are drawn as they are scored, with their channels summed. The "
     "white outline is the annotated region of the class. The ring is centered on the map's maximum, and its radius is the "
     "distance within which the pointing game counts a hit. Each map has its own color scale, so equal colors in two maps "
     "don't mean equal values."
@@ -55,7 +55,7 @@ def write_report(run: EvaluationRun) -> Path | None:
     return write_gallery(
         run.folder,
         list(_entries(run, records)),
-        title=f"How faithful are the maps of {run.plan.model_name}?",
+        title=f"How faithful are the maps for {run.plan.model_name}?",
         subtitle=f"Layer: {', '.join(run.plan.layers)}" if run.plan.layers else "",
         failures=[GalleryFailure(job.name, reason) for job, reason in run.failures.items()],
         questions={title_of(explainer.key): explainer.question for explainer in run.plan.explainers},
@@ -72,7 +72,7 @@ def _latest(run: EvaluationRun) -> list[Record]:
 
 
 def _write_tables(run: EvaluationRun, evaluation: Evaluation, sanity: SanityCheck) -> None:
-    parts = [f"# How faithful are the maps of {run.plan.model_name}?\n"]
+    parts = [f"# How faithful are the maps for {run.plan.model_name}?\n"]
     if evaluation.rows:
         parts.append(evaluation.to_markdown())
         evaluation.to_csv(run.folder / "report.csv")
@@ -139,6 +139,6 @@ def closing_lines(run: EvaluationRun, page: Path | None, is_stopped: bool) -> li
     where = f": {shown(page)}" if page else ""
     count, total, methods = len(_latest(run)), len(run.jobs), len(run.plan.explainers)
     if is_stopped:
-        return [f"Stopped after {count} of {total} images; start again with the same arguments to resume{where}"]
+        return [f"Stopped after {count} of {total} images; run the same command again to resume{where}"]
     lines = [f"Evaluated {count} of {total} images with {methods} method{'s' * (methods > 1)}{where}"]
     return lines + [f"Not evaluated: {shown(job.path)}: {reason}" for job, reason in run.failures.items()]

@@ -112,8 +112,8 @@ def _require_takers(methods: Sequence[type[Explainer]], options: Mapping[str, ob
             takers = ", ".join(key for key, method in METHODS.items() if takes(method, option))
             what, received = _WORDS[option], value if isinstance(value, str) else "images"
             raise OptionError(
-                f"None of the chosen methods accepts {what}. Received: --{option} {received}. Methods that accept {what}: "
-                f"{takers}."
+                f"None of the chosen methods accepts {what}. Received: --{option} {received}. Omit the option, or choose a "
+                f"method that accepts {what}: {takers}."
             )
 
 

@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = new_parser(
         Parser,
         prog="tfviz",
-        description="See what a convolutional network looks at.",
+        description="Show what a neural network looks at in an image.",
         epilog=_EXAMPLES,
     )
     parser.add_argument("--version", action="version", version=f"tfviz {tfviz.__version__}")

@@ -92,7 +92,7 @@ def plan_for(args: argparse.Namespace, say: Callable[[str], None]) -> Plan:
     preprocessing = preprocessing_of(model)
     if preprocessing.output_size is None:
         say(
-            "Note: Each image is explained at its own size, and every new size triggers a compilation. To use one size, "
+            "Note: Each image is explained at its own size, and each new size triggers a compilation. To use a single size, "
             "pass --image-size."
         )
     title = f"the {PACKAGED} network" if args.model == PACKAGED else name

@@ -155,5 +155,7 @@ def _first_map(call: PreparedCall, turn: Turn) -> np.ndarray:
     attribution = call.run_in_batches(_BATCH_SIZE, lambda _rows: turn.require_wanted())
     call.check(attribution)
     if not hasattr(attribution, "shape"):
-        raise ImageError("The model has several inputs, and their maps cannot be drawn over one image. Explain it in Python.")
+        raise ImageError(
+            "The model has several inputs, and their maps cannot be drawn over one image. Explain this model in Python."
+        )
     return np.asarray(attribution, np.float32)[0]

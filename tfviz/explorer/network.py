@@ -69,7 +69,7 @@ class Network:
             OptionError: the model has no class with this index.
         """
         if index is not None and (self.classes is None or not 0 <= index < self.classes):
-            most = "no classes" if self.classes is None else f"{self.classes} classes, 0 to {self.classes - 1}"
+            most = "no classes" if self.classes is None else f"{self.classes} classes (0 to {self.classes - 1})"
             raise OptionError(f"The model has {most}. Received: {index}. Choose a class on the page.")
 
     def scores(self, tensor: np.ndarray) -> ClassScores | None:
@@ -82,7 +82,9 @@ class Network:
         if scores is None:
             return None
         if not np.isfinite(scores.values).all():
-            raise ImageError("The model's outputs for this image contain NaN or infinity. Check its weights and the image.")
+            raise ImageError(
+                "The model's outputs for this image contain NaN or infinity. Check the model's weights and the image."
+            )
         return scores[0]
 
     def best(self, scores: ClassScores | None) -> list[dict[str, Any]]:

@@ -82,7 +82,7 @@ def format_named(key: str) -> Format:
     """
     found = FORMATS.get(str(key).strip().lower().replace("-", "_"))
     if found is None:
-        raise OptionError(f"There is no export format {key!r}. {near_matches(str(key), FORMATS)}")
+        raise OptionError(f"Unknown export format {key!r}. {near_matches(str(key), FORMATS)}")
     return found
 
 
@@ -185,7 +185,7 @@ def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplaine
         manifest.files = {}
     if manifest.format not in list(FORMATS):
         raise ExportError(
-            f"{shown(folder)} contains an explainer in the format {manifest.format!r}, but this version of tfviz reads "
+            f"{shown(folder)} contains an explainer in the format {manifest.format!r}, but this version of tfviz reads only "
             f"{', '.join(FORMATS)}. Export it again, or use the version of tfviz that wrote it."
         )
     manifest.require_regular(folder)
@@ -198,4 +198,4 @@ def _check_options(key: str, module: ModuleType, options: Mapping[str, object]) 
     for name in options:
         if name not in taken:
             known = near_matches(name, taken) if taken else "It has no options."
-            raise OptionError(f"The format {key!r} has no option {name!r}. {known}")
+            raise OptionError(f"The export format {key!r} has no option {name!r}. {known}")

@@ -69,9 +69,8 @@ def require_harmless(folder: Path) -> None:
         ) from error
     if found := sorted(set(_disallowed(meta_graph))):
         raise ExportError(
-            f"The SavedModel in {shown(folder)} was not loaded, because loading or calling it could do more than compute: it "
-            f"contains {', '.join(map(shown, found))}. If you created this export yourself or trust its author, pass "
-            "trusted=True."
+            f"The SavedModel in {shown(folder)} was not loaded, because it contains operations that can do more than compute: "
+            f"{', '.join(map(shown, found))}. If you created this export yourself or trust its author, pass trusted=True."
         )
 
 

@@ -52,7 +52,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         _move(unfinished, folder)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise OutputError(f"Cannot write to {shown(folder)} ({reason}). Pass a writable folder.") from error
+        raise OutputError(f"{shown(folder)} cannot be written ({reason}). Pass a writable folder.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         for parent in new_parents:

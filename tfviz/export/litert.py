@@ -42,7 +42,7 @@ if TYPE_CHECKING:  # Explainer.export imports this package
     from tfviz.methods.explainer import Explainer
 
 _QUANTIZE = (None, "int8", "float16")
-_INSTEAD = 'Export it with format="saved_model", which supports every method.'
+_INSTEAD = 'Use format="saved_model", which supports every method.'
 _NOT_BUILT_IN = re.compile(r"(?:TF Select|Flex|TF Custom|Custom) ops: ([\w, ]+)")
 _UNKNOWN = re.compile(r"'?tf\.(\w+)'? op ")
 
@@ -115,7 +115,7 @@ def _convertible(
         raise
     except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"{manifest.method} for the model '{manifest.model}' cannot be traced as one graph with fixed input shapes "
+            f"{manifest.method} for the model '{manifest.model}' cannot be traced as a single graph with fixed input shapes "
             f"({type(error).__name__}: {_first_line(error)}). {_INSTEAD}"
         ) from error
 

@@ -146,7 +146,7 @@ def _new_stream(container: Any, kind: FilmKind, size: tuple[int, int], rate: Fra
         stream = container.add_stream(kind.codec, rate=rate, options=kind.codec_options)
     except ValueError as error:  # PyAV's UnknownCodecError is a ValueError.
         raise MissingPackageError(
-            f"This build of PyAV does not include FFmpeg's encoder {kind.codec}, but the standard build does. Run: "
+            f"This PyAV build does not include FFmpeg's {kind.codec} encoder, but the standard build does. Run: "
             f"{install_command('film')}"
         ) from error
     stream.height, stream.width = size

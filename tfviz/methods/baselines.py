@@ -87,8 +87,8 @@ _COLORS: dict[str, Callable[[Preprocessing], np.ndarray]] = {"black": black, "me
 def _require_preprocessing(model: keras.Model) -> None:
     if known_preprocessing(model) is None:
         raise OptionError(
-            f"The baseline 'white' needs the preprocessing of '{model.name}', which is unknown. Pass the baseline as an array, "
-            "or load the model with tfviz.load_model(..., preprocessing=...)."
+            f"The baseline 'white' needs the preprocessing, but none is known for the model '{model.name}'. Pass the baseline "
+            "as an array, or load the model with tfviz.load_model(..., preprocessing=...)."
         )
 
 
@@ -102,8 +102,8 @@ def blurred(images: tf.Tensor) -> tf.Tensor:
     height = images.shape[1]
     if len(images.shape) != 4 or height is None:
         raise ImageError(
-            f"The baseline 'blur' needs images (N, height, width, channels) of known size. Received: {tuple(images.shape)}. "
-            "Pass another baseline."
+            "The baseline 'blur' needs images of shape (N, height, width, channels) with a known size. Received: shape "
+            f"{tuple(images.shape)}. Pass another baseline."
         )
     sigma = _BLUR_SIGMA * height
     reach = int(4 * sigma + 0.5)

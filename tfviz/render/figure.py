@@ -93,7 +93,7 @@ def plot(
     look = Look(alpha, underlay, cmap)
     kind = kind_of(images, attributions, kind)
     if slices is not None and kind != "volume":
-        raise OptionError(f"`slices` applies to volumes (N, D, H, W, C). Received: {kind}s.")
+        raise OptionError(f"`slices` applies only to volumes (N, D, H, W, C). Received: {kind}s.")
     if kind == "signal":
         return plot_signals(images, attributions, captions=captions, scores=scores, styles=styles, scale=scale, cmap=cmap)
     if kind == "volume":

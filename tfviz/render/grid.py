@@ -254,5 +254,5 @@ def captions_of(captions: Sequence[str | None] | None, count: int) -> list[str]:
         return [""] * count
     captions = [captions] if isinstance(captions, str) else list(captions)
     if len(captions) != count:
-        raise ImageError(f"`captions` must have one caption per image. Received: {len(captions)} for {count} images.")
+        raise ImageError(f"`captions` must have one caption per image. Received: {len(captions)} captions for {count} images.")
     return [caption or "" for caption in captions]

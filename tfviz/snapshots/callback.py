@@ -280,7 +280,7 @@ def _require_no_rows(**arguments: object) -> None:
     for name, value in arguments.items():
         if value is not None and (name != "target" or not _is_one_target(value)):
             raise OptionError(
-                f"`{name}` has a value for each image, but images_from(worst=True) re-chooses the images. Leave it out, or use "
+                f"`{name}` has a value for each image, but images_from(worst=True) re-chooses the images. Omit it, or use "
                 "images_from(per_class=True)."
             )
 
@@ -295,7 +295,7 @@ def _checked_labels(labels: Any) -> list[str] | None:
     """Return the class names. Raise LabelsError if they exceed a run's limits."""
     names = list(labels_from(labels).names)
     if len(names) > MAX_LABELS:
-        raise LabelsError(f"A run holds at most {MAX_LABELS} labels. Received: {len(names)}.")
+        raise LabelsError(f"A run can have at most {MAX_LABELS} labels. Received: {len(names)} labels. Pass fewer labels.")
     for number, name in enumerate(names):
         if len(name) > MAX_TEXT:
             raise LabelsError(

@@ -84,7 +84,7 @@ def checked_target(target: Any, images: FixedImages) -> Any:
         TargetError: it has the wrong number of rows, or names several targets.
     """
     if isinstance(target, dict):
-        raise TargetError(f"A snapshot explains one target per image. Received several: {', '.join(target)}. Name one class.")
+        raise TargetError(f"A snapshot explains one target per image. Received: {', '.join(target)}. Pass a single class.")
     if isinstance(target, ArrayTarget) and target.rows is not None and target.rows == images.given:
         return target[images.numbers]
     if target is None or callable(target) or isinstance(target, At) or np.ndim(target) == 0:

@@ -92,7 +92,7 @@ def fixed_images(
         chosen = fixed_images(images.images, len(images), pictures, preprocessing=preprocessing, kind=kind)
         return replace(chosen, labels=images.labels, positions=images.numbers.tolist() if images.is_rechosen else None)
     if kind not in (None, *KINDS):
-        raise OptionError(f"Unknown kind {kind!r}. {near_matches(str(kind), KINDS)}")
+        raise OptionError(f"Unknown data kind {kind!r}. {near_matches(str(kind), KINDS)}")
     if not isinstance(most, (int, np.integer)) or isinstance(most, bool) or most < 1:
         raise OptionError(f"`max_images` must be a positive integer. Received: {most!r}.")
     rank = RANKS[kind] if kind else None
@@ -105,7 +105,7 @@ def fixed_images(
         inputs, labels = first_rows(batches_of(images, rank or 4), min(int(most), MAX_IMAGES + 1), rank)
     flat = tree.flatten(inputs)
     if len(flat[0]) > MAX_IMAGES:
-        raise ImageError(f"A run holds at most {MAX_IMAGES} images. Pass fewer images, or max_images={MAX_IMAGES}.")
+        raise ImageError(f"A run can have at most {MAX_IMAGES} images. Pass fewer images, or max_images={MAX_IMAGES}.")
     count, ranks = len(flat[0]), [array.ndim for array in flat]
     rank = rank or next(rank for rank in (4, 5) if rank in ranks)
     shown = ranks.index(rank)
@@ -114,18 +114,18 @@ def fixed_images(
         return FixedImages(inputs, canvas, shown, count if given is None else given, numbers[:count], labels)
     if pictures is None and (channels := flat[shown].shape[3]) not in (1, 3):
         raise ImageError(
-            f"Maps are drawn over images with 1 or 3 channels. Received: shape {flat[shown].shape}. Also pass pictures to draw "
-            f"on, such as pictures=images[..., :{3 if channels > 3 else 1}]."
+            f"Maps are drawn over images with 1 or 3 channels. Received: shape {flat[shown].shape}. Pass pictures to draw on "
+            f"as well, such as pictures=images[..., :{3 if channels > 3 else 1}]."
         )
     drawn = pictures_of(_loaded(images, shown, flat[shown]) if pictures is None else pictures, preprocessing)
     if len(drawn) < count:
-        raise ImageError(f"`pictures` must have one picture for each of the {count} images. Received: {len(drawn)}.")
+        raise ImageError(f"`pictures` must have one picture for each of the {count} images. Received: {len(drawn)} pictures.")
     for number, picture in enumerate(drawn[:count]):
         if max(picture.shape[:2]) > MAX_SIDE_PX:
             height, width = picture.shape[:2]
             raise ImageError(
-                f"Image {number} is {width} x {height} pixels; the limit is {MAX_SIDE_PX} per side. Pass smaller images, or "
-                "smaller pictures to draw on (pictures=...)."
+                f"Image {number} has {width} x {height} pixels, but each side may have at most {MAX_SIDE_PX}. Pass smaller "
+                "images, or smaller pictures to draw on (pictures=...)."
             )
     return FixedImages(inputs, Canvas(drawn[:count]), shown, count if given is None else given, numbers[:count], labels)
 

@@ -63,9 +63,11 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
     """
     given = list(explainers) if isinstance(explainers, (list, tuple)) else [explainers]
     if not given:
-        raise OptionError("There are no explainers. Pass at least one explainer or method key, such as 'grad_cam'.")
+        raise OptionError("No explainers were given. Pass at least one explainer or method key, such as 'grad_cam'.")
     if len(given) > MAX_METHODS:
-        raise OptionError(f"A run holds at most {MAX_METHODS} explainers. Received: {len(given)}.")
+        raise OptionError(
+            f"A run can have at most {MAX_METHODS} explainers. Received: {len(given)} explainers. Pass fewer explainers."
+        )
     for one in given:
         if isinstance(one, str):
             method_named(one)
@@ -74,7 +76,7 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
                 f"Expected explainers, such as tfviz.GradCAM(model), or method keys, such as 'grad_cam'. Received: {one!r}."
             )
         elif re.fullmatch(METHOD_PATTERN, f"{one.key}-{MAX_METHODS}") is None:
-            raise OptionError(f"The key of an explainer must be a short name, such as 'grad_cam'. Received: {one.key!r}.")
+            raise OptionError(f"An explainer's key must be a short name, such as 'grad_cam'. Received: {one.key!r}.")
     return given
 
 

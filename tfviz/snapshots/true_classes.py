@@ -36,6 +36,7 @@ def true_classes(given: npt.ArrayLike | Sequence[str] | None, images: FixedImage
     found = classes_of(images.select(rows) if len(rows) == images.given else rows, labels)
     if found is None:
         raise LabelsError(
-            f"`truth` must be class numbers or names (N,), or one-hot rows (N, classes). Received: {rows.dtype} {rows.shape}."
+            f"`truth` must be class numbers or names (N,), or one-hot rows (N, classes). Received: {rows.dtype} of shape "
+            f"{rows.shape}."
         )
     return found

@@ -55,7 +55,7 @@ def add_page(router: APIRouter, assets: dict[str, Asset]) -> None:
     @router.get("/{name}")
     async def get_asset(request: Request, name: str) -> Response:
         if name not in assets:
-            raise HttpError(http_errors.NOT_FOUND, "There is nothing at this address.")
+            raise HttpError(http_errors.NOT_FOUND, "Nothing was found at this address.")
         return _response(request, assets[name])
 
 

@@ -91,7 +91,7 @@ class PageServer:
         self._thread = threading.Thread(target=self.run, name=f"tfviz-{self.what}", daemon=True)
         self._thread.start()
         if not self._server.is_ready.wait(_START_TIMEOUT_S):
-            raise OptionError(f"The {self.what} at {self.address} did not start within {_START_TIMEOUT_S:.0f} s.")
+            raise OptionError(f"The {self.what} at {self.address} did not start within {_START_TIMEOUT_S:.0f} s. Try again.")
         return self
 
     def stop(self) -> None:

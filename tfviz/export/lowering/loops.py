@@ -128,9 +128,7 @@ class Unroller:
             if not self._known(operation, self._call(operation, "cond", inputs)[0]):
                 return inputs
             inputs = self._call(operation, "body", inputs)
-        raise ExportError(
-            f"'{operation.name}' is a loop of more than {_MAX_STEPS} steps, which is too many to unroll. {_INSTEAD}"
-        )
+        raise ExportError(f"'{operation.name}' is a loop with more than {_MAX_STEPS} steps, too many to unroll. {_INSTEAD}")
 
     def _kept(self, operation: tf.Operation, inputs: list[Any]) -> list[Any]:
         """Copy a loop without unrolling it. Values that it only reads stay outside."""
@@ -170,9 +168,7 @@ class Unroller:
     def _known(self, operation: tf.Operation, x: tf.Tensor) -> Any:
         value = self._value(x)
         if value is None:
-            raise ExportError(
-                f"'{operation.name}' is a loop, or part of one, whose length depends on the image values. {_INSTEAD}"
-            )
+            raise ExportError(f"'{operation.name}' belongs to a loop whose length depends on the image values. {_INSTEAD}")
         return value.tolist()
 
     def _value(self, x: tf.Tensor) -> np.ndarray | None:

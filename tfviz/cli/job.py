@@ -213,6 +213,9 @@ def _fingerprint(args: argparse.Namespace, run: dict[str, Any], say: Callable[[s
 
 def _todo(args: argparse.Namespace, storage: Storage, plan: JobPlan) -> list[int]:
     """Return the shards that this command has to process.
+
+    These are its unfinished shards and, if requested, its shards with failed images.
+    """
     from tfviz.jobs.plan import done_shards
     from tfviz.jobs.report import failed_shards
 

@@ -65,8 +65,6 @@ def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
 
 
 def placed(jobs: Sequence[Job], known: Mapping[str, tuple[str, str]]) -> list[Job]:
-    These are its unfinished shards and, if requested, its shards with failed images.
-    """
     """Restore the folders and names that images had in earlier results, and avoid collisions.
 
     Args:

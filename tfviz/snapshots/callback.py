@@ -79,7 +79,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         every: "epoch", or a number of batches, counted over the entire run. With
             `steps_per_execution` > 1, a snapshot is taken after the execution in which it falls
             due.
-        max_images: the largest number of images. All of them run in one batch.
+        max_images: the maximum number of images. All of them run in one batch.
         choose: "first" selects the first images. "spread" selects evenly spaced images from an
             array, which suits arrays sorted by class.
         truth: the true class of each image, as numbers, names or one-hot rows. None uses the labels
@@ -87,8 +87,8 @@ class SnapshotCallback(keras.callbacks.Callback):
         pictures: the images to draw maps over, (N, H, W, 3) or a list of (H, W, 3). None means
             `images`, in their original colors if `load_images` returned them.
         kind: "signal" for signals (N, T, C), which are drawn as lines, or "volume" for volumes and
-            videos (N, D, H, W, C), which are drawn as slices. None tells images from volumes by
-            their axes.
+            videos (N, D, H, W, C), which are drawn as slices. None distinguishes images from
+            volumes by their axes.
         preprocessing: how `images` (or `pictures`) were preprocessed, as for `overlay`. It is
             undone before drawing.
         underlay: whether to draw the image under the maps in "gray" or in "color".
@@ -100,11 +100,12 @@ class SnapshotCallback(keras.callbacks.Callback):
         token: that viewer's token.
         notebook: whether to show the newest snapshot below the running cell of a notebook. Outside
             of notebooks, this has no effect.
-        sinks: more destinations for the snapshots, such as `tfviz.WandbSink(run)`, or your own
-            subclasses of `tfviz.Sink`.
+        sinks: additional destinations for the snapshots, such as `tfviz.WandbSink(run)` or
+            instances of your own subclasses of `tfviz.Sink`.
         max_queued: the number of snapshots that may wait for the background thread. Snapshots are
             never dropped: when the queue is full, training waits.
-        strict: raise errors in the training thread instead of issuing a `SnapshotWarning` for each.
+        strict: whether to raise errors in the training thread instead of issuing a
+            `SnapshotWarning` for each.
 
     Raises:
         OptionError, UnknownMethodError, ImageError, TargetError, LabelsError, OutputError: an
@@ -193,7 +194,7 @@ class SnapshotCallback(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._progress.begin_epoch(epoch, self.model)
-        # Not in on_train_begin, because a later callback may still restore the weights there.
+        # on_train_begin would be too early, because a later callback may restore the weights there.
         if not self._has_started:
             self._has_started = True
             self._take("start", {})
@@ -269,7 +270,7 @@ class SnapshotCallback(keras.callbacks.Callback):
             self._close_after_error()
 
     def _close_after_error(self) -> None:
-        """Close after an error in training, without raising one that would hide it."""
+        """Close after an error in training, without raising an error that would hide it."""
         if self._session is not None:
             self._faults.strict = False
             self.close()

@@ -73,13 +73,13 @@ def fixed_images(
         images: an array (N, H, W, C), arrays nested like the model's inputs, or a tf.data.Dataset
             or PyDataset (batched or not) whose elements are images or tuples that start with
             images. If `images_from` chose the images, all of them are selected.
-        most: the largest number of images to select.
+        most: the maximum number of images to select.
         pictures: the images to draw maps over, (N, H, W, 3), (N, H, W, 1) or a list. None means
             `images`.
         choose: "first" or, for arrays only, "spread".
         preprocessing: how the images were preprocessed. It is undone before they are drawn.
-        kind: "image", "signal" for (N, T, C), or "volume" for (N, D, H, W, C). None tells images
-            from volumes by their axes.
+        kind: "image", "signal" for (N, T, C), or "volume" for (N, D, H, W, C). None distinguishes
+            images from volumes by their axes.
 
     Returns:
         The selected images.

@@ -16,7 +16,7 @@ from tfviz.errors import ImageError
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.render.overlays import Underlay
 from tfviz.render.panel import MOST_IMAGES, Panel, show
-from tfviz.render.pictures import Arrays
+from tfviz.render.pictures import Arrays, preprocessing_of_images
 
 if TYPE_CHECKING:
     from tfviz.methods.explainer import Explainer
@@ -89,6 +89,8 @@ def panel_of(
         for name, one in (named.items() if isinstance(named, dict) else [("", named)])
     }
     first = next(iter(found.values()))
+    if pictures is None and preprocessing is None:
+        preprocessing = preprocessing_of_images(array, [explainer.model])
     known = {name: one.classes for name, one in found.items() if all(one.classes)}
     return show(
         array if pictures is None else pictures,

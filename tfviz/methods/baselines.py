@@ -14,7 +14,7 @@ from tfviz.graph.graph import Graph, Value
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.images.reference_colors import black, mean_color, white
 from tfviz.methods.numeric_options import finite_array
-from tfviz.models import is_preprocessing_known, preprocessing_of
+from tfviz.models import known_preprocessing
 
 Baseline: TypeAlias = "str | np.ndarray | tf.Tensor"
 NAMES = ("black", "mean", "white", "blur")
@@ -74,11 +74,6 @@ def baseline_for(one: Baseline, model: keras.Model, images: tf.Tensor, first: tf
             "baseline for all images or one per image, with the same size as the images."
         )
     return array if array.shape[0] == 1 else tf.gather(array, tf.range(tf.shape(images)[0]) + (0 if first is None else first))
-
-
-def known_preprocessing(model: keras.Model) -> Preprocessing | None:
-    """Return the model's preprocessing, or None if it is unknown."""
-    return preprocessing_of(model) if isinstance(model, keras.Model) and is_preprocessing_known(model) else None
 
 
 _COLORS: dict[str, Callable[[Preprocessing], np.ndarray]] = {"black": black, "mean": mean_color, "white": white}

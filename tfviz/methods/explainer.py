@@ -463,7 +463,8 @@ class Explainer(abc.ABC):
             scale: as for `tfviz.plot`.
             alpha: as for `tfviz.plot`.
             underlay: as for `tfviz.plot`.
-            preprocessing: as for `tfviz.plot`.
+            preprocessing: as for `tfviz.plot`. None means the preprocessing that `load_model` knows
+                for the model.
 
         Returns:
             The panel. A notebook displays it as a cell's result, and `save` writes it as a page.

@@ -152,6 +152,13 @@ def is_preprocessing_known(model: keras.Model) -> bool:
     return _notes.get(model, _ModelNotes()).is_preprocessing_given
 
 
+def known_preprocessing(model: object) -> Preprocessing | None:
+    """Return the model's preprocessing, or None if it is unknown."""
+    import keras
+
+    return preprocessing_of(model) if isinstance(model, keras.Model) and is_preprocessing_known(model) else None
+
+
 def labels_of(model: keras.Model) -> Labels:
     """Return a model's class names, if they are known.
 

@@ -1,11 +1,11 @@
-"""Explain images with an explainer exported as StableHLO. Needs JAX, but no TensorFlow or tfviz.
+"""Explain images with an explainer exported as StableHLO, without TensorFlow or tfviz.
 
     pip install jax opencv-python                                     # .npy files only need JAX
     python run_stablehlo.py explainer/ dog.jpg map.png                # explain the top class
     python run_stablehlo.py explainer/ dog.jpg map.npy --target 281   # raw values of another class
     python run_stablehlo.py explainer/ batch.npy maps.npy
 
-The folder comes from explainer.export("explainer/", format="stablehlo"). An .npy file holds a
+Create the folder with explainer.export("explainer/", format="stablehlo"). An .npy file holds a
 preprocessed batch, and an .npz file holds one array for each of several inputs. JAX compiles the
 program for the device it runs on: CPU, GPU or TPU.
 """

@@ -1,6 +1,6 @@
-"""tfviz: see what a convolutional network looks at.
+"""tfviz shows what a convolutional network looks at.
 
-Explain a prediction, and draw the result over the images:
+Explain a prediction and draw the result over the images:
 
     explainer = tfviz.GradCAM(model, layer="block5_conv3")
     attribution = explainer(images, target=281)

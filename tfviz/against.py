@@ -15,19 +15,19 @@ from tfviz.seeds import Choice, ChoosingTarget
 
 @dataclass(frozen=True)
 class Against(ChoosingTarget):
-    """A class in contrast to its nearest rivals, for any method that accepts a target.
+    """Contrasts a class with its nearest rivals, as a target for any method that accepts one.
 
     The score is S_c − alpha · Σ_j p_j S_j / Σ_j p_j over the rivals j of class c, where p is the
     softmax of S. The rivals are the classes whose scores on the unperturbed image are nearest to
     S_c. Zhang et al., 2025, "Finer-CAM: Spotting the Difference Reveals Finer Details for Visual
-    Explanation". It can mislead if the network is confident. The nearest rivals then have almost no
-    probability, and their difference from c may be unrelated to why the network chose c.
+    Explanation". This target can mislead if the network is confident: the nearest rivals then have
+    almost no probability, and their difference from c may be unrelated to why the network chose c.
 
     Args:
-        c: the class, by number or name, or one class per image. None means the top class of each
-            image.
+        c: the class, by number or name, or one class per image. None selects each image's top
+            class.
         classes: the number of rivals. If the model has fewer other classes, all of them are used.
-        alpha: the weight of the rivals; 0 explains the class alone.
+        alpha: the rivals' weight; 0 explains the class alone.
 
     Raises:
         OptionError: `classes` is not a positive integer, or `alpha` is not a finite number.

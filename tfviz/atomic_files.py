@@ -1,7 +1,7 @@
-"""Write files atomically: they appear complete or not at all.
+"""Write files atomically, so that a file is either complete or absent.
 
 A run may be interrupted at any moment (Ctrl-C, a full disk). tfviz therefore writes everything to a
-temporary file in the same folder, and renames it in one step.
+temporary file in the same folder and renames it in one step.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def write_atomically(path: str | Path, content: bytes | str) -> Path:
 
     Args:
         path: the file.
-        content: its content. Text is encoded as UTF-8.
+        content: the file's content. Text is encoded as UTF-8.
 
     Returns:
         The path.

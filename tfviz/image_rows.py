@@ -1,4 +1,4 @@
-"""Result rows: one per image, method and target, or one per failed image.
+"""Build result rows: one per image, method and target, or one per failed image.
 
 The command line, jobs and `Explainer.explain_files` build their rows with these functions.
 """
@@ -31,7 +31,7 @@ _MOST_CLASSES = 5
 
 
 def about_image(path: str, size: Size, scores: ClassScores | None) -> Row:
-    """Return the columns that one image's rows share: its size in pixels and its top classes."""
+    """Return the columns that an image's rows share: its size in pixels and its top classes."""
     best = [] if scores is None else scores.ranked[:_MOST_CLASSES].tolist()
     return {
         "path": path,
@@ -54,13 +54,13 @@ def about_map(explainer: Explainer, target: int | None, labels: Labels) -> Row:
 
 
 def about_names(row: Row, path: Path, labels: Labels, classes: int | None) -> Row:
-    """Return the names of the top classes, and the true class if the image's folder names it.
+    """Return the top classes' names and, if the image's folder is named after it, the true class.
 
     Args:
         row: the image's row.
         path: the image file.
         labels: the model's class names.
-        classes: the number of classes; None if the model is not a classifier.
+        classes: the number of classes, or None if the model is not a classifier.
     """
     truth = None if classes is None else _class_of_folder(path.absolute().parent.name, labels.names, labels.wordnet_ids)
     if truth is not None and truth >= (classes or 0):
@@ -97,7 +97,7 @@ def explain_files(
 
 
 class _FileRun:
-    """One call of `explain_files`."""
+    """Runs one call of `explain_files`."""
 
     def __init__(self, explainer: Explainer, files: Sequence[Path], target: Target | str, preprocessing: Preprocessing) -> None:
         named = explainer.named_target(target)
@@ -127,7 +127,7 @@ class _FileRun:
         return with_all_columns(row | about_names(row, self._files[number], self._labels, self._classifier.classes))
 
     def _explained(self, batch: ImageBatch) -> list[list[Row]]:
-        """Return one list of rows per image."""
+        """Return a list of rows for each image in a batch."""
         explanations = [self._explainer.with_outputs(batch.tensors, one) for one in self._targets]
         scores = self._classifier.scores_from(explanations[0].outputs, batch.tensors)
         targets = [None if one.target is None else np.asarray(one.target) for one in explanations]

@@ -1,4 +1,4 @@
-"""Show an explainer's maps as a panel, with the classes and their scores."""
+"""Show an explainer's maps in a panel with the classes and their scores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tfviz.errors import ImageError
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.render.overlays import Underlay
 from tfviz.render.panel import MOST_IMAGES, Panel, show
-from tfviz.render.pictures import Arrays
+from tfviz.render.pictures import Arrays, preprocessing_of_images
 
 if TYPE_CHECKING:
     from tfviz.methods.explainer import Explainer
@@ -52,7 +52,7 @@ def panel_of(
     underlay: Underlay,
     preprocessing: Preprocessing | str | None,
 ) -> Panel:
-    """Explain images and show their maps; see `Explainer.show` for the arguments.
+    """Explain images and show their maps (see `Explainer.show` for the arguments).
 
     Args:
         explainer: the explainer.
@@ -89,6 +89,8 @@ def panel_of(
         for name, one in (named.items() if isinstance(named, dict) else [("", named)])
     }
     first = next(iter(found.values()))
+    if pictures is None and preprocessing is None:
+        preprocessing = preprocessing_of_images(array, [explainer.model])
     known = {name: one.classes for name, one in found.items() if all(one.classes)}
     return show(
         array if pictures is None else pictures,
@@ -106,7 +108,7 @@ def panel_of(
 
 
 def _found(explainer: Explainer, images: npt.NDArray[np.float32], target: targets.Target, batch_size: int) -> _Found:
-    """Explain the images in batches, and select the target's rows for each batch."""
+    """Explain the images in batches, each with its rows of the target."""
     shapes = tree.map_structure(lambda value: value.shape, explainer.graph.output_structure)
     # If the array is not a batch, the explainer raises an error.
     is_batch = images.ndim == explainer.graph.inputs[0].rank and len(images) > 0
@@ -129,5 +131,5 @@ def _found(explainer: Explainer, images: npt.NDArray[np.float32], target: target
 
 
 def _captions(explainer: Explainer, found: _Found) -> list[str]:
-    """Return a caption per image: its top class and score."""
+    """Return a caption with the top class and its score for each image."""
     return ["" if one is None else f"predicted: {explainer.labels.name(one[0])} {one[1]:.2f}" for one in found.predictions]

@@ -1,4 +1,4 @@
-"""Seeds: the score that a target defines, and its gradient, which starts the backward pass.
+"""Seeds: the score that a target defines and its gradient, which starts the backward pass.
 
 Methods that perturb an image must explain the same class on every copy. A seed therefore chooses
 its class on the unperturbed images and reuses that choice for the copies.
@@ -23,7 +23,7 @@ Choice: TypeAlias = Sequence[tf.Tensor]  # each tensor has one row per image
 
 
 class ChoosingTarget(abc.ABC):
-    """A target function that first makes a choice on the unperturbed images, such as a class."""
+    """A target function that first makes a choice, such as a class, for the unperturbed images."""
 
     @abc.abstractmethod
     def choose(self, outputs: tf.Tensor) -> Choice:
@@ -38,7 +38,7 @@ class ChoosingTarget(abc.ABC):
 
     @abc.abstractmethod
     def score(self, outputs: tf.Tensor, choice: Choice) -> tf.Tensor:
-        """Compute the score of each row.
+        """Compute each row's score.
 
         Args:
             outputs: the outputs, (N, classes).
@@ -49,7 +49,7 @@ class ChoosingTarget(abc.ABC):
         """
 
     def explained_classes(self, outputs: tf.Tensor) -> tf.Tensor | None:
-        """Return the class explained for each image.
+        """Return the class that is explained for each image.
 
         Args:
             outputs: the outputs, (N, classes).
@@ -61,11 +61,11 @@ class ChoosingTarget(abc.ABC):
 
     @property
     def rows(self) -> int | None:
-        """The number of images that the target has rows for, or None if it fits any number."""
+        """The number of images for which the target has rows, or None for any number."""
         return None
 
     def part(self, rows: slice) -> ChoosingTarget:
-        """Return the target for a slice of the images.
+        """Return the target for a slice of images.
 
         Args:
             rows: the slice.
@@ -88,7 +88,7 @@ class ChoosingTarget(abc.ABC):
         """
 
     def __call__(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Compute the score of each image, with the choice made on these outputs.
+        """Compute each image's score, with the choice that these outputs lead to.
 
         Args:
             outputs: the outputs, (N, classes).
@@ -100,25 +100,26 @@ class ChoosingTarget(abc.ABC):
 
 
 class Seed(abc.ABC):
-    """A target in the form of a score. A call returns the score's gradient at the outputs."""
+    """A target as a score. A call returns the score's gradient at the outputs."""
 
     @abc.abstractmethod
     def choose(self, outputs: Outputs) -> Choice:
-        """Make the choice for perturbed copies. Its tensors have one row per image."""
+        """Make the choice for perturbed copies. The tensors have one row per image."""
 
     @abc.abstractmethod
     def score(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> tf.Tensor:
-        """Compute the score (rows,) of copies of N images: all first copies, all second, and so on.
+        """Compute the scores (rows,) for copies of N images.
 
         Args:
-            outputs: the model's outputs for the copies, (copies · N, …).
-            choice: what `choose` returned for the N images.
+            outputs: the model's outputs for the copies, (copies · N, …). All first copies come
+                before all second copies.
+            choice: the choice for the N images, from `choose`.
             copies: the number of copies.
         """
 
     @abc.abstractmethod
     def gradient(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> Outputs:
-        """Compute the gradient of `score` at the outputs, with their nesting and shapes."""
+        """Compute the gradient of `score` at the outputs, in the outputs' nesting and shapes."""
 
     def __call__(self, outputs: Outputs) -> Outputs:
         return self.gradient(outputs, self.choose(outputs))
@@ -126,7 +127,7 @@ class Seed(abc.ABC):
 
 @dataclass(frozen=True)
 class FixedSeed(Seed):
-    """A seed for copies of images that reuses the choice made on the images themselves.
+    """A seed for copies of images that reuses the choice for the original images.
 
     The choice also applies to copies of the copies.
     """
@@ -149,7 +150,7 @@ class WeightsSeed(Seed):
     """A weighted sum of the outputs. A class has one-hot weights.
 
     Args:
-        target: the top class (None), classes (N,) or (1,) int32, or weights (N or 1, …, classes).
+        target: None for the top class, classes (N,) or (1,) int32, or weights (N or 1, …, classes).
     """
 
     def __init__(self, target: tf.Tensor | None) -> None:
@@ -175,7 +176,7 @@ class FunctionSeed(Seed):
     """A seed whose score is any function of the outputs.
 
     A plain function may combine the outputs with an array that has one row per image, so it is
-    called on one copy of the batch at a time.
+    called with one copy of the batch at a time.
     """
 
     def __init__(self, function: TargetFunction) -> None:
@@ -201,8 +202,8 @@ class FunctionSeed(Seed):
         return self._function(outputs) if score is None or not choice else score(outputs, choice)
 
     def gradient(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> Outputs:
-        # Two outputs may be the same tensor, such as logits beside a removed softmax. Copies have
-        # separate gradients.
+        # Two outputs may be the same tensor, such as logits beside a removed softmax. Copying the
+        # tensors separates their gradients.
         flat = [tf.identity(x) for x in tree.flatten(outputs)]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(flat)
@@ -216,7 +217,7 @@ class FunctionSeed(Seed):
 
 
 def copied(x: tf.Tensor, copies: int | tf.Tensor) -> tf.Tensor:
-    """Repeat a batch (N, …) along its first axis: (copies · N, …)."""
+    """Repeat a batch (N, …) along its first axis to (copies · N, …)."""
     if isinstance(copies, int) and copies == 1:
         return x
     return tf.tile(x, tf.concat([[copies], tf.ones(len(x.shape) - 1, tf.int32)], 0))

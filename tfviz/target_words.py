@@ -1,4 +1,4 @@
-"""Resolve targets written as words: class names, and "top3" for the three top classes."""
+"""Resolve targets given as words, which are class names or, for example, "top3"."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def targets_named(word: str, labels: Callable[[], Labels], classes: int | None) 
 
 
 def class_named(word: str, labels: Callable[[], Labels], classes: int | None) -> int:
-    """Return the class index for a class name or a number in text form (see `targets_named`)."""
+    """Return the index for a class name or for a number in text form (see `targets_named`)."""
     index = int(word) if re.fullmatch(r"\s*\d+\s*", word) else labels().index(word)
     if classes is not None and not 0 <= index < classes:
         raise TargetError(f"Target {word!r} is out of range. The model has {classes} classes (0 to {classes - 1}).")
@@ -50,7 +50,7 @@ def class_named(word: str, labels: Callable[[], Labels], classes: int | None) ->
 
 
 def in_numbers(target: Target | str, labels: Callable[[], Labels], classes: int | None) -> Target | dict[str, ClassOrRank]:
-    """Replace a target's words with class numbers. A list of names becomes one class per image.
+    """Replace words in a target with class numbers. A list of names becomes one class per image.
 
     Args:
         target: what to explain.
@@ -58,7 +58,7 @@ def in_numbers(target: Target | str, labels: Callable[[], Labels], classes: int 
         classes: the number of classes, or None if unknown.
 
     Returns:
-        The target. For several ranks, such as "top2", a dict of targets keyed by name.
+        The target or, for several ranks such as "top2", a dict of targets keyed by name.
 
     Raises:
         TargetError: see `targets_named`.

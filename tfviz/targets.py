@@ -1,10 +1,10 @@
-"""What to explain: a class, a weighting of the classes, or a function of the outputs.
+"""Targets define what to explain: a class, class weights, or a function of the outputs.
 
-Every target becomes a seed: an array shaped like the outputs that starts the backward pass. For a
-class, the seed is one-hot. For a function, it is the function's gradient. The target's score is
-Σ seed · outputs.
+Every target becomes a seed, an array in the outputs' shape that starts the backward pass. For a
+class, the seed is one-hot. For a function, it is the function's gradient. The target's score is Σ
+seed · outputs.
 
-A function is traced on its first use, and its captured values are then fixed, such as `k` in
+A function is traced on its first use. From then on, its captured values are fixed, such as `k` in
 `lambda outputs: outputs[:, k]`. To use another k, pass a new function.
 """
 
@@ -36,15 +36,15 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class At:
-    """One class at some positions: a target for networks with an output per pixel.
+    """A target for networks with one output per pixel: a class at some positions.
 
     The score is the sum of the class's outputs over the mask. N classes or N masks apply to N
-    images, one to each.
+    images, one per image.
 
     Args:
-        class_index: an int, or (N,) ints.
-        where: a mask (h, w) or (N, h, w) at the output's resolution, bool or float, or one pixel
-            as (row, column).
+        class_index: one class for all images, an int, or one class per image, (N,) ints.
+        where: a bool or float mask (h, w) or (N, h, w) at the output's resolution, or one pixel as
+            (row, column).
     """
 
     class_index: Any
@@ -79,11 +79,11 @@ class Rank(ChoosingTarget):
 
 
 def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
-    """Check a target against a batch, and convert it to one of four forms.
+    """Check a target against a batch and convert it to one of four forms.
 
     Args:
         target: the target, as the user passed it.
-        outputs: the model's output shapes, nested like the outputs. For one output, a tuple.
+        outputs: the model's output shapes, nested like the outputs. For a single output, a tuple.
         batch_size: N, or None while tracing.
 
     Returns:
@@ -114,7 +114,7 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
 
 
 def rows(target: Target, outputs: Any) -> int | None:
-    """Return how many images a target has rows for, or None if one row applies to all images.
+    """Return the number of images for which a target has rows, or None if one row fits all.
 
     Args:
         target: the target, as the user passed it.
@@ -137,12 +137,12 @@ def rows(target: Target, outputs: Any) -> int | None:
 
 
 def rows_from(target: Target, outputs: Any, start: int, count: int) -> Target:
-    """Slice a target's rows for `count` images from `start`, unless one row applies to all images.
+    """Slice a target's rows for `count` images from `start`, unless one row fits all images.
 
     Args:
         target: the target, as the user passed it.
         outputs: as for `prepare`.
-        start, count: the first image, and the number of images.
+        start, count: the first image's index and the number of images.
 
     Returns:
         The target for these images.
@@ -168,7 +168,7 @@ def rows_from(target: Target, outputs: Any, start: int, count: int) -> Target:
 
 
 def _for_each_image(target: At, outputs: Any) -> dict[str, Any]:
-    """Return the target's attributes that have one row per image, keyed by name."""
+    """Return the attributes that have one row per image, keyed by name."""
     _require_one_output(outputs)
     _require_known_size(outputs)
     ranks = {"class_index": 1, "where": len(outputs) - 1}
@@ -261,7 +261,7 @@ def _classes(array: Any, outputs: tuple[int | None, ...], batch_size: int | None
 
 
 def _checked_when_run(array: tf.Tensor, classes: int | None) -> tf.Tensor:
-    """Check at run time the classes that are symbolic in a user's function. XLA drops the check."""
+    """Check classes at run time if they are symbolic. XLA drops this check."""
     if classes is None:
         return array
     wide = tf.cast(array, tf.int64)
@@ -295,7 +295,7 @@ def check_function(function: TargetFunction, outputs: Nested[tf.TensorSpec]) -> 
     """Check a target function by tracing it on a batch's outputs, without running it.
 
     Args:
-        function: outputs -> (N,).
+        function: a function outputs -> (N,).
         outputs: the outputs' tensor specs for a batch of N, nested like the model's outputs.
 
     Raises:
@@ -307,7 +307,7 @@ def check_function(function: TargetFunction, outputs: Nested[tf.TensorSpec]) -> 
     try:
         tf.function(lambda given: returned.append(function(given)), autograph=False).get_concrete_function(outputs)
     except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:
-        # The outputs' shapes do not fit the function.
+        # The function does not fit the output shapes.
         raise TargetError(
             f"The target function failed for a batch of {count} ({first_line(error)}). It must return one number per image, "
             "shape (N,), for batches of any size."

@@ -31,7 +31,7 @@ _CAPTIONS = (
     "distance within which the pointing game counts a hit. Each map has its own color scale, so equal colors in two maps "
     "don't mean equal values."
 )
-# For a single map, these measures duplicate another one.
+# For a single map, these metrics have the same value as `pointing_game`.
 _NOT_CAPTIONED = ("pointing_game_pairs", "pointing_game_difficult")
 
 
@@ -67,7 +67,7 @@ def write_report(run: EvaluationRun) -> Path | None:
 
 
 def _latest(run: EvaluationRun) -> list[Record]:
-    """Return the latest record of each image. A file that changed is scored more than once."""
+    """Return each image's latest record. An image that changed between runs has several records."""
     return list({record["name"]: record for record in run.store.of_kind("image")}.values())
 
 
@@ -123,7 +123,7 @@ def _entries(run: EvaluationRun, records: Sequence[Record]) -> Iterator[GalleryE
 
 
 def _caption(scores: Sequence[dict[str, Any]], method: str, target: int) -> str:
-    """Return a caption with the scores of one map."""
+    """Return a caption with one map's scores."""
     own = [score for score in scores if (score["method"], score["target"]) == (method, target)]
     words = ["blank map"] if any(score["blank"] for score in own) else []
     for score in own:

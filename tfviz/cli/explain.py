@@ -235,7 +235,7 @@ class _ExplainRun:
                 try:
                     self._explain(batch, jobs)
                 except ImageError as error:  # The model does not accept this image size.
-                    for job in jobs:  # after the results that are still waiting
+                    for job in jobs:  # reported after the results that are still waiting
                         self._backlog.add(partial(self._fail, job, error))
                 self._backlog.add(partial(self._finish, jobs[-1]))
                 self._done += len(jobs)

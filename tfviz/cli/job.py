@@ -219,7 +219,10 @@ def _fingerprint(args: argparse.Namespace, run: dict[str, Any], say: Callable[[s
 
 
 def _todo(args: argparse.Namespace, storage: Storage, plan: JobPlan) -> list[int]:
-    """Return this command's shards that are unfinished or, if requested, have failed images."""
+    """Return the shards that this command has to process.
+
+    These are its unfinished shards and, if requested, its shards with failed images.
+    """
     from tfviz.jobs.plan import done_shards
     from tfviz.jobs.report import failed_shards
 

@@ -67,7 +67,7 @@ def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
 
 
 def placed(jobs: Sequence[Job], known: Mapping[str, tuple[str, str]]) -> list[Job]:
-    """Assign each image its folder and name from earlier results, or unused ones.
+    """Restore the folders and names that images had in earlier results, and avoid collisions.
 
     Args:
         jobs: the images of this run.
@@ -94,7 +94,7 @@ def placed(jobs: Sequence[Job], known: Mapping[str, tuple[str, str]]) -> list[Jo
 
 
 def _real(path: str | Path) -> Path:
-    """Resolve links. Unlike Path.resolve, this does not raise for a link to itself."""
+    """Resolve symbolic links. Unlike Path.resolve, this does not raise for a link to itself."""
     return Path(os.path.realpath(path))
 
 

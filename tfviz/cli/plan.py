@@ -85,7 +85,7 @@ def plan_for(args: argparse.Namespace, say: Callable[[str], None]) -> Plan:
     classifier = Classifier(model)
     labels = labels_of(model)
     if classifier.classes == 1 and not labels.names:
-        labels = Labels(("output",))  # A single number is not a class.
+        labels = Labels(("output",))  # A single output is not a class.
     live = explainers_for(model, args.method, method_options(args, model), classifier.classes, say)
     explainers = [explainer.freeze() for explainer in live]  # a command never changes the weights
     targets = ClassTargets(args.target, labels, classifier.classes) if classifier.classes is not None else None

@@ -6,7 +6,7 @@
 A format is a module with three functions:
 
     check(explainer, **options)
-        raises if the format does not support the explainer, before anything is written
+        called before anything is written; raises if the format does not support the explainer
     write(explainer, folder, manifest, **options)
         writes to a new folder, and stores format-specific fields in manifest.extra
     read(folder, manifest, trusted) -> LoadedExplainer
@@ -43,8 +43,8 @@ class Format:
         module: the module with `check`, `write` and `read`.
         description: one line for tables.
         extra: the setup.cfg extra that the format needs.
-        names_weights: whether the folder stores the model's own weights by name, so that a frozen
-            explainer, which has other weights, is not the default.
+        names_weights: whether the folder stores the model's own weights by name. If so, `export`
+            does not freeze the explainer by default, because freezing changes the weights.
     """
 
     module: str
@@ -53,7 +53,7 @@ class Format:
     names_weights: bool = False
 
     def load(self) -> ModuleType:
-        """Import the module."""
+        """Import the format's module."""
         return importlib.import_module(self.module)
 
 
@@ -105,13 +105,13 @@ def export(
         path: the folder to create.
         format: a key of FORMATS.
         overwrite: whether to replace an existing export once the new one is complete.
-        preprocessing: the preprocessing, as for `load_model`. None uses that of the model, if any.
-        labels: the class names, as for `load_model`. None uses those of the model, if any.
+        preprocessing: the preprocessing, as for `load_model`. None uses the model's, if any.
+        labels: the class names, as for `load_model`. None uses the model's, if any.
         freeze: whether to export the frozen explainer, with folded BatchNormalizations (see
             `Explainer.freeze`). None means True, except for "stablehlo", which stores the model's
             own weights by name, and for models in half precision, whose constants would be rounded.
-            Excitation backprop also needs the unfolded kernels, so it is never frozen, which stores
-            each weight once.
+            Excitation backprop is never frozen, because it also needs the unfolded kernels and a
+            frozen explainer would store weights twice.
         **options: the format's options (see `write` in its module).
 
     Returns:

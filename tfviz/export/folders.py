@@ -16,8 +16,8 @@ from tfviz.export.manifest import FILE_NAME
 def destination(path: str | Path, *, overwrite: bool) -> Path:
     """Return the folder to create.
 
-    Raise ExportError unless the folder is missing, is empty, or contains an exported explainer that
-    may be overwritten.
+    Raise ExportError unless the folder does not exist, is empty, or contains an exported explainer
+    that may be overwritten.
     """
     folder = Path(os.path.realpath(path))
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):

@@ -10,8 +10,8 @@ replaced first (see `lowering.litert_operations`). A file has one image size and
 
 LiteRT stores separate kernels for the forward and the backward pass. A class activation map or
 VisualBackProp needs hardly any backward pass, so its file is about as large as the model's weights.
-Methods that backpropagate to the image take twice that, and excitation backprop, which also needs
-positive kernels, three to four times.
+Files of methods that backpropagate to the image are twice that size. Files of excitation backprop,
+which also needs positive kernels, are three to four times that size.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _converted(function: tf.types.experimental.ConcreteFunction, manifest: Manif
 
 
 def _missing_operations(error: Exception, function: tf.types.experimental.ConcreteFunction) -> str:
-    """Name the operations that could not be converted, and their positions in the graph."""
+    """Describe which operations could not be converted, and where they are in the graph."""
     text = str(error)
     types = {name.strip() for names in _NOT_BUILT_IN.findall(text) for name in names.split(",")} | set(_UNKNOWN.findall(text))
     if not types:

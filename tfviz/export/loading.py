@@ -55,7 +55,7 @@ class LoadedExplainer(abc.ABC):
         """Return outputs, target and attribution, nested as in the manifest (see `_nested`).
 
         Args:
-            images: one array per input, with its shape and type.
+            images: one array per input, with the input's shape and type.
             target: (N,) int32 classes, float32 weights for the outputs, or None for the top class.
         """
 
@@ -121,7 +121,7 @@ class LoadedExplainer(abc.ABC):
         return arrays
 
     def _by_name(self, images: Any) -> dict[str, Any]:
-        """Return the value for each input.
+        """Return each input's value, keyed by the input's name.
 
         A dict is matched by its keys, or by the inputs' names if the model takes a list.
         """
@@ -198,7 +198,7 @@ def _weights(array: np.ndarray, count: int, scores: list[int | None] | None) -> 
 
 
 def _is_structure_of_one(images: object, rank: int) -> bool:
-    """Return whether the images are a list with one batch, for a model with a list of one input."""
+    """Return whether the images are a list that contains a single batch of this rank."""
     return isinstance(images, (list, tuple)) and len(images) == 1 and len(getattr(images[0], "shape", ())) == rank
 
 

@@ -185,7 +185,7 @@ def _require_same(model: ModelProto, function: tf.types.experimental.ConcreteFun
 
 
 def _random(x: tf.Tensor) -> tf.Tensor:
-    """Return random images for an input, and the top class and class 0 in turn for a target."""
+    """Return random images. For the target input, alternate between the top class and class 0."""
     shape = [_TRIED_IMAGES if n is None else n for n in x.shape]
     if len(shape) == 1:
         return tf.constant(np.resize([TOP_CLASS, 0], shape), x.dtype)

@@ -129,7 +129,7 @@ def _score_shapes(explainer: Explainer) -> Nested[Shape]:
 def _of_classes(explainer: Explainer, manifest: Manifest, fixed: tf.Tensor | None) -> dict[str, Request]:
     """Return the three signatures of a classifier.
 
-    They share one graph, because a class is a weight of 1.
+    They share one graph, because explaining a class is the same as weighting it by 1.
     """
     manifest.targets = ["top" if fixed is None else "fixed", "class", "weights"]
     classes = manifest.classes

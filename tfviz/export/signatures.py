@@ -152,9 +152,9 @@ def listed(tensors: Mapping[str, tf.Tensor | tf.TensorSpec | np.ndarray]) -> lis
 
 
 def named_results(explanation: Explanation, manifest: Manifest) -> dict[str, tf.Tensor]:
-    """Name the outputs, the target and the attribution as in the manifest.
+    """Return the outputs, the target and the attribution, keyed by their names in the manifest.
 
-    This sets how the maps are nested in the manifest.
+    This also records in the manifest how the maps are nested.
     """
     maps = tree.flatten(explanation.attribution)
     if len(maps) == 1:

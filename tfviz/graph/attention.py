@@ -1,9 +1,9 @@
 """Find a vision transformer's attention blocks.
 
 Attention is softmax(Q Kᵀ) V, whether a Keras layer, `ops.dot_product_attention` or handwritten code
-computes it. The graph contains a softmax between two products, and this module marks it as
-`Attention`. The paths around it determine the rest: the value from which queries, keys and values
-are computed, the residual stream, and the tokens that the head reads.
+computes it. In the graph it is a softmax between two products, which this module marks as
+`Attention`. The paths around the softmax determine the rest: the value from which queries, keys and
+values are computed, the residual stream, and the tokens that the head reads.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _BETWEEN_PRODUCTS = (Choice, Difference, Elementwise, Identity, Move, Normalizat
 
 
 def is_attention(step: Step) -> bool:
-    """Return whether a step is attention between positions, or an opaque layer that contains it."""
+    """Return whether a step is attention between positions or an opaque layer that contains it."""
     return isinstance(step.operation, Attention) or (isinstance(step.operation, Opaque) and step.operation.holds_attention)
 
 
 def with_attention(graph: Graph) -> Graph:
-    """Mark each softmax that reads a product of queries and keys and weights the values."""
+    """Mark each softmax that turns a product of queries and keys into weights for the values."""
     steps = []
     for step in graph.steps:
         operation = step.operation
@@ -54,7 +54,7 @@ def with_attention(graph: Graph) -> Graph:
 
 
 def _weighting(graph: Graph, step: Step) -> Step | None:
-    """Return the product with the values, which may follow a dropout, cast or transpose."""
+    """Return the product with the values, which may come after a dropout, cast or transpose."""
     if step.outputs[0].rank < 3:
         return None
     for reader in graph.consumers(step.outputs[0]):
@@ -66,7 +66,7 @@ def _weighting(graph: Graph, step: Step) -> Step | None:
 
 
 def _scores(graph: Graph, step: Step) -> Step | None:
-    """Return the product of queries and keys, or additive attention's sum over channels."""
+    """Return the product of queries and keys or, for additive attention, the sum over channels."""
     wanted = list(step.signal_inputs)
     while wanted:
         producer = graph.producer(wanted.pop())
@@ -123,7 +123,7 @@ def blocks_of(graph: Graph) -> list[Block]:
 
 
 def _cuts(graph: Graph, values: Iterable[Value]) -> Iterator[Value]:
-    """Yield each single value that all paths to `values` pass through, last first."""
+    """Yield each value that all paths to `values` pass through, starting with the last."""
     position = {value: number for number, step in enumerate(graph.steps) for value in step.outputs}
     front = set(values) - graph.constants
     while front:
@@ -137,7 +137,7 @@ def _cuts(graph: Graph, values: Iterable[Value]) -> Iterator[Value]:
 
 
 def _source(graph: Graph, value: Value) -> Value:
-    """Return the input of a joint projection to queries, keys and values, if there is one."""
+    """Return the input of a joint projection to queries, keys and values, or the value itself."""
     step = graph.producer(value)
     while step is not None and len(step.signal_inputs) == 1 and isinstance(step.operation, (Linear, Move, Identity)):
         above = step.signal_inputs[0]
@@ -185,7 +185,7 @@ def _elements(value: Value) -> int | None:
 
 @dataclass
 class Transformer:
-    """A vision transformer's blocks, and the tokens that its head reads.
+    """A vision transformer's blocks and the tokens that its head reads.
 
     Attributes:
         graph: the graph.
@@ -197,7 +197,7 @@ class Transformer:
 
     @property
     def probabilities(self) -> list[Value]:
-        """Each block's attention probabilities P."""
+        """The blocks' attention probabilities P."""
         return [block.probabilities for block in self.blocks]
 
     @property
@@ -207,7 +207,7 @@ class Transformer:
 
     @cached_property
     def ends(self) -> list[Value]:
-        """The tokens that leave each block."""
+        """The tokens that leave each block, in execution order."""
         return [*(block.stream for block in self.blocks[1:]), self.final]
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Find the channel axis of a value. A transpose may move it, and some values have none."""
+"""Find values' channel axes. A transpose may move the axis, and some values have none."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def require_channels_last(graph: Graph, value: Value, path: str) -> None:
 
 
 def _is_windowless(step: Step) -> bool:
-    """Return whether a linear map has no window. Such a map, like Dense, acts on the last axis."""
+    """Return whether a step is a linear map without a window, which acts on the last axis."""
     return isinstance(step.operation, Linear) and step.operation.extent is None
 
 
 def _order(step: Step) -> Sequence[int] | None:
-    """Return the input axis of each output axis, or None if the step is not a transpose."""
+    """Return each output axis's input axis, or None if the step is not a transpose."""
     if not isinstance(step.operation, Transpose):
         return None
     time = step.time_axes
@@ -49,14 +49,14 @@ def _order(step: Step) -> Sequence[int] | None:
 def has_channels(graph: Graph, value: Value) -> bool:
     """Return whether a value's last axis is a channel axis.
 
-    It is not if the value is an image (N, H, W) to which the model later adds a channel axis, or a
+    This is false for an image (N, H, W) to which the model later adds a channel axis, and for a
     single channel taken from a map.
     """
     return not _is_single_channel(graph, value) and not _gains_channels(graph, value)
 
 
 def map_axes(graph: Graph, value: Value) -> int:
-    """Count a value's axes, excluding the batch and channel axes."""
+    """Count a value's axes without the batch and channel axes."""
     return value.rank - (2 if has_channels(graph, value) else 1)
 
 

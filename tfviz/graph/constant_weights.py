@@ -1,7 +1,7 @@
-"""Rewrite a graph for weights that never change.
+"""Rewrite a graph whose weights never change.
 
-Kernels and biases are read once and stored in the steps. A BatchNormalization that directly follows
-a linear map is folded into its kernel and bias, and its step then returns its input:
+Kernels and biases are read once and stored in the steps. A BatchNormalization directly after a
+linear map is folded into the map's kernel and bias, and its step then returns its input:
 
     s (W x + b) + t = (s W) x + (s b + t)
 
@@ -10,7 +10,7 @@ rules and layer search work as before. Excitation backprop still reads the kerne
 between a folded pair changes its meaning, so it is replaced by a new `Value`.
 
 A BatchNormalization before a convolution is not folded. Folding would not be exact with zero
-padding, and excitation backprop reads the value between them.
+padding, and excitation backprop reads the value between the two.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def folded(graph: Graph, keep: Collection[Value], dtype: str | None = None) -> G
     """Return the graph with constant linear maps and folded BatchNormalizations.
 
     Args:
-        graph: the graph. Its weights are read now.
+        graph: the graph, whose weights are read now.
         keep: values whose meaning must not change.
-        dtype: the dtype to compute in. None means each layer's own dtype.
+        dtype: the dtype to compute in. None uses each layer's dtype.
     """
     pairs = _pairs(graph, keep)
     between = {step.outputs[0]: Value(step.outputs[0].shape, step.outputs[0].dtype) for step in pairs}
@@ -77,7 +77,7 @@ def _is_constant_norm(step: Step) -> bool:
 
 
 def _computes_in_float32(step: Step) -> bool:
-    """Return whether a step can use float32 constants: it has no float64 output or time axis."""
+    """Return whether a step can use float32 constants, which excludes float64 and time axes."""
     return not step.time_axes and _compute_dtype(step) != "float64"
 
 
@@ -109,7 +109,7 @@ def _constant_map(step: Step[Linear], norm: Step[Normalization] | None, dtype: s
 
 
 def _plus(y: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """Add a bias per channel with an operation that TensorFlow can fuse with a convolution."""
+    """Add a bias per channel, if possible with an operation that fuses with a convolution."""
     return tf.nn.bias_add(y, bias) if bias.shape.rank == 1 and 2 <= len(y.shape) <= 5 else y + bias
 
 
@@ -128,12 +128,12 @@ def _constant_norm(step: Step[Normalization], dtype: str | None) -> Step[Normali
 
 
 def _constant(x: tf.Tensor, dtype: str) -> tf.Variable:
-    """Store a tensor in a variable that is never assigned. Both share their memory."""
+    """Store a tensor in a variable that is never assigned. The two share memory."""
     return tf.Variable(tf.cast(x, dtype), trainable=False, dtype=dtype)
 
 
 def _masked(step: Step, compute: _Compute) -> _Compute:
-    """Make `compute` also propagate the Keras mask, as the layer does."""
+    """Wrap `compute` to propagate the Keras mask as the layer does."""
     if not getattr(step.layer, "supports_masking", False):
         return compute
     return lambda tensors: [keras_internals.with_mask_of(tensors[0], y) for y in compute(tensors)]

@@ -1,7 +1,7 @@
 """Find which input of an operation carries the signal.
 
-In a product, gates weight the signal, as in squeeze-and-excitation and spatial attention. If all
-inputs of a sum or difference except one are constants, the remaining input is the signal.
+In a product, gates weight the signal, as in squeeze-and-excitation and spatial attention. If only
+one input of a sum or difference is not a constant, this input is the signal.
 """
 
 from __future__ import annotations
@@ -56,10 +56,11 @@ def _signal_of(graph: Graph, step: Step, constants: set[Value]) -> int:
     """Return the index of a product's signal: the input that is not a gate.
 
     A gate has one number per channel, (N, 1, 1, C) or (N, C) (Hu et al., 2018,
-    "Squeeze-and-Excitation Networks"), one per pixel, (N, H, W, 1) (Woo et al., 2018, "CBAM"), or
-    as many numbers as the signal. It comes from a sigmoid or a softmax and may be resized. In a
-    handwritten activation or normalization, x · sigmoid(x) or x · g(x), the factor x is the signal.
-    Without evidence, the first factor is assumed to be the signal, as is usual in code.
+    "Squeeze-and-Excitation Networks"), one number per pixel, (N, H, W, 1) (Woo et al., 2018,
+    "CBAM"), or as many numbers as the signal. It comes from a sigmoid or a softmax and may be
+    resized. In a handwritten activation or normalization, x · sigmoid(x) or x · g(x), the factor x
+    is the signal. Without other evidence, the first factor is assumed to be the signal, following
+    common practice.
     """
     rank = max(value.rank for value in step.inputs)
 
@@ -75,7 +76,7 @@ def _signal_of(graph: Graph, step: Step, constants: set[Value]) -> int:
 
 
 def _gate_score(graph: Graph, value: Value) -> float:
-    """Score how likely a value is to be a gate, given the operation that computed it.
+    """Score how likely a value is to be a gate, judging by the operation that computed it.
 
     Bounds of 0 and 1 indicate a gate. A ReLU capped at 6 is either part of a handwritten hard
     sigmoid or an activation.

@@ -26,11 +26,11 @@ Shape = tuple[int | None, ...]
 
 
 class Value:
-    """One tensor of the computation.
+    """One tensor in the computation.
 
     Attributes:
         shape: the shape, with None for each unknown size, or () if the rank is unknown.
-        dtype: the dtype's name, or None if it is unknown.
+        dtype: the dtype name, or None if it is unknown.
         symbol: the Keras symbolic tensor, or None if there is none.
     """
 
@@ -63,8 +63,8 @@ class Step(Generic[O_co]):
         inputs, outputs: the values that the step reads and computes.
         compute: computes the list of `outputs` tensors from the `inputs` tensors.
         layer: the Keras layer or operation that the step calls, if any.
-        time_axes: how many axes after the batch axis are hidden from the operation, such as 1
-            inside a TimeDistributed layer.
+        time_axes: the number of axes after the batch axis that are hidden from the operation, such
+            as 1 inside a TimeDistributed layer.
     """
 
     path: str
@@ -82,7 +82,7 @@ class Step(Generic[O_co]):
 
     @property
     def signal_inputs(self) -> tuple[Value, ...]:
-        """The inputs that carry the signal, excluding gates. A constant has none."""
+        """The inputs that carry the signal, excluding gates; empty for a constant."""
         if isinstance(self.operation, Constant):
             return ()
         return self.inputs if self.operation.signal is None else (self.inputs[self.operation.signal],)
@@ -90,7 +90,7 @@ class Step(Generic[O_co]):
 
 @dataclass
 class Graph:
-    """A model as steps, in the order in which they run.
+    """A model as a list of steps in execution order.
 
     Attributes:
         model: the model that was read.
@@ -100,7 +100,7 @@ class Graph:
         input_structure, output_structure: the input and output values, nested like the model's
             tensors.
         is_traced: whether some steps come from tracing code rather than from Keras' recorded graph.
-        compute_dtype: the dtype to compute in, or None for each layer's own dtype.
+        compute_dtype: the dtype to compute in, or None for each layer's dtype.
     """
 
     model: keras.Model
@@ -151,7 +151,7 @@ class Graph:
 
     @cached_property
     def ranks(self) -> dict[Value, int]:
-        """Map each value to the largest rank among the inputs that it depends on."""
+        """The largest rank among the inputs that each value depends on."""
         ranks = {value: value.rank for value in self.inputs}
         for step in self.steps:
             rank = max((ranks.get(value, 0) for value in step.inputs), default=0)
@@ -210,7 +210,7 @@ class Graph:
         return found[::-1]
 
     def without(self, step: Step) -> Graph:
-        """Return the graph without a step. Steps that read its output read its input instead."""
+        """Return the graph without a step, whose readers read the step's input instead."""
         (old,), (new,) = step.outputs, step.inputs
 
         def rename(value: Value) -> Value:

@@ -1,11 +1,11 @@
 """Types that describe what a step computes.
 
-The translators in `tfviz.reading` describe each of a model's operations by one of these types. All
+The translators in `tfviz.reading` describe each operation in a model by one of these types. All
 other code (rules, layer search, export) dispatches on the type, so only the translators contain
 layer class and operation names.
 
-A description contains only what rules need: how to apply a linear map with another kernel, how a
-window slides, and which input carries the signal.
+A description contains only what the rules need, for example how to apply a linear map with another
+kernel, how a window slides, and which input carries the signal.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Operation:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Extent:
-    """How a window slides over its input, along each spatial axis.
+    """Describes how a window slides along each spatial axis of its input.
 
     Attributes:
         size: the window size in elements.
@@ -64,14 +64,16 @@ class Linear(Operation):
 
     Attributes:
         apply: f.
-        read_kernel: returns the current W in the named dtype.
-        scale_outputs: (W, s) -> the kernel with its output channels scaled by s, or None if the
-            kernel's output channels are unknown.
+        read_kernel: a function that returns the current W in a given dtype.
+        scale_outputs: a function (W, s) -> the kernel with its output channels scaled by s. None if
+            the kernel's output channels are unknown.
         extent: the window of a convolution, or None for a product along the last axis.
         mixes_pixels: whether the product also runs along height or width.
-        read_bias: returns the current b in the named dtype, or None if there is no bias. If this
-            function is missing, the step may compute something other than f(x; W) + b.
-        is_constant: whether W never changes, so values derived from it can be computed once.
+        read_bias: a function that returns the current b in a given dtype, or None if there is no
+            bias. If `read_bias` itself is None, the step may compute something other than f(x; W) +
+            b.
+        is_constant: whether W never changes, so that values derived from it need to be computed
+            only once.
     """
 
     apply: LinearMap
@@ -85,19 +87,19 @@ class Linear(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Relu(Operation):
-    """0 below a threshold, the identity above it, up to an optional cap."""
+    """A function that is 0 below a threshold and the identity above it, up to an optional cap."""
 
     max_value: float | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Elementwise(Operation):
-    """A function of each element.
+    """A function that is applied to each element.
 
     Attributes:
         function: the function's name, for messages only.
-        sign: 1 if rules treat the function as increasing, -1 if as decreasing, and 0 if neither is
-            known, as for a comparison or a function of several inputs.
+        sign: 1 if rules treat the function as increasing, -1 if they treat it as decreasing, and 0
+            if neither applies, as for a comparison or a function of several inputs.
         is_affine: whether the function is a·x + b.
         bounds: the range of a bounded function, such as (0, 1) for a sigmoid.
         carrier: the index of the input that carries the signal if the others are constants.
@@ -118,7 +120,7 @@ class Elementwise(Operation):
 
 
 class Softmax(Elementwise):
-    """exp(x) divided by its sum along an axis: class probabilities that sum to 1."""
+    """exp(x) divided by its sum along an axis, which yields probabilities that sum to 1."""
 
 
 class Attention(Softmax):
@@ -130,21 +132,22 @@ class Attention(Softmax):
 
 
 class Sigmoid(Elementwise):
-    """1 / (1 + exp(−x)): a probability per element."""
+    """1 / (1 + exp(−x)), which yields one probability per element."""
 
 
 class Activation(Elementwise):
-    """An activation other than ReLU, of one or several operations (see `graph.activations`)."""
+    """An activation other than a ReLU, made of one or more operations (see `graph.activations`)."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Normalization(Operation):
-    """A shift and scale of each element, by statistics or by a function of the other elements.
+    """A shift and scale of each element by statistics or by a function of the other elements.
 
     Attributes:
-        channel_scale: returns the factor for each channel of the last axis at inference, if it
-            depends on no input.
-        channel_shift: returns the term added to each channel after scaling.
+        channel_scale: a function that returns each channel's factor at inference. None if the
+            factors depend on an input.
+        channel_shift: a function that returns the term added to each channel after scaling, or
+            None.
         is_batch_norm: whether this is a BatchNormalization, which can be folded into a preceding
             linear map.
     """
@@ -168,7 +171,7 @@ class Window(Operation):
     """The maximum or average over a window or over entire axes.
 
     Attributes:
-        is_max: whether this is the maximum.
+        is_max: whether the operation computes the maximum rather than the average.
         extent: the window, or None if it spans entire axes.
     """
 
@@ -193,7 +196,7 @@ class Choice(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Product(Operation):
-    """signal · gates, element by element.
+    """The elementwise product of a signal and its gates.
 
     Attributes:
         carrier: the index of the signal input. The other inputs are gates.
@@ -222,14 +225,14 @@ class Reshape(Move):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pad(Move):
-    """Padding with a constant. `amounts` lists (before, after) for each spatial axis."""
+    """Padding with a constant. `amounts` contains (before, after) for each spatial axis."""
 
     amounts: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Crop(Move):
-    """Cropping. `amounts` lists (before, after) for each spatial axis."""
+    """Cropping. `amounts` contains (before, after) for each spatial axis."""
 
     amounts: tuple[tuple[int, int], ...]
 
@@ -271,7 +274,7 @@ class Contraction(Operation):
 
 
 class Contents(Protocol):
-    """What tracing reveals about an opaque operation."""
+    """The interface for what tracing reveals about an opaque operation."""
 
     @property
     def may_hide_relu(self) -> bool:
@@ -283,7 +286,7 @@ class Contents(Protocol):
 
     @property
     def last_operation(self) -> Elementwise | None:
-        """The elementwise function that computes the first output, or None if unknown."""
+        """The elementwise function that computes the first output, or None if it is unknown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,12 +300,12 @@ class BuiltIn:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Opaque(Operation):
-    """An operation that cannot be traced, or that has no description.
+    """An operation that cannot be traced or has no description.
 
     Attributes:
-        reason: why the operation is opaque. Completes a sentence that starts with "it".
+        reason: why the operation is opaque, phrased to complete a sentence that starts with "it".
         contents: what tracing reveals about the operation, computed on demand.
-        runs_functions: whether it runs user functions, as a loop or a condition does.
+        runs_functions: whether the operation runs user functions, as a loop or a condition does.
         cause: the error that stopped the trace.
         holds_attention: whether any of its layers computes attention between positions.
     """

@@ -1,10 +1,10 @@
-"""Find the image position that each of a vision transformer's tokens comes from.
+"""Find each token's image position in a vision transformer.
 
 Reshapes, class tokens and registers determine which token represents which patch. This module
 therefore marks each position with its row and column, and passes the marks through the operations
 that only move elements. The marks that arrive at the tokens are their positions. This works for any
-patch embedding, prefix and image size, without relying on the sizes that layers declare. In the
-same way, marked tokens are passed through the head to find out which tokens it reads.
+patch embedding, prefix and image size, because it does not rely on sizes declared by layers.
+Similarly, this module passes marked tokens through the head to determine which tokens it reads.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from tfviz.graph.operations import (
 )
 
 Sizes = Sequence[Sequence[int]]  # each input's size without the batch axis
-Marks = tuple[np.ndarray, np.ndarray]  # two numbers per element, or 0 for an element without a mark
+Marks = tuple[np.ndarray, np.ndarray]  # two numbers per element; 0 for an unmarked element
 
 _POINTWISE = (Choice, Difference, Elementwise, Identity, Normalization, Product, Relu, Sum)
 _NEW_POSITIONS = (Pad, Crop, Upsample, Resize)
-_BASE = 128  # bfloat16 holds integers up to 256
+_BASE = 128  # bfloat16 represents integers exactly up to 256
 
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """The grid of patches in a sequence of tokens.
+    """The patch grid in a token sequence.
 
     Attributes:
         rows, columns: the grid size.
@@ -60,7 +60,7 @@ class TokenGrid:
     count: int
 
     def patches(self, tokens: tf.Tensor) -> tf.Tensor:
-        """Arrange the patches' tokens (N, tokens, …) as (N, rows, columns, …)."""
+        """Arrange the patches among the tokens (N, tokens, …) as (N, rows, columns, …)."""
         first, number = int(self.index[0]), len(self.index)
         if np.array_equal(self.index, np.arange(first, first + number)):
             patches = tokens[:, first : first + number]
@@ -75,7 +75,7 @@ class TokenGrid:
 
 
 def token_grids(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, TokenGrid]:
-    """Return the token grid of each value that is a sequence of tokens.
+    """Return each value's token grid, for all values that are token sequences.
 
     An attention layer's output has the grid of the sum that it is added to.
 
@@ -100,7 +100,7 @@ def known_sizes(graph: Graph) -> list[tuple[int, ...]] | None:
 
 
 def position_counts(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, int]:
-    """Count the distinct patches in each value, leaving out values that mix patches.
+    """Count the distinct patches in each value, omitting values that mix patches.
 
     Args:
         graph: the graph.
@@ -114,14 +114,14 @@ def position_counts(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict
 
 def _different(rows: np.ndarray, columns: np.ndarray) -> int:
     """Count the distinct marks."""
-    if rows.strides[-1] == 0:  # the channels of a projection share one mark
+    if rows.strides[-1] == 0:  # a projection's channels share one mark
         rows, columns = rows[..., :1], columns[..., :1]
     pairs = np.rint(1000 * rows.astype(np.float64)) * 1e8 + np.rint(1000 * columns)
     return len(set(pairs[(rows > 0) & (columns > 0)].tolist()))
 
 
 def _marks_at(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, Marks]:
-    """Return the marks of these values and of all values before them."""
+    """Return the marks for these values and all values before them."""
     marks = {value: _positions(size) for value, size in zip(graph.inputs, sizes, strict=True) if len(size) in (2, 3)}
     with tf.init_scope():
         _follow(graph.before(values), marks, {}, from_image=True)
@@ -143,7 +143,7 @@ def tokens_read(graph: Graph, tokens: Value, count: int, sizes: Sizes) -> np.nda
 
     Args:
         graph: the graph.
-        tokens: the value with the tokens, which all paths go through.
+        tokens: the token value, which all paths go through.
         count: the number of tokens.
         sizes: the size of each input.
     """
@@ -162,7 +162,7 @@ def tokens_read(graph: Graph, tokens: Value, count: int, sizes: Sizes) -> np.nda
 
 
 def _positions(size: Sequence[int]) -> Marks:
-    """Return the row and column of each element in an image or map, counting from 1."""
+    """Return each element's row and column in an image or map, counting from 1."""
     flat = (1, *size[:2], *[1] * (len(size) - 2))
     rows, columns = (np.broadcast_to(1.0 + part.reshape(flat), (1, *size)) for part in np.indices(size[:2]))
     return rows, columns
@@ -190,12 +190,13 @@ def _follow(steps: Iterable[Step], marks: dict[Value, Marks], known: dict[Value,
 
     Args:
         steps: the steps, in execution order.
-        marks: the initial marks. The marks of later values are added.
-        known: tensors that moves may need for sizes or constants, for a batch of one.
-        from_image: whether a convolution's output gets new positions. Otherwise it mixes tokens.
+        marks: the initial marks. Marks for later values are added to this dict.
+        known: the tensors, for a batch of one, that moves may need as sizes or constants.
+        from_image: whether a convolution's output gets new positions. If False, a convolution mixes
+            tokens.
 
     Returns:
-        The marked values that a step mixes.
+        The marked values that some step mixes.
     """
     mixed: set[Value] = set()
     for step in steps:
@@ -235,7 +236,7 @@ def _extends(operation: object) -> bool:
 
 
 def _moved(step: Step, marks: dict[Value, Marks], known: dict[Value, tf.Tensor], part: int) -> list[np.ndarray]:
-    """Move the rows or the columns of the marks. Constants that the step adds cancel out."""
+    """Move the marks' rows or columns through a step. Constants that the step adds cancel out."""
 
     def through(scale: float) -> list[np.ndarray]:
         given = [_tensor(x, scale * marks[x][part]) if x in marks else known[x] for x in step.inputs]
@@ -245,7 +246,7 @@ def _moved(step: Step, marks: dict[Value, Marks], known: dict[Value, tf.Tensor],
 
 
 def _projected(step: Step, marks: Marks, from_image: bool) -> list[Marks | None] | None:
-    """Return the marks after a product along the last axis, whose elements must share a mark."""
+    """Return the marks after a product along the last axis if that axis's elements share a mark."""
     if not from_image and any(np.ptp(part, axis=-1).any() for part in marks):
         return None
     rank = marks[0].ndim - 1

@@ -27,7 +27,7 @@ class FoundImage:
 def find_images(paths: str | Path | Iterable[str | Path]) -> list[FoundImage]:
     """Find image files, and search folders recursively.
 
-    In a folder, files with an image extension are found in sorted order, except hidden ones
+    In a folder, files with an image extension are returned in sorted order, except hidden ones
     (".name"). Files that are passed explicitly are always included, but only once. If `paths` is
     one folder, `relative` starts inside it. If there are several paths, it starts with the folder
     name.

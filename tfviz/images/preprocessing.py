@@ -155,7 +155,7 @@ class Preprocessing:
             channels: the network's number of input channels.
 
         Returns:
-            The same preprocessing, with `size` if it had no size.
+            This preprocessing, with `size` filled in if it had none.
 
         Raises:
             OptionError: this preprocessing produces another size or number of channels.

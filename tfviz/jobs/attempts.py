@@ -1,8 +1,9 @@
 """Handle shards that kill their process, and find the responsible images after three attempts.
 
-An attempt leaves a file until its shard is done, so attempts are counted across processes, machines
-and restarts. From the fourth attempt on, parts of the shard run in separate processes. A part whose
-process dies is halved until a single image is left. That image gets a row with the error.
+Each attempt leaves a file until its shard is done, so attempts are counted across processes,
+machines and restarts. From the fourth attempt on, parts of the shard run in separate processes. A
+part whose process dies is halved until a single image is left. That image gets a row with the
+error.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Input(NamedTuple):
 
 
 def find_inputs(paths: Iterable[str]) -> list[Input]:
-    """Find the images at the given paths. Return each once, sorted by path.
+    """Find the images at the given paths. Return each image once, sorted by path.
 
     Args:
         paths: image files, folders, globs such as "photos/**/*.jpg", lists of paths (.txt, .csv,

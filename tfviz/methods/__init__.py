@@ -1,8 +1,8 @@
 """The method registry.
 
-To add a method, add its file to this folder, then import it and add it to the registry below. The
-public names such as `tfviz.GradCAM`, the command line, the gallery and the tests read the registry
-and keep its order.
+To add a method, add its file to this folder, then import it and add it to the registry below.
+Public names such as `tfviz.GradCAM`, the command line, the gallery and the tests are derived from
+the registry and keep its order.
 """
 
 from __future__ import annotations

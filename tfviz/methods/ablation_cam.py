@@ -5,11 +5,11 @@ Question: which channels of a layer does the score need?
     relu(Σ_k w_k A_k), w_k = (S − S_k) / |S|, S_k = the score with channel k set to 0
         Desai & Ramaswamy, 2020, "Ablation-CAM: Visual Explanations for Deep Convolutional Network
         via Gradient-free Localization". The paper divides by S, which reverses all weights if S is
-        negative. If |S| < 1e-6, w_k = S − S_k
+        negative. If |S| < 1e-6, w_k is S − S_k instead
 
-No gradient is needed. Redundant channels can replace each other, so none of them gets a high
-weight. The cost is one forward pass per channel through the part of the model above the layer;
-`channels` limits it.
+The method needs no gradient. Redundant channels can replace each other, so none of them gets a high
+weight. The cost is one forward pass per channel through the part of the model above the layer; the
+option `channels` limits it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class AblationCAM(ChannelExplainer):
     relu(Σ_k w_k A_k) with w_k = (S − S_k) / |S|: Desai & Ramaswamy, 2020, "Ablation-CAM: Visual
     Explanations for Deep Convolutional Network via Gradient-free Localization".
 
-    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
+    A call returns the nonnegative attribution (N, h, w) at the layer's resolution.
 
     Example:
 

@@ -21,9 +21,10 @@ _INSTEAD = "Use saliency, or a class activation map such as grad_cam."
 
 
 class AttentionExplainer(Explainer):
-    """A method that maps a vision transformer's patches from its attention probabilities P.
+    """A method that computes a patch map from a vision transformer's attention probabilities P.
 
-    In each block, P is (N, heads, queries, keys), after the softmax and before any dropout.
+    Each block's P has shape (N, heads, queries, keys) and is read after the softmax, before any
+    dropout.
     """
 
     needs_attention: ClassVar[bool] = True
@@ -36,7 +37,7 @@ class AttentionExplainer(Explainer):
         output: str | int | None = None,
         class_names: LabelSource = None,
     ) -> None:
-        """Prepare the explainer, and find the attention blocks.
+        """Prepare the explainer and find the attention blocks.
 
         Args:
             model: a built keras.Model with attention between all patches of the image.
@@ -60,7 +61,7 @@ class AttentionExplainer(Explainer):
             self._grid_for(sizes)
 
     def grid_and_rows(self, images: Sequence[tf.Tensor]) -> tuple[TokenGrid, np.ndarray]:
-        """Return the patches' positions among the tokens, and the weight of each query's row.
+        """Return the patches' positions among the tokens and the weight of each query's row.
 
         Args:
             images: one tensor per input.
@@ -181,5 +182,5 @@ def _global_blocks(graph: Graph, method: str) -> list[Block]:
 
 
 def _token_counts(blocks: Sequence[Block]) -> set[int]:
-    """Return the known numbers of keys, without duplicates."""
+    """Return the blocks' distinct key counts, ignoring unknown ones."""
     return {keys for block in blocks if (keys := block.probabilities.shape[-1]) is not None}

@@ -26,12 +26,12 @@ from tfviz.numerics import safe_divide
 class AttentionRollout(AttentionExplainer):
     """Attention rollout: which patches does the attention read, regardless of class?
 
-    The product of the blocks' attention, averaged over heads, with residual connections: Abnar &
-    Zuidema, 2020, "Quantifying Attention Flow in Transformers".
+    The product of the blocks' attention matrices, averaged over heads and combined with the
+    residual connections: Abnar & Zuidema, 2020, "Quantifying Attention Flow in Transformers".
 
-    Calling it returns the nonnegative attribution (N, rows, columns), one number per patch. It
-    has no target. The shares of the class token and the registers are left out, so a map sums to
-    less than 1.
+    A call returns the nonnegative attribution (N, rows, columns), one number per patch. The method
+    is class-agnostic, so a call accepts no target. The shares of the class token and the registers
+    are omitted, so a map sums to less than 1.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Baselines: uninformative images from which a path to the image starts."""
+"""Baselines: uninformative images at which the path to the explained image starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfviz.graph.graph import Graph, Value
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.images.reference_colors import black, mean_color, white
 from tfviz.methods.numeric_options import finite_array
-from tfviz.models import is_preprocessing_known, preprocessing_of
+from tfviz.models import known_preprocessing
 
 Baseline: TypeAlias = "str | np.ndarray | tf.Tensor"
 NAMES = ("black", "mean", "white", "blur")
@@ -22,7 +22,7 @@ _BLUR_SIGMA = 0.05  # as a fraction of the image height
 
 
 def checked_baselines(given: Baseline | list[Baseline], model: keras.Model) -> list[Baseline]:
-    """Check the baselines, and return them as a list.
+    """Check the baselines and return them as a list.
 
     Raises:
         OptionError: the list is empty, a name is unknown, or a baseline is "white" and the model's
@@ -74,11 +74,6 @@ def baseline_for(one: Baseline, model: keras.Model, images: tf.Tensor, first: tf
             "baseline for all images or one per image, with the same size as the images."
         )
     return array if array.shape[0] == 1 else tf.gather(array, tf.range(tf.shape(images)[0]) + (0 if first is None else first))
-
-
-def known_preprocessing(model: keras.Model) -> Preprocessing | None:
-    """Return the model's preprocessing, or None if it is unknown."""
-    return preprocessing_of(model) if isinstance(model, keras.Model) and is_preprocessing_known(model) else None
 
 
 _COLORS: dict[str, Callable[[Preprocessing], np.ndarray]] = {"black": black, "mean": mean_color, "white": white}
@@ -134,5 +129,5 @@ def first_image(graph: Graph) -> int:
 
 
 def is_image(graph: Graph, value: Value) -> bool:
-    """Return whether an input has spatial axes such as height and width, unlike a vector."""
+    """Return whether an input has spatial axes such as height and width."""
     return interpolates(value) and value.rank in (0, 3, 4, 5)

@@ -74,7 +74,7 @@ def _explained(explainer: Any, images: Any, target: Any, batch_size: int, verbos
 
 
 class _Bar:
-    """Keras' progress bar. It counts images, or the perturbed copies that some methods run."""
+    """Keras' progress bar, which counts images or, for some methods, their perturbed copies."""
 
     def __init__(self, images: int | None, verbose: int, explainer: Any) -> None:
         self._images, self._explainer, self._copies, self._rows = images, explainer, 1, 0
@@ -82,7 +82,7 @@ class _Bar:
         self._bar = keras.utils.Progbar(images, verbose=verbose, unit_name=unit)
 
     def start(self, batch: list[tf.Tensor]) -> None:
-        """Set the number of copies per image."""
+        """Set the number of copies per image and the bar's target."""
         if self._explainer.takes_copies:
             self._copies = int(self._explainer.copies_per_image(batch))
             self._bar.target = None if self._images is None else self._images * self._copies
@@ -96,20 +96,20 @@ class _Bar:
         self._bar.update(self._rows, finalize=False)
 
     def end(self, images: int) -> None:
-        self._bar.target = images * self._copies  # the length of a dataset may have been unknown
+        self._bar.target = images * self._copies  # a dataset's length may have been unknown
         self._bar.update(self._bar.target, finalize=True)
 
 
 class BatchReader:
     """Splits images from any supported source into batches for a model.
 
-    A batch is one array. For a model with several inputs, it is arrays nested like the inputs.
+    A batch is one array or, for a model with several inputs, arrays nested like the inputs.
     """
 
     def __init__(self, graph: Graph, batch_size: int) -> None:
         self.graph, self.batch_size = graph, batch_size
         self.is_nested = len(graph.inputs) > 1
-        # Assume that an untraceable model's input is images.
+        # Assume that an untraceable model expects images.
         self.rank = graph.inputs[0].rank or 4
 
     def batches(self, images: Any) -> Iterator[Any]:

@@ -1,7 +1,7 @@
-"""Diagnose maps that are zero everywhere or not finite, and warn about them.
+"""Diagnose maps that are zero everywhere or not finite and warn about them.
 
-For one such image, the network runs again without the method's rules. Zero activations or gradients
-in that run reveal the reason. If the run fails, the warning contains no reason.
+To find the reason, the network runs again on one such image without the method's rules, and its
+activations and gradients are checked. If that run fails, the warning states no reason.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from tfviz.nesting import Nested
 
 
 def zero_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """Return for each image whether its maps for all inputs are zero everywhere, bool (N,)."""
+    """Return a bool per image, (N,): whether its maps for all inputs are zero everywhere."""
     return np.logical_and.reduce([~np.any(a, axis=tuple(range(1, a.ndim))) for a in tree.flatten(attributions)])
 
 
 def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: list[tf.Tensor], target: targets.Target) -> bool:
-    """Warn about maps in a batch that are zero everywhere or not finite, and explain why.
+    """Warn about a batch's maps that are zero everywhere or not finite, with the reason.
 
     Args:
         explainer: the explainer.
@@ -41,7 +41,7 @@ def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: l
         Whether a warning was issued.
     """
     if not all(hasattr(x, "numpy") for x in (*tree.flatten(attribution), *images)):
-        return False  # inside a function that is being traced
+        return False  # inside a tf.function that is being traced
     maps = tree.map_structure(np.asarray, attribution)
     rows = zero_rows(maps) | nonfinite_rows(maps)
     if rows.any():
@@ -52,17 +52,17 @@ def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: l
 
 
 def nonfinite_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """Return for each image whether a map for any input contains NaN or infinity, bool (N,)."""
+    """Return a bool per image, (N,): whether its map for any input contains NaN or infinity."""
     axes_of = lambda a: tuple(range(1, a.ndim))  # noqa: E731
     return np.logical_or.reduce([~np.isfinite(a).all(axis=axes_of(a)) for a in tree.flatten(attributions)])
 
 
 def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], target: targets.Target) -> None:
-    """Warn about all zero and nonfinite maps, and give the reason for the map of `image`.
+    """Warn about nonfinite maps or, if there are none, zero maps, and diagnose the map of `image`.
 
     Args:
         explainer: the explainer.
-        maps: the maps of all images.
+        maps: all images' maps.
         image: one image whose map is zero or not finite, as one batch of size 1 per input.
         target: the target for that image.
     """
@@ -78,7 +78,7 @@ def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], ta
 
 
 def _diagnosis(explainer: Any, reason: Callable[[], str]) -> str:
-    """Return the reason for a blank map, or "" if the diagnosis fails. It never raises an error."""
+    """Return the reason for a blank map, or "" if the diagnosis raises an exception."""
     try:
         with explainer.read.tracing():
             return reason()
@@ -114,7 +114,7 @@ def _are_finite(values: Values, which: Sequence[Value]) -> bool:
 
 
 def _reason_for_zero(explainer: Any, images: list[tf.Tensor], target: targets.Target) -> str:
-    """Explain why one image's map is zero, and what to do about it."""
+    """Explain why one image's map is zero and what to do about it."""
     graph, at = explainer.graph, _explained_values(explainer)
     values = run(inputs_of(graph, images), graph.before(graph.outputs))
     dead = _dead_step(explainer, values)

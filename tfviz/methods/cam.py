@@ -26,7 +26,7 @@ class CAM(LayerExplainer):
         return self.map_from(inputs_of(self.graph, images), seed)
 
     def map_from(self, known: Values, seed: targets.Seed) -> tuple[tf.Tensor, Values]:
-        """Compute the map from graph values.
+        """Compute the map from the graph values computed so far.
 
         Args:
             known: the graph values computed so far, at least the inputs.

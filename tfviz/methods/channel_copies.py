@@ -1,4 +1,4 @@
-"""The base class for CAMs that weight each channel by a separate run of the network."""
+"""The base class for CAMs that compute each channel's weight in a separate run of the network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tfviz.seeds import FixedSeed
 
 
 class ChannelExplainer(SampledExplainer, LayerExplainer):
-    """Computes relu(Σ_k w_k A_k) with one image copy per channel k, at one or several layers."""
+    """Computes relu(Σ_k w_k A_k) at one or several layers, with one image copy per channel k."""
 
     needs_layer: ClassVar[bool] = True
 
@@ -45,8 +45,8 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
                 through. Pooling layers don't count. A list of layers combines their maps.
             combine: how to combine the maps for a list of layers: "mean", "max" or "product". Each
                 map is first resized to the image and scaled to [0, 1] by its minimum and maximum.
-            channels: the number of channels to use per layer, those with the highest standard
-                deviation over the positions. None uses all channels.
+            channels: how many channels to use per layer: those with the highest standard deviation
+                over the positions. None uses all channels.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
@@ -87,7 +87,7 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         return context, tf.zeros([tf.shape(images[0])[0], sum(self.widths)])
 
     def shared(self, images: list[tf.Tensor], values: Values, fixed: FixedSeed) -> Context:
-        """Compute additional data that all copies share.
+        """Compute any additional data that all copies share.
 
         Args:
             images: one tensor per input, N rows.
@@ -118,11 +118,11 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         """
 
     def weights(self, context: Context, sums: Sums) -> tf.Tensor:
-        """Convert the results of the runs to channel weights.
+        """Convert the run results to channel weights.
 
         Args:
             context: the context from `start`.
-            sums: the results of the runs, (N, channels).
+            sums: the run results, (N, channels).
 
         Returns:
             The weights, (N, channels).
@@ -135,7 +135,7 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         return self.combined(maps, inputs_of(self.graph, images))
 
     def within(self, numbers: tf.Tensor, number: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Convert channel numbers that count across all layers to numbers within one layer.
+        """Convert channel numbers across all layers to channel numbers within one layer.
 
         Args:
             numbers: channel numbers, counted across all layers, int32 (copies,).

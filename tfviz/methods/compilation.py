@@ -1,4 +1,4 @@
-"""Compile an explainer's computations once per image size and kind of target."""
+"""Compile an explainer's computations, once per image size and target kind."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class CompiledFunctions:
         return self.bound(computation, graph, images, target)()
 
     def bound(self, computation: Computation, graph: Graph, images: Images, target: Prepared) -> BoundCall:
-        """Compile a computation for this image size and kind of target, and bind its arguments.
+        """Compile a computation for this image size and target kind, and bind its arguments.
 
         Compilation happens here, in Python. The returned function runs in TensorFlow, so another
         thread can call it.
@@ -99,7 +99,7 @@ def with_given(target: Prepared, given: list[tf.Tensor]) -> Prepared:
 
 
 def _form(target: Prepared) -> Hashable:
-    """Return the target's kind, without its values. Compiled functions depend only on the kind."""
+    """Return the target's kind without its values. Compiled functions depend only on the kind."""
     if isinstance(target, ArrayTarget):
         return target.form
     return target.dtype if isinstance(target, tf.Tensor) else target

@@ -25,8 +25,8 @@ class ContrastiveExcitationBackprop(ExcitationBackprop):
 
     Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop".
 
-    Calling it returns the nonnegative attribution (N, h, w), or (N, units) at a Dense layer. With
-    `sum_channels=False` it is the signed difference at each neuron, (N, h, w, K). The layer must
+    A call returns the nonnegative attribution (N, h, w), or (N, units) at a Dense layer. With
+    `sum_channels=False`, it returns each neuron's signed difference, (N, h, w, K). The layer must
     come before the last linear map, where the contrast starts.
 
     Example:

@@ -29,7 +29,7 @@ class Deconvnet(RedirectedGradient):
     `activations="all"`, p → p · [p > 0] also applies at every other activation. This generalization
     for networks without ReLU is not part of the paper.
 
-    Calling it returns the attribution (N, H, W, C).
+    A call returns the attribution (N, H, W, C).
 
     Example:
 

@@ -6,8 +6,8 @@ Question: which positions of a layer respond most, regardless of class?
     Σ v ≥ 0
         Muhammad & Yeasin, 2020, "Eigen-CAM: Class Activation Map using Principal Components"
 
-The cost is one forward pass up to the layer; no target or gradient is needed. The map shows the
-dominant pattern even if the network's prediction does not depend on it.
+The cost is one forward pass up to the layer. The method needs no target and no gradient. The map
+shows the dominant pattern even if the network's prediction does not depend on it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class EigenCAM(CAM):
     The projection of the layer's activations onto their first principal component: Muhammad &
     Yeasin, 2020, "Eigen-CAM".
 
-    Calling it returns the attribution (N, h, w) at the layer's resolution. It has no target. If the
-    layer's activations are nonnegative, as after a ReLU, so is the map. Other layers can produce
-    negative values.
+    A call returns the attribution (N, h, w) at the layer's resolution. The method is
+    class-agnostic, so a call accepts no target. The map is nonnegative if the layer's activations
+    are, as after a ReLU. At other layers it can be negative.
 
     Example:
 

@@ -5,10 +5,9 @@ Question: which positions share the layer's main contribution to the score?
     (A ⊙ G) v, where v is the first right singular vector of A ⊙ G, not centered, with Σ v ≥ 0
         Muhammad & Yeasin, 2020, "Eigen-CAM", applied to A ⊙ G
 
-The map is signed, because channels that raise and channels that lower the score can share a
-component.
-If the first two singular values are close, the map can switch between two patterns for similar
-images.
+The map is signed, because channels that raise the score and channels that lower it can share a
+component. If the first two singular values are close, the map can switch between two patterns for
+similar images.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class EigenGradCAM(CAM):
     The projection of A ⊙ G, with G = ∂S/∂A, onto its first principal component: Muhammad & Yeasin,
     2020, "Eigen-CAM", applied to A ⊙ G.
 
-    Calling it returns the signed attribution (N, h, w) at the layer's resolution.
+    A call returns the signed attribution (N, h, w) at the layer's resolution.
 
     Example:
 

@@ -8,9 +8,9 @@ Question: where is the evidence for the class?
 
 Probability is propagated down from the logits. Each neuron divides its probability among its inputs
 in proportion to activation times positive weight (see `rules.excitation`). In a network without
-negative activations, it sums to 1 at every cut. The cost is one forward pass, plus, for each linear
-map, one pass with positive weights and its transpose. In cluttered images, regions that excite
-every class appear in each class's map. The contrastive variant removes these regions.
+negative activations, the probability sums to 1 at every cut. The cost is one forward pass, plus,
+for each linear map, one pass with positive weights and its transpose. In cluttered images, regions
+that excite every class appear in each class's map. The contrastive variant removes these regions.
 BatchNormalization is ignored unless `merge_batch_norm` is set.
 """
 
@@ -35,7 +35,7 @@ from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
 from tfviz.rules.excitation import Excitation
 
-_LEAST_PROBABILITY = 0.5  # a smaller sum leads to a warning
+_LEAST_PROBABILITY = 0.5  # a smaller sum triggers a warning
 
 
 class ExcitationBackprop(Explainer):
@@ -43,7 +43,7 @@ class ExcitationBackprop(Explainer):
 
     Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop".
 
-    Calling it returns the nonnegative attribution (N, h, w), or (N, units) at a Dense layer. With
+    A call returns the nonnegative attribution (N, h, w), or (N, units) at a Dense layer. With
     `sum_channels=False`, it returns each neuron's probability, (N, h, w, K).
 
     Example:
@@ -72,14 +72,15 @@ class ExcitationBackprop(Explainer):
         output: str | int | None = None,
         class_names: LabelSource = None,
     ) -> None:
-        """Prepare the explainer, and check that each operation above the layer has a rule.
+        """Prepare the explainer and check that each operation above the layer has a rule.
 
         Args:
             model: a built keras.Model.
             layer: a name, a path into nested models such as "backbone/conv1", or the layer itself.
                 None explains the image.
             merge_batch_norm: whether to fold each BatchNormalization into the linear map directly
-                before it, before the map's positive part is computed. The authors' code does not.
+                before it, before the map's positive part is computed. The authors' code does not do
+                this.
             sum_channels: whether to sum over channels. False returns each neuron separately.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
@@ -140,7 +141,7 @@ class ExcitationBackprop(Explainer):
     _has_warned_of_loss = False
 
     def _explained_inputs(self) -> list[Value]:
-        """Return the images, and the other inputs that the rules can reach."""
+        """Return the image inputs and the other inputs that the rules can reach."""
         rank = max(value.rank for value in self.graph.inputs)
         images = [value for value in self.graph.inputs if value.rank == rank]
         excitation = Excitation(self.graph)
@@ -168,7 +169,7 @@ def _has_rules(excitation: Excitation, value: Value) -> bool:
 
 
 def _is_one_class(target: targets.Target) -> bool:
-    """Return whether a target is one class per image, so that the probability starts at 1."""
+    """Return whether a target selects one class per image. The probability then starts at 1."""
     if target is None or isinstance(target, targets.Rank):
         return True
     is_plain = isinstance(target, (int, np.integer, list, tuple, np.ndarray)) or tf.is_tensor(target)

@@ -6,9 +6,9 @@ Question: which pixels explain the score difference from typical images?
         Erion et al., 2021, "Improving performance of deep learning models with axiomatic
         attribution priors and expected gradients", equation 4
 
-Unlike integrated gradients, the method has no single baseline whose color gets no attribution. The
-map shows how the image differs from the backgrounds, so it misses the class if the backgrounds
-contain it. The cost is `samples` forward and backward passes.
+Integrated gradients assigns no attribution to pixels with the baseline's color. Averaging over many
+baselines avoids this. The map shows how the image differs from the backgrounds, so it misses the
+class if the backgrounds contain it. The cost is `samples` forward and backward passes.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _FEWEST = 8
 
 
 class ExpectedGradients(PathExplainer):
-    """Gradients on the paths from background images: how does the image differ from them?
+    """Gradients on the paths from background images: which pixels make the image differ from them?
 
     The mean of (x − x′) ⊙ ∂S/∂x between background images x′ and x: Erion et al., 2021, "Improving
     performance of deep learning models with axiomatic attribution priors and expected gradients".
 
-    Calling it returns the signed attribution (N, H, W, C). It approximately sums to S(x) minus the
+    A call returns the signed attribution (N, H, W, C). It approximately sums to S(x) minus the
     backgrounds' mean score.
 
     Example:

@@ -1,4 +1,4 @@
-"""The base class for all methods: it reads the model, checks inputs, compiles and runs."""
+"""The base class for all methods. It reads the model, checks inputs, compiles and runs."""
 
 from __future__ import annotations
 
@@ -43,16 +43,17 @@ if TYPE_CHECKING:
 
 FROZEN_DTYPES = ("float32", "bfloat16")
 _STATE = ("batch_size", "_has_warned", "_has_warned_of_error")  # copied to a frozen explainer
-_TRIED = (24, 96)  # pixels: image sides to test before an explainer for any size is exported
+_TRIED = (24, 96)  # pixels: image side lengths to test before exporting an explainer for any size
 
 
 class Explainer(abc.ABC):
-    """One method on one model: build it once, call it many times. It never changes the model.
+    """Explains one model with one method. Build it once and call it repeatedly.
 
-    An explainer reads the model's weights on each call, so it stays valid while the model trains.
+    An explainer never changes the model. It reads the weights on each call, so it stays valid while
+    the model trains.
     If you modify a layer (`quantize`, `enable_lora`, another `activation`, a Sequential model's
-    `pop` and `add`), the explainer re-reads the model on its next call. A call compiles once per
-    image size, and batches of any size share that function.
+    `pop` and `add`), the explainer re-reads the model on its next call. Calls compile one function
+    per image size, and batches of any size share that function.
 
     Attributes:
         model: the model.
@@ -67,7 +68,7 @@ class Explainer(abc.ABC):
     takes_target: ClassVar[bool] = True
     accepts_opaque: ClassVar[bool] = False  # whether the method supports untraceable models
     style: ClassVar[str] = "heatmap"
-    reads_kernels: bool = False  # whether the method's rules also read kernels themselves
+    reads_kernels: bool = False  # whether the method's rules read kernels directly
     takes_copies: ClassVar[bool] = False  # whether the method runs perturbed copies of each image
     options: dict[str, Any]
 
@@ -142,7 +143,7 @@ class Explainer(abc.ABC):
             The frozen explainer.
 
         Raises:
-            OptionError: `dtype` has another value.
+            OptionError: `dtype` is neither of these.
             UnsupportedModelError: the model is not a keras.Model, so its weights are unknown.
         """
         if dtype not in FROZEN_DTYPES:
@@ -156,7 +157,7 @@ class Explainer(abc.ABC):
         return self._on(ConstantModel(self.read, self.explained, None if dtype == "float32" else dtype))
 
     def replica(self) -> Explainer:
-        """Return a copy of the explainer with copies of the weights on the current device.
+        """Copy the explainer and its model's weights to the current device.
 
         Returns:
             The replica. Unlike a frozen explainer, it returns bit-identical results.
@@ -184,7 +185,7 @@ class Explainer(abc.ABC):
 
     @abc.abstractmethod
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
-        """Compute the attribution for one batch of tensors.
+        """Compute one batch's attribution.
 
         Args:
             images: one tensor per model input, (N, H, W, C).
@@ -238,7 +239,7 @@ class Explainer(abc.ABC):
             target: what to explain, as in a call, but without strings such as "top3".
 
         Returns:
-            The call.
+            The prepared call.
 
         Raises:
             ImageError: see `__call__`.
@@ -271,7 +272,7 @@ class Explainer(abc.ABC):
         return PreparedCall(run, lambda explanation: self._check(flat, target, explanation.attribution))
 
     def rows_for(self, images: list[tf.Tensor]) -> int:
-        """Return how many rows of perturbed copies a call runs.
+        """Return how many perturbed copies a call runs, counted in rows.
 
         Args:
             images: one tensor or tensor spec per model input.
@@ -282,7 +283,7 @@ class Explainer(abc.ABC):
         return 0
 
     def start_at(self, first: int | None) -> None:
-        """Set the index of a part's first image, which options with one row per image need.
+        """Set the index of a batch's first image, for options with one row per image.
 
         Args:
             first: the index of the first image; None if the images are not split into parts.
@@ -290,7 +291,7 @@ class Explainer(abc.ABC):
         return
 
     def _check_batch(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[Any]) -> None:
-        """Warn about method-specific problems in the results. It is never called in a trace."""
+        """Warn about method-specific problems in the results. Never called while tracing."""
         return
 
     def _check(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[tf.Tensor]) -> None:
@@ -300,7 +301,7 @@ class Explainer(abc.ABC):
             self._has_warned = warn_of_empty_maps(self, attribution, images, target)
 
     def with_outputs(self, images: Any, target: targets.Target | str = None) -> Any:
-        """Explain one batch, and return the model's outputs from the same pass.
+        """Explain one batch and return the model's outputs from the same pass.
 
         Args:
             images: the batch, as in a call.
@@ -446,7 +447,7 @@ class Explainer(abc.ABC):
         underlay: Literal["color", "gray"] = "gray",
         preprocessing: Preprocessing | str | None = None,
     ) -> Panel:
-        """Explain images, and show them beside their maps in a notebook.
+        """Explain images and show them beside their maps in a notebook.
 
         A slider above the maps sets the opacity, and tabs switch between several targets, such as
         "top3". Below each map are the explained class, its score and the map's strength (see
@@ -462,7 +463,8 @@ class Explainer(abc.ABC):
             scale: as for `tfviz.plot`.
             alpha: as for `tfviz.plot`.
             underlay: as for `tfviz.plot`.
-            preprocessing: as for `tfviz.plot`.
+            preprocessing: as for `tfviz.plot`. None means the preprocessing that `load_model` knows
+                for the model.
 
         Returns:
             The panel. A notebook displays it as a cell's result, and `save` writes it as a page.
@@ -548,7 +550,7 @@ class Explainer(abc.ABC):
         return self._bound(images, target, computation)()
 
     def _bound(self, images: list[tf.Tensor], target: targets.Target, computation: Callable[..., Any]) -> Callable[[], Any]:
-        """Compile a computation for checked images, and bind its arguments."""
+        """Compile a computation for checked images and bind its arguments."""
         if not self.takes_target and target is not None:
             raise targets.TargetError(
                 f"{self.key} is class-agnostic and does not accept a target. Received: target={target!r}. Omit the target."
@@ -560,7 +562,7 @@ class Explainer(abc.ABC):
         return self._functions.bound(computation, self.graph, images, prepared)
 
     def prepared_target(self, images: list[tf.Tensor], target: targets.Target) -> targets.Prepared:
-        """Check a target against a batch, and convert it (see `targets.prepare`).
+        """Check a target against a batch and convert it (see `targets.prepare`).
 
         Args:
             images: the checked images.
@@ -589,7 +591,7 @@ class Explainer(abc.ABC):
         return tree.map_structure(lambda value: value.shape, self.graph.output_structure)
 
     def __reduce__(self) -> tuple[Callable[..., Explainer], tuple[Any, ...]]:
-        """Reduce an explainer to its class, model and options. A copy compiles new functions."""
+        """Return the class, model and options for pickling. A copy compiles new functions."""
         if self.is_frozen:
             raise TypeError("A frozen explainer cannot be pickled or copied. Copy the original, and freeze the copy.")
         return _rebuilt, (type(self), self.model, self.options)
@@ -609,7 +611,7 @@ def _differing(whole: Graph, graph: Graph) -> set[Value]:
 
 
 def like_inputs(graph: Graph, tensors: list[tf.Tensor]) -> Nested[tf.Tensor]:
-    """Nest tensors like the model's inputs. For a single input, return its tensor unchanged."""
+    """Nest tensors like the model's inputs. Return a single input's tensor unchanged."""
     return tensors[0] if len(tensors) == 1 else tree.pack_sequence_as(graph.input_structure, tensors)
 
 

@@ -26,7 +26,7 @@ class GradCAM(CAM):
     relu(Σ_k mean_hw(G)_k · A_k) with G = ∂S/∂A: Selvaraju et al., 2017, "Grad-CAM", equations 1 and
     2.
 
-    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
+    A call returns the nonnegative attribution (N, h, w) at the layer's resolution.
 
     Example:
 

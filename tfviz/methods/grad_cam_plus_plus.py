@@ -26,7 +26,7 @@ class GradCAMPlusPlus(CAM):
 
     Chattopadhyay et al., 2018, "Grad-CAM++", equations 10 and 19.
 
-    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
+    A call returns the nonnegative attribution (N, h, w) at the layer's resolution.
 
     Example:
 

@@ -7,11 +7,11 @@ Question: which fine structures drive the network?
         section 3.4
 
 The rule applies to every ReLU, including handwritten ones; all other operations keep their
-gradient. With `activations="all"`, it is generalized to every other elementwise activation f, for
-networks without ReLU: p → p · [p > 0] · max(f′(x), 0). The cost is one forward and one backward
-pass. The map is weak evidence for a class, because it hardly changes
-with the target or with the weights of the upper layers (Adebayo et al., 2018, "Sanity Checks for
-Saliency Maps"). It shows what the network sees rather than the reasons for its prediction.
+gradient. For networks without ReLU, `activations="all"` generalizes the rule to every other
+elementwise activation f: p → p · [p > 0] · max(f′(x), 0). The cost is one forward and one backward
+pass. The map is weak evidence for a class, because it hardly changes with the target or with the
+upper layers' weights (Adebayo et al., 2018, "Sanity Checks for Saliency Maps"). It shows which
+structures the network responds to rather than the reasons for its prediction.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class GuidedBackprop(RedirectedGradient):
     applies at every other activation f. This generalization for networks without ReLU is not part
     of the paper.
 
-    Calling it returns the signed attribution (N, H, W, C).
+    A call returns the signed attribution (N, H, W, C).
 
     Example:
 

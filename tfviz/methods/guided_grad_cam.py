@@ -5,9 +5,9 @@ Question: which fine structures belong to the class?
     guided backprop · Grad-CAM resized to the image
         Selvaraju et al., 2017, "Grad-CAM", section 3.2
 
-Both share one forward pass; Grad-CAM only repeats the steps above its layer. The map is resized
-bilinearly. In a model with several images, any image that the layer does not depend on gets 0. As
-in guided backprop, the detail hardly depends on the class; only the position does.
+Both share one forward pass; Grad-CAM only repeats the steps above its layer. Grad-CAM's map is
+resized bilinearly. In a model with several images, any image that the layer does not depend on gets
+0. As in guided backprop, the detail hardly depends on the class; only the position does.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class GuidedGradCAM(GradCAM):
 
     Selvaraju et al., 2017, "Grad-CAM", section 3.2.
 
-    Calling it returns the signed attribution (N, H, W, C). A vector input has no positions and gets
+    A call returns the signed attribution (N, H, W, C). A vector input has no positions and gets
     only guided backprop. An image that the layer does not depend on gets 0.
 
     Example:
@@ -117,5 +117,5 @@ class GuidedGradCAM(GradCAM):
         return gradient * (cam[..., None] if has_channels(self.graph, value) else cam)
 
     def _has_positions(self, value: Value) -> bool:
-        """Return whether an input has positions that the map can mask. Vectors have none."""
+        """Return whether an input has positions that the map can mask. A vector has none."""
         return map_axes(self.graph, value) == self.map_axes_of(self.layer)

@@ -6,7 +6,7 @@ Question: which positions of a layer raise the score?
         Draelos & Carin, 2020, "Use HiResCAM instead of Grad-CAM", equation 3
 
 If the model above the layer is linear, the map before its ReLU sums to the score, up to the bias.
-Under a nonlinear head, the map is a first-order approximation and can be patchy. Directly before a
+With a nonlinear head, the map is a first-order approximation and can be patchy. Directly before a
 LayerNormalization, the map is rounding noise: scaling a position's activations changes nothing, so
 Σ_k G_k · A_k is 0. Choose the normalization layer instead.
 """
@@ -26,7 +26,7 @@ class HiResCAM(CAM):
     relu(Σ_k G_k · A_k) with G = ∂S/∂A: Draelos & Carin, 2020, "Use HiResCAM instead of Grad-CAM",
     equation 3.
 
-    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
+    A call returns the nonnegative attribution (N, h, w) at the layer's resolution.
 
     Example:
 

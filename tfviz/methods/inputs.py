@@ -1,4 +1,4 @@
-"""Check images before a model runs, and convert them to tensors."""
+"""Check images before a model runs and convert them to tensors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfviz.graph.graph import Graph, Value
 
 
 def checked_images(graph: Graph, images: Any) -> list[tf.Tensor]:
-    """Check images, and return one tensor per model input in the model's dtype.
+    """Check images and return one tensor per model input in the model's dtype.
 
     Raises:
         ImageError: the number of inputs, the rank, the size or the channels don't match, or values
@@ -30,7 +30,7 @@ def checked_images(graph: Graph, images: Any) -> list[tf.Tensor]:
 
 
 def require_no_labels(graph: Graph, images: Any) -> None:
-    """Raise ImageError for a tuple such as (images, labels), which datasets often yield."""
+    """Reject tuples such as (images, labels), which datasets often yield, with an ImageError."""
     is_pair = isinstance(images, tuple) and len(images) in (2, 3) and all(hasattr(x, "shape") for x in images)
     rank = graph.inputs[0].rank
     if is_pair and rank and len(images[0].shape) == rank and len(images[1].shape) != rank:
@@ -42,7 +42,7 @@ def require_no_labels(graph: Graph, images: Any) -> None:
 
 
 def require_dense(images: Any) -> None:
-    """Raise ImageError for ragged and sparse tensors."""
+    """Reject ragged and sparse tensors with an ImageError."""
     if isinstance(images, (tf.RaggedTensor, tf.SparseTensor)):
         kind, recipe = ("ragged", "to_tensor()") if isinstance(images, tf.RaggedTensor) else ("sparse", "tf.sparse.to_dense()")
         raise ImageError(f"Expected a dense array of images. Received: a {kind} tensor. Convert it with {recipe} first.")
@@ -73,7 +73,7 @@ def _flatten(graph: Graph, images: Any) -> list[Any]:
 
 
 def _by_name(graph: Graph, images: Any) -> list[Any]:
-    """Return the dict entry for each input. Keras also accepts a dict if the inputs are a list."""
+    """Return each input's dict entry. Like Keras, accept a dict even if the inputs are a list."""
     structure = graph.input_structure
     takes_dict = isinstance(structure, dict)
     names = list(structure) if isinstance(structure, dict) else [graph.name_of(value) for value in graph.inputs]
@@ -119,7 +119,7 @@ def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
 def has_fixed_batch(graph: Graph) -> bool:
     """Return whether a model accepts only one batch size.
 
-    A Sequential model that was built by a call keeps that batch size, but accepts any.
+    A Sequential model built by a call records that call's batch size but accepts any.
     """
     expected = graph.inputs[0].shape
     return bool(expected) and expected[0] is not None and not isinstance(graph.model, keras.Sequential)
@@ -163,7 +163,7 @@ def _check_finite(array: np.ndarray | tf.Tensor) -> None:
 
 
 def _check_range(given: np.ndarray | tf.Tensor, cast: tf.Tensor) -> None:
-    """Raise if the model's dtype cannot represent a value, such as 1e300 in float32."""
+    """Reject values that the model's dtype cannot represent, such as 1e300 in float32."""
     if cast.dtype in (tf.as_dtype(given.dtype), tf.bool) or not hasattr(cast, "numpy"):
         return
     if cast.dtype.is_floating:

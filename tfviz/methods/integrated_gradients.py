@@ -6,7 +6,7 @@ Question: which pixels explain the score difference from a baseline?
         Sundararajan et al., 2017, "Axiomatic Attribution for Deep Networks", equation 3, with the
         midpoint rule
 
-The map sums to S(x) − S(x′), up to the integration error. Pixels that equal the baseline get 0 no
+The map sums to S(x) − S(x′), up to the integration error. Pixels that equal the baseline get 0, no
 matter how much the score depends on them. With the black baseline, black objects are therefore
 invisible. The cost is `steps` forward and backward passes.
 """
@@ -41,7 +41,7 @@ class IntegratedGradients(PathExplainer):
     (x − x′) ⊙ mean ∂S/∂x between x′ and x: Sundararajan et al., 2017, "Axiomatic Attribution for
     Deep Networks", with the midpoint rule.
 
-    Calling it returns the signed attribution (N, H, W, C). It sums to S(x) − S(x′); if the error
+    A call returns the signed attribution (N, H, W, C). It sums to S(x) − S(x′); if the error
     exceeds 5 %, the explainer warns (see `completeness_error`).
 
     Example:

@@ -21,12 +21,12 @@ def resized(maps: tf.Tensor, size: Sequence[int | tf.Tensor]) -> tf.Tensor:
 
 
 def resized_and_cropped(grids: tf.Tensor, size: Sequence[int], offsets: tf.Tensor, crop: Sequence[int]) -> tf.Tensor:
-    """Resize each grid (copies, …) to `size`, and crop it.
+    """Resize each grid (copies, …) to `size` and crop it.
 
     Args:
         grids: the grids, (copies, …).
         size: the new size, one number per axis after the first.
-        offsets: the first position of the crop on each axis, int32 (copies, axes).
+        offsets: each crop's first position on each axis, int32 (copies, axes).
         crop: the crop size.
 
     Returns:
@@ -44,7 +44,7 @@ def _interpolated(x: tf.Tensor, positions: tf.Tensor, new: int | tf.Tensor, old:
     Args:
         x: the values, (N, …).
         positions: positions on the new axis, int32 (length,), or (N, length) if they differ by row.
-        new, old: the sizes of the axis.
+        new, old: the axis sizes after and before resizing.
         axis: the axis, at least 1.
     """
     scale = tf.cast(old, tf.float32) / tf.cast(new, tf.float32)

@@ -1,4 +1,4 @@
-"""Layer-CAM: class activation maps that stay sharp on lower layers.
+"""Layer-CAM: class activation maps that stay sharp at lower layers.
 
 Question: which elements of a layer support the class?
 
@@ -24,7 +24,7 @@ class LayerCAM(CAM):
 
     relu(Σ_k relu(G_k) · A_k) with G = ∂S/∂A: Jiang et al., 2021, "LayerCAM", equations 5 and 6.
 
-    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
+    A call returns the nonnegative attribution (N, h, w) at the layer's resolution.
 
     Example:
 

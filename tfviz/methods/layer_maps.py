@@ -1,4 +1,4 @@
-"""The base class for methods that compute a map at one layer, or combine maps at several."""
+"""The base class for methods that compute a map at one layer or combine maps from several."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _COMBINED: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
 
 
 class LayerExplainer(Explainer):
-    """A method that computes a map at one layer, or combines the maps at several layers.
+    """A method that computes a map at one layer or combines the maps from several layers.
 
     Attributes:
         layers: the layers' outputs in the graph.
         layer: the first layer's output.
-        layer_path: the layers' paths.
+        layer_path: the layers' paths, joined with commas.
     """
 
     needs_layer: ClassVar[bool] = True
@@ -100,7 +100,7 @@ class LayerExplainer(Explainer):
         return self.layers
 
     def as_map(self, x: tf.Tensor, layer: Value, known: Values) -> tf.Tensor:
-        """Cast a layer's activations or gradients to float32, and arrange tokens as a map.
+        """Cast a layer's activations or gradients to float32 and arrange tokens as a map.
 
         Args:
             x: (N, h, w, K), or (N, tokens, K).
@@ -144,7 +144,7 @@ class LayerExplainer(Explainer):
                 )
 
     def map_axes_of(self, layer: Value) -> int:
-        """Return how many axes a layer's map has.
+        """Return the number of axes in a layer's map.
 
         Args:
             layer: the layer.

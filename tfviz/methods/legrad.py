@@ -1,4 +1,4 @@
-"""LeGrad: the gradient at each block's attention, averaged over the blocks.
+"""LeGrad: the gradient at each block's attention, averaged over blocks.
 
 Question: where would more attention raise the score of the class?
 
@@ -34,7 +34,7 @@ class LeGrad(AttentionExplainer):
     Bousselham et al., 2025, "LeGrad: An Explainability Method for Vision Transformers via Feature
     Formation Sensitivity".
 
-    Calling it returns the nonnegative attribution (N, rows, columns), one number per patch.
+    A call returns the nonnegative attribution (N, rows, columns), one number per patch.
 
     Example:
 

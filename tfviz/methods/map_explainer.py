@@ -13,7 +13,7 @@ from tfviz.methods.excitation_backprop import ExcitationBackprop
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import takes
 
-# The errors that a method raises for a model that it cannot explain.
+# The errors that a method raises if it cannot explain a model.
 UNSUITABLE = (UnsupportedModelError, UnknownLayerError, TargetError, OptionError)
 
 

@@ -1,4 +1,4 @@
-"""Create masked copies of the image."""
+"""Create masked copies of an image input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfviz.seeds import copied
 
 
 class MaskedImage:
-    """The single image among a model's inputs. All other inputs remain unmasked.
+    """The only image among a model's inputs. All other inputs remain unmasked.
 
     Args:
         graph: the model's graph.

@@ -58,8 +58,8 @@ class NoiseExplainer(SampledExplainer):
             method: the base method's key, such as "saliency" or "grad_cam".
             samples: the number of noisy copies of each image.
             noise: the standard deviation of the noise, relative to each image's value range.
-            draws: standard normal noise for all images, (samples, H, W, C), instead of random
-                noise; overrides `samples`.
+            draws: standard normal noise to use instead of random noise, (samples, H, W, C), the
+                same for all images; overrides `samples`.
             seed: the noise seed. Sample k gets the same noise in all images and batches.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
@@ -97,7 +97,7 @@ class NoiseExplainer(SampledExplainer):
         return self.base.explained
 
     def style_for(self, base: Explainer) -> str:
-        """Return the style in which the maps are drawn.
+        """Return the style for drawing the maps.
 
         Args:
             base: the base method's explainer.
@@ -185,6 +185,6 @@ class NoiseExplainer(SampledExplainer):
 
 
 def _total(outputs: Nested[tf.Tensor]) -> tf.Tensor:
-    """Return each image's sum over all outputs, (N,), a target that works for any model."""
+    """Sum each image's outputs, (N,). This target function works for any model."""
     rows = [tf.reshape(tf.cast(x, tf.float32), [tf.shape(x)[0], -1]) for x in tree.flatten(outputs)]
     return tf.add_n([tf.reduce_sum(row, axis=1) for row in rows])

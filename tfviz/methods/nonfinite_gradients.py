@@ -31,7 +31,7 @@ class Origin:
 
 
 def origin(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> Origin | None:
-    """Return the step closest to the output whose gradient is not finite, or None if all are.
+    """Return the step closest to the output whose gradient is not finite, or None.
 
     Args:
         graph: the graph.
@@ -50,7 +50,7 @@ def origin(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> Origin | No
 
 
 def _forward_and_backward(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> tuple[Values, Values]:
-    """Return the tensors of all values, and the gradients of all values that have one."""
+    """Return every value's tensor, and the gradients of the values that have one."""
     steps = graph.before(graph.outputs)
     values: list[Value] = []
     reached: list[Value] = []
@@ -73,7 +73,7 @@ def _forward_and_backward(graph: Graph, images: Sequence[tf.Tensor], seed: Seed)
 
 
 def _through(step: Step, values: Values, received: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Propagate the gradient at a step's outputs through the step's derivative."""
+    """Propagate the gradient at a step's outputs to its inputs."""
 
     def traced() -> list[tf.Tensor]:
         inputs = [tf.identity(values[value]) for value in step.inputs]

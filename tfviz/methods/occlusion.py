@@ -5,9 +5,9 @@ Question: which regions does the score need?
     the mean, over the windows that cover a pixel, of S(x) − S(x with the window covered)
         Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks", section 4.2
 
-No gradient is needed, so the method works on any model. The network was not trained on images with
+The method needs no gradient, so it works on any model. The network was not trained on images with
 covered windows, and a window's edges can themselves raise or lower the score. Occlusion misses
-evidence that occurs in two places, because covering only one of them changes little.
+evidence that occurs in two places, because covering one of them changes little.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Occlusion(RemovalExplainer):
 
     Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks", section 4.2.
 
-    Calling it returns the signed attribution (N, H, W), positive where covering lowers the score.
+    A call returns the signed attribution (N, H, W), positive where covering lowers the score.
 
     Example:
 
@@ -110,7 +110,7 @@ class Occlusion(RemovalExplainer):
         return safe_divide(sums, counts[None])
 
     def _covered(self, images: list[tf.Tensor], numbers: tf.Tensor) -> tf.Tensor:
-        """Return masks of the covered pixels, 0 or 1, (copies, height, width …)."""
+        """Return masks that are 1 at covered pixels and 0 elsewhere, (copies, height, width …)."""
         masks: tf.Tensor = tf.ones_like(numbers, tf.float32)
         left = _product(self._windows(images))
         for size, windows in zip(self.image.size(images), self._windows(images), strict=True):
@@ -122,7 +122,7 @@ class Occlusion(RemovalExplainer):
         return masks
 
     def _inside(self, images: list[tf.Tensor], places: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
-        """Return masks of the axis positions that each window covers, 0 or 1, (places, size)."""
+        """Return masks that are 1 at the axis positions each window covers, (places, size)."""
         window, stride = self._window_and_stride(images)
         distance = tf.range(size)[None] - stride * places[:, None]
         return tf.cast((distance >= 0) & (distance < window), tf.float32)

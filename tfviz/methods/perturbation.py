@@ -1,7 +1,7 @@
 """The base class for methods that run a network on many perturbed copies of each image.
 
 The copies are batch rows: all first copies come before all second copies. At most `batch_size` rows
-run at once. Their results are summed immediately, so memory does not grow with the number of
+run at once. Their results are summed immediately, so memory use does not grow with the number of
 copies.
 """
 
@@ -27,7 +27,7 @@ from tfviz.methods.sampled_call import SampledCall
 from tfviz.nesting import Nested
 from tfviz.seeds import Choice, FixedSeed, Seed
 
-# The data that all copies share, and the sums of the results: tensors with one row per image, or
+# The data that all copies share, and the summed results: tensors with one row per image, or
 # constants.
 Context: TypeAlias = dict[str, Any]
 Sums: TypeAlias = Any
@@ -80,7 +80,7 @@ class SampledExplainer(Explainer):
 
     @abc.abstractmethod
     def start(self, images: list[tf.Tensor], values: Values, fixed: FixedSeed) -> tuple[Context, Sums]:
-        """Compute the data that all copies share, and the initial sums.
+        """Compute the data that all copies share and the initial sums.
 
         Args:
             images: one tensor per model input.
@@ -93,7 +93,7 @@ class SampledExplainer(Explainer):
 
     @abc.abstractmethod
     def add(self, images: list[tf.Tensor], context: Context, sums: Sums, numbers: tf.Tensor, fixed: FixedSeed) -> Sums:
-        """Run some copies of each image, and add their results to the sums.
+        """Run some copies of each image and add their results to the sums.
 
         Args:
             images: one tensor per model input, N rows.
@@ -138,7 +138,7 @@ class SampledExplainer(Explainer):
     def _added_in_equal_parts(
         self, images: list[tf.Tensor], seed: Seed, choice: Choice, context: Context, sums: Sums, total: int, most: int
     ) -> Sums:
-        """Add all copies, `most` at a time. Export formats need these constant part sizes."""
+        """Run all copies, `most` at a time. Export formats need constant part sizes."""
         whole, rest = divmod(total, most)
         if whole > 1:
             step = lambda first, sums: (first + most, self._added(images, seed, choice, context, sums, first, most))  # noqa: E731
@@ -205,7 +205,7 @@ class SampledExplainer(Explainer):
         return SampledCall(self, specs, target, computation == self.compute, lambda: whole(computation, specs, target))
 
     def begin(self, images: list[tf.Tensor], target: targets.Prepared, with_outputs: bool) -> tuple[Any, ...]:
-        """Compute everything that the copies need.
+        """Compute everything that the runs of the copies need.
 
         Args:
             images: one tensor per model input.
@@ -230,7 +230,7 @@ class SampledExplainer(Explainer):
         first: tf.Tensor,
         count: tf.Tensor,
     ) -> Sums:
-        """Run some copies, and add their results to the sums.
+        """Run some copies and add their results to the sums.
 
         Args:
             images: one tensor per model input.
@@ -247,7 +247,7 @@ class SampledExplainer(Explainer):
             return self._added(images, targets.seed_for(target), choice, context, sums, first, count)
 
     def end(self, images: list[tf.Tensor], context: Context, sums: Sums, explanation: Any) -> Nested[tf.Tensor]:
-        """Compute the attribution, and add it to the explanation if there is one.
+        """Compute the attribution and add it to the explanation, if there is one.
 
         Args:
             images: one tensor per model input.

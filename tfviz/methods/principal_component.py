@@ -1,4 +1,4 @@
-"""The first principal component of a layer's positions, without centering."""
+"""The first principal component of a layer's activations, without centering."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SQUARINGS = 8  # The second singular value can be 0.97 of the first: 0.97 ** (2
 
 
 def first_component(A: tf.Tensor) -> tf.Tensor:
-    """Project each position onto the first right singular vector of a layer's matrix.
+    """Project each position onto the first right singular vector of a layer's activation matrix.
 
     The vector is computed by repeatedly squaring the smaller Gram matrix. Unlike an SVD, this works
     in every export format. The vector's sign is chosen so that the sum of its elements is

@@ -1,4 +1,4 @@
-"""RISE: the mean of random masks, weighted by the probability that remains.
+"""RISE: the mean of random masks, each weighted by the class probability that it leaves.
 
 Question: which regions keep the class probable when they are visible?
 
@@ -6,9 +6,10 @@ Question: which regions keep the class probable when they are visible?
         Petsiuk et al., 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
         equation 6
 
-M_k is a random 7 × 7 grid of zeros and ones, enlarged bilinearly and randomly shifted. No gradient
-is needed, so the method works on any model. With few masks, the map reflects the masks more than
-the network. Evidence smaller than a grid cell is blurred. The cost is `samples` forward passes.
+M_k is a random 7 × 7 grid of zeros and ones, enlarged bilinearly and randomly shifted. The method
+needs no gradient, so it works on any model. With few masks, the map reflects the masks more than
+the network. Evidence smaller than a grid cell appears blurred. The cost is `samples` forward
+passes.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class RISE(RemovalExplainer):
 
     Petsiuk et al., 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models".
 
-    Calling it returns the nonnegative attribution (N, H, W).
+    A call returns the nonnegative attribution (N, H, W).
 
     Example:
 
@@ -69,7 +70,7 @@ class RISE(RemovalExplainer):
             model: a built keras.Model with one image among its inputs.
             samples: the number of masks.
             grid: the number of mask cells along each axis.
-            kept: the probability that a cell is kept, in (0, 1].
+            kept: each cell's probability of being kept, in (0, 1].
             masks: masks to use instead of random ones, (samples, H, W) from 0 to 1; overrides
                 `samples` and `grid`.
             seed: the mask seed. All images get the same masks.

@@ -22,7 +22,7 @@ class Saliency(GradientExplainer):
 
     ∂S/∂images: Simonyan et al., 2013, "Deep Inside Convolutional Networks", section 3.
 
-    Calling it returns the signed attribution (N, H, W, C). Saliency works on any callable model,
+    A call returns the signed attribution (N, H, W, C). Saliency works on any callable model,
     because it needs only the gradient.
 
     Example:

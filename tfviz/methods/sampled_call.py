@@ -1,4 +1,4 @@
-"""A sampled explainer's call: compiled parts that Python runs one by one and reports on."""
+"""A sampled explainer's call, which runs compiled parts one by one and reports progress."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tfviz.targets import Prepared
 if TYPE_CHECKING:
     from tfviz.methods.perturbation import SampledExplainer
 
-Advance = Callable[[int], None]  # called with the number of rows that were run
+Advance = Callable[[int], None]  # called with the number of rows processed
 
 
 def _ignore(rows: int) -> None:
-    """Report no progress."""
+    """Discard the progress."""
 
 
 class SampledCall:
-    """A sampled explainer's call for one image size and kind of target.
+    """A sampled explainer's call for one image size and target kind.
 
     Inside another function, it runs as a single graph, which is compiled on first use.
 
     Args:
         explainer: the explainer.
-        specs: the spec of each input.
+        specs: one tensor spec per input.
         target: a prepared target. Its value matters only if it is not a tensor.
         with_outputs: whether to return an `Explanation` with the outputs.
         compile_whole: compiles the computation as a single function.
@@ -81,7 +81,7 @@ class SampledCall:
             images: one tensor per input.
             given: the target's tensors.
             batch_size: the maximum number of rows; None uses the explainer's batch size.
-            advance: called with the number of rows after each batch.
+            advance: called after each batch with its number of rows.
         """
         if not tf.executing_eagerly():
             return self._whole(images, given)
@@ -118,7 +118,7 @@ def _concrete(function: Callable[..., Any], *specs: Any) -> Callable[..., Any]:
 
 
 def _specs_of(function: Any) -> Any:
-    """Return the specs of a compiled function's outputs, in the same structure."""
+    """Return a compiled function's output specs in the same structure."""
     return tree.map_structure(
         lambda x: tf.TensorSpec(x.shape, x.dtype) if isinstance(x, (tf.Tensor, tf.TensorSpec)) else x,
         function.structured_outputs,

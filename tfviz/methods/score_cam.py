@@ -39,7 +39,7 @@ class ScoreCAM(ChannelExplainer):
     relu(Σ_k w_k A_k) with w_k = p_t(x ⊙ H_k): Wang et al., 2020, "Score-CAM: Score-Weighted Visual
     Explanations for Convolutional Neural Networks".
 
-    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
+    A call returns the nonnegative attribution (N, h, w) at the layer's resolution.
 
     Example:
 
@@ -74,8 +74,8 @@ class ScoreCAM(ChannelExplainer):
                 authors' code; "softmax" uses the softmax of the scores over the channels, as in the
                 paper.
             combine: how to combine the maps for a list of layers: "mean", "max" or "product".
-            channels: the number of channels to use per layer, those with the highest standard
-                deviation over the positions. None uses all channels.
+            channels: how many channels to use per layer: those with the highest standard deviation
+                over the positions. None uses all channels.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" or "outputs".
             output: the name, dict key or index of the output to explain.
@@ -125,7 +125,7 @@ class ScoreCAM(ChannelExplainer):
         return tf.where(tf.concat(varies, axis=1), sums, 0)
 
     def _scaled(self, maps: tf.Tensor, images: list[tf.Tensor]) -> tf.Tensor:
-        """Resize channels (N, copies, h, w) to the image, and scale each to [0, 1]."""
+        """Resize channels (N, copies, h, w) to the image size and scale each to [0, 1]."""
         size = self._image.size(images)
         shape = tf.shape(maps)
         flat = resized(tf.reshape(maps, tf.concat([[-1], shape[2:]], 0)), size)

@@ -6,7 +6,7 @@ Question: which pixels stand out even when the image is slightly noisy?
         Smilkov et al., 2017, "SmoothGrad: removing noise by adding noise", section 3
 
 Averaging suppresses the noise in gradient maps, but it also blurs them. The network was not trained
-on the noisy images. With much noise, it no longer recognizes the class, so the map explains a
+on the noisy images. With strong noise, it no longer recognizes the class, and the map explains a
 different prediction. The cost is `samples` times that of the base method.
 """
 
@@ -29,7 +29,7 @@ class SmoothGrad(NoiseExplainer):
     mean M(x + ε) with Gaussian noise ε: Smilkov et al., 2017, "SmoothGrad: removing noise by adding
     noise".
 
-    Calling it returns the attribution, which has the same shape as the base method's.
+    A call returns the attribution, which has the same shape as the base method's.
 
     Example:
 

@@ -29,7 +29,7 @@ class VarGrad(NoiseExplainer):
     mean M(x + ε)² − (mean M(x + ε))² with Gaussian noise ε: Adebayo et al., 2018, "Local
     Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values".
 
-    Calling it returns the nonnegative attribution, which has the same shape as the base method's.
+    A call returns the nonnegative attribution, which has the same shape as the base method's.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""VisualBackProp: the parts of the image on which the feature maps agree.
+"""VisualBackProp: the image regions on which the feature maps agree.
 
 Question: which parts of the image does the network use?
 
@@ -8,14 +8,15 @@ Question: which parts of the image does the network use?
     end: scale the mask to [0, 1] by its minimum and maximum
         Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs"
 
-The paper covers networks with ReLUs. As an extension, networks without ReLUs (EfficientNet,
-ConvNeXt) use the maps after their other activations (silu, gelu, elu …), with the positive part
-averaged over the channels. Gates, as in squeeze-and-excitation, are not feature maps.
+The paper covers networks with ReLUs. tfviz extends the method to networks without ReLUs
+(EfficientNet, ConvNeXt): it uses the maps after their other activations (silu, gelu, elu …) and
+averages their positive part over the channels. Gates, as in squeeze-and-excitation, are not feature
+maps.
 
 Scaling up is a one-channel transposed convolution with weights of one (see
 `rules.visual_backprop`). There is no backward pass. The cost is a small fraction of a forward pass,
-so the mask can be computed in every training step. The method has no target and does not explain a
-class. The mask shows which pixels the network reads, for any prediction.
+so the mask can be computed in every training step. The method is class-agnostic: the mask shows
+which pixels the network reads, whatever it predicts.
 """
 
 from __future__ import annotations
@@ -49,11 +50,11 @@ _MAPS_BETWEEN_SCALINGS = 4
 class VisualBackProp(Explainer):
     """The VisualBackProp mask of each image: which parts of the image does the network use?
 
-    Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs". In a network
-    without ReLUs, it uses the positive part of the maps after other activations, which extends the
-    paper.
+    Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs". As an extension
+    of the paper, a network without ReLUs uses the positive part of the maps after its other
+    activations.
 
-    Calling it returns the attribution (N, H, W) in [0, 1]. It has no target.
+    A call returns the attribution (N, H, W) in [0, 1] and accepts no target.
 
     Example:
 
@@ -76,7 +77,7 @@ class VisualBackProp(Explainer):
         output: str | int | None = None,
         class_names: LabelSource = None,
     ) -> None:
-        """Prepare the explainer, and find the model's feature maps.
+        """Prepare the explainer and find the model's feature maps.
 
         Warn about opaque layers that may contain further feature maps.
 
@@ -122,7 +123,7 @@ def _zeros(x: tf.Tensor) -> Tensor:
 
 
 def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, list[Step]]:
-    """Return the activations with height and width that lead to the outputs, in execution order.
+    """Return the spatial activations that lead to the outputs, in execution order.
 
     Args:
         graph: the graph.
@@ -130,11 +131,11 @@ def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, l
             are no ReLUs.
 
     Returns:
-        The graph in which each of these activations is one step, and the steps.
+        A graph in which each of these activations is one step, and these steps.
 
     Raises:
         UnsupportedModelError: there are no such activations.
-        OptionError: `activations` has another value.
+        OptionError: `activations` is neither None nor "all".
     """
     if activations not in (None, "all"):
         raise OptionError(f"`activations` must be None or 'all'. Received: {activations!r}.")
@@ -193,7 +194,7 @@ def warn_of_hidden_maps(graph: Graph) -> None:
 
 
 def warn_of_attention(graph: Graph, maps: list[Step]) -> None:
-    """Warn about attention after the last map, which decides how that map affects the output."""
+    """Warn about attention after the last map, because it changes the map's effect."""
     if attention_blocks(graph, maps[-1].outputs[0]):
         warn(
             f"{VisualBackProp.key} covers only the convolutions up to '{maps[-1].path}'. It has no rule for the attention "
@@ -203,7 +204,7 @@ def warn_of_attention(graph: Graph, maps: list[Step]) -> None:
 
 
 def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tensor | None]:
-    """Compute each input's mask from the graph values, which may be symbolic.
+    """Compute each input's mask from graph values, which may be symbolic.
 
     Args:
         graph: the graph.
@@ -218,7 +219,7 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
     """
     steps = graph.before([step.outputs[0] for step in maps])
     number = {step: i for i, step in enumerate(maps)}
-    # All deepest maps start together, so later common scalings apply to each of them.
+    # All deepest maps start together, so each later scaling applies to all of them.
     deepest = [step for step in maps if not any(reader in steps for reader in graph.consumers(step.outputs[0]))]
     masks = {step.outputs[0]: _average(step, values) for step in deepest}
     for step in reversed(steps):
@@ -240,7 +241,7 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
 
 
 def _scale_back(graph: Graph, values: Values, step: Step, output: int, mask: Tensor, masks: Values) -> None:
-    """Scale the mask at a step's output back, and add it to the masks at the step's inputs."""
+    """Scale the mask at a step's output back and add it to the masks at the step's inputs."""
     sizes = [tuple(values[value].shape[1:])[: map_axes(graph, value)] for value in step.inputs]
     if any(None in size for size in (mask.shape[1:-1], *sizes)):
         raise UnsupportedModelError(
@@ -253,7 +254,7 @@ def _scale_back(graph: Graph, values: Values, step: Step, output: int, mask: Ten
 
 
 def _average(step: Step, values: Values) -> Tensor:
-    """Average a map's positive part over its channels. Return (N, height, width, 1)."""
+    """Average a map's positive part over its channels, (N, height, width, 1)."""
     x = ops.cast(values[step.outputs[0]], "float32")
     return ops.mean(x if isinstance(step.operation, Relu) else ops.relu(x), axis=-1, keepdims=True)
 

@@ -31,8 +31,8 @@ def with_visual_backprop(model: Any, *, activations: str | None = None) -> Any:
     shares all layers with `model`, so training either one trains both. Compile it without a loss
     for the mask: `loss=["sparse_categorical_crossentropy", None]`.
 
-    `model` itself stays unchanged. A nested model is flattened first: each of its layers is called
-    once more, which Keras records on the layer.
+    `model` itself is not changed. A nested model is flattened first: each of its layers is called
+    once more, and Keras records this call on the layer.
 
     Args:
         model: a Functional or Sequential keras.Model with a fixed image size and activations after
@@ -78,7 +78,7 @@ def with_visual_backprop(model: Any, *, activations: str | None = None) -> Any:
 
 
 def _is_nested(graph: Graph, activations: str | None) -> bool:
-    """Return whether any step up to the last feature map is inside another layer."""
+    """Return whether any step up to the last feature map is inside a nested layer."""
     if keras_internals.functional_of(graph.model) is None:
         return True
     graph, maps = feature_maps(graph, activations)

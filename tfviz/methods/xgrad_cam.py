@@ -6,8 +6,8 @@ Question: which active positions of a layer raise the score?
         Fu et al., 2020, "Axiom-based Grad-CAM", equation 8
 
 A channel's weight is the mean of its gradients, weighted by its activations, so gradients at
-inactive positions don't count. If activations have both signs, Σ_hw A_k can be close to 0, and the
-weight can become arbitrarily large.
+inactive positions don't count. If a channel's activations have both signs, Σ_hw A_k can be close to
+0 and its weight arbitrarily large.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class XGradCAM(CAM):
     relu(Σ_k w_k · A_k) with w_k = Σ_hw (A_k / Σ_hw A_k) · G_k: Fu et al., 2020, "Axiom-based
     Grad-CAM", equation 8.
 
-    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
+    A call returns the nonnegative attribution (N, h, w) at the layer's resolution.
 
     Example:
 

@@ -13,7 +13,7 @@ from tfviz.target_words import in_numbers
 
 
 class ClassTargets:
-    """One class per image, given by number or name, or each image's top class.
+    """The explained classes: one class per image, by number or name, or each image's top class.
 
     Attributes:
         count: the number of classes in a per-image list; None if one class applies to all images.
@@ -23,8 +23,8 @@ class ClassTargets:
         """Check the targets.
 
         Args:
-            given: the targets, as the user passed them.
-            labels: returns the class names; called only if they are needed.
+            given: the targets that the user passed.
+            labels: a function that returns the class names, called only if needed.
             classes: the number of classes.
 
         Raises:
@@ -38,7 +38,7 @@ class ClassTargets:
         self.count = targets.rows(target, self._outputs)
 
     def rows(self, start: int, count: int) -> np.ndarray | None:
-        """Return the classes of the next `count` images from `start`, or None for the top class.
+        """Return the classes for `count` images from index `start`, or None for the top class.
 
         Raises:
             TargetError: there are fewer targets, or the model does not have these classes.

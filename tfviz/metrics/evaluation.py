@@ -1,9 +1,9 @@
-"""Evaluate methods: how far do their maps agree with the model and with annotated objects?
+"""Evaluate methods: how well do their maps agree with the model and with annotated objects?
 
 The field has not agreed on a single metric, and metrics can contradict each other. An evaluation
-therefore reports several metrics with confidence intervals, and scores control maps that do not
-depend on the network. If the random control is not significantly worse than a method, the metric is
-inconclusive for that method.
+therefore reports several metrics with confidence intervals and also scores control maps, which do
+not depend on the network. If the random control is not significantly worse than a method, the
+metric is inconclusive for that method.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _Curves: TypeAlias = dict[str, dict[str, np.ndarray]]
 class Evaluation:
     """The result of `tfviz.evaluate`: one row per method, layer and measure.
 
-    In a notebook, it is displayed as a table. `tfviz.evaluate` creates it; `Evaluation.of` creates
-    it from stored scores.
+    A notebook displays it as a table. `tfviz.evaluate` creates an evaluation; `Evaluation.of`
+    creates one from stored scores.
 
     Args:
         rows: dicts with the keys method, layer (None if the method has none), metric, value, low,
@@ -51,7 +51,7 @@ class Evaluation:
             (forward passes per image), higher_is_better and is_control.
         scores: dicts with the keys method, layer, metric, image, target, value, blank, forwards,
             is_control and curve.
-        curves: measure -> method -> (points, 2): the fraction of pixels and the mean value there.
+        curves: measure -> method -> (points, 2), the fraction of pixels and the mean value there.
         notes: what was left out or assumed.
 
     Example:
@@ -72,10 +72,10 @@ class Evaluation:
     def of(
         cls, scores: Sequence[ScoreRow], *, metrics: Sequence[Metric] = (), notes: Sequence[str] = (), seed: int = 0
     ) -> Evaluation:
-        """Summarize scores.
+        """Create an evaluation by summarizing scores.
 
         Args:
-            scores: the scores of all images, such as `ImageScorer.score_images` yields.
+            scores: all images' scores, in the format that `ImageScorer.score_images` yields.
             metrics: custom metrics that are not in `METRICS`.
             notes: what was left out or assumed.
             seed: the bootstrap seed.
@@ -104,7 +104,7 @@ class Evaluation:
         """Format the rows as CSV, one line per method and measure.
 
         Args:
-            path: a file to which the CSV is also written; None to write no file.
+            path: a file to write the CSV to as well. None writes no file.
 
         Returns:
             The CSV text.
@@ -115,7 +115,7 @@ class Evaluation:
         return evaluation_formats.csv_text(self.rows, path)
 
     def plot(self) -> Figure:
-        """Plot the values with their intervals, and the curves below them.
+        """Plot the values with their intervals and, below them, the curves.
 
         Returns:
             A Matplotlib figure that is not registered with pyplot. It has one axes per measure,
@@ -148,7 +148,7 @@ def evaluate(
 
     `tfviz.METRICS` lists the metrics; each module describes its metric. A map is blank if all its
     values are equal or any value is not finite. Blank maps are never dropped: they are scored like
-    the random control, as a miss in the pointing game, and as 0 in correlations and masses.
+    the random control, as misses in the pointing game, and as 0 in correlations and masses.
 
     Args:
         model: a classifier with one image input and outputs (N, classes).
@@ -166,12 +166,12 @@ def evaluate(
             selects each image's top class. Metrics that need annotated objects explain every class
             that has a region instead.
         controls: whether to add rows for the control maps. Without them, the evaluation cannot
-            tell whether a metric is conclusive.
+            determine whether a metric is conclusive.
         reduce: how channels are combined into one map: "sum" adds the signed channels;
             "abs_max" takes the largest absolute value.
         mean_color: the value that replaces removed pixels, in the model's value range: one number,
             or one per channel. None selects the mean color for the model's preprocessing; if the
-            preprocessing is unknown, it is inferred from the range of the images.
+            preprocessing is unknown, it is inferred from the images' value range.
         output: the name, dict key or index of the output to evaluate, if the model has several.
         batch_size: the maximum number of images to run at once. It does not affect the results.
         seed: the seed for tie breaking, noise and the bootstrap.
@@ -222,7 +222,7 @@ def _has_boxes(regions: AnyRegions) -> bool:
 
 
 def _rows_of(measure: Measure, scores: Sequence[ScoreRow], seed: int) -> list[Row]:
-    """Summarize the scores of one measure, one row per method and layer."""
+    """Summarize one measure's scores, one row per method and layer."""
     numbers = {number: i for i, number in enumerate(sorted({score["image"] for score in scores}))}
     by_source: dict[tuple[str, str | None], list[ScoreRow]] = {}
     for score in scores:
@@ -271,7 +271,7 @@ def _row(
 
 
 def _curves(scores: Sequence[ScoreRow]) -> _Curves:
-    """Average the curves of each measure and method over the images."""
+    """Average each measure's and method's curves over the images."""
     layers = {(score["method"], score["layer"]) for score in scores}
     names = [method for method, _ in layers]
     found: dict[str, dict[str, list[Any]]] = {}

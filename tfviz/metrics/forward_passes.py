@@ -22,11 +22,11 @@ _RANK = 4
 
 
 class ForwardPasses:
-    """A classifier that runs any number of images, `batch_size` at a time.
+    """Runs a classifier on any number of images, `batch_size` at a time.
 
     Probabilities are the softmax of the logits, or their sigmoid if the model ends in a sigmoid. If
     the final activation cannot be removed, the model's outputs serve as both logits and
-    probabilities. A single sigmoid unit counts as two classes, as in targets.
+    probabilities. A single sigmoid unit counts as two classes, as it does for targets.
 
     Attributes:
         graph: the graph whose outputs are the logits.
@@ -55,7 +55,7 @@ class ForwardPasses:
         self._compiled = tf.function(self._outputs, autograph=False, reduce_retracing=True)
 
     def classes(self, images: np.ndarray) -> int:
-        """Check that the model accepts these images, and return the number of classes.
+        """Check that the model accepts these images and return the number of classes.
 
         Raises:
             ImageError: the images are not (N, height, width, channels).
@@ -79,7 +79,7 @@ class ForwardPasses:
         """Compute the logits and probabilities for one class.
 
         Args:
-            images: yields images (H, W, C). At most `batch_size` of them are in memory at once.
+            images: the images (H, W, C). At most `batch_size` of them are in memory at once.
             target: the class.
 
         Returns:

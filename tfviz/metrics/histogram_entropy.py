@@ -1,4 +1,4 @@
-"""The histogram entropy of a map, eMPRT's measure of complexity (Hedström et al., 2023).
+"""A map's histogram entropy, eMPRT's complexity measure (Hedström et al., 2023).
 
 −Σ p ln p over 100 equal bins between the smallest and the largest value of m / √mean(m²)
 """

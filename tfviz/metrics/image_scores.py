@@ -29,7 +29,7 @@ from tfviz.metrics.visible_regions import AnyRegions, visible_regions
 from tfviz.models.loading import labels_of
 from tfviz.targets import Target
 
-ScoreRow: TypeAlias = dict[str, Any]  # one score that JSON can store; see `_row` for the keys
+ScoreRow: TypeAlias = dict[str, Any]  # one JSON-serializable score; see `_row` for its keys
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,7 @@ class ImageScorer:
 
     Attributes:
         metrics: the metrics.
-        notes: what was left out or assumed, one or two sentences each. The list is complete once
-            the first batch is scored.
+        notes: what was left out or assumed, one or two sentences each.
     """
 
     def __init__(
@@ -95,11 +94,11 @@ class ImageScorer:
         *,
         done: Collection[int] = (),
     ) -> Iterator[list[ScoreRow]]:
-        """Score images one at a time.
+        """Yield scores image by image.
 
         Args:
             images, boxes, targets: as for `tfviz.evaluate`.
-            done: the numbers of images to skip because they are already scored.
+            done: the numbers of already scored images, which are skipped.
 
         Yields:
             One image's scores: dicts with the keys method, layer, metric, image, target, value,
@@ -130,7 +129,7 @@ class ImageScorer:
         targets: Target | str,
         count: int | None,
     ) -> None:
-        """Check all inputs that can be checked before any image is explained."""
+        """Check all inputs that can be checked before the first explanation."""
         self._classes = self._forward.classes(pixels)
         self._color, note = removal_color(self._model, images, pixels.shape[-1], self._mean_color)
         if note and note not in self.notes:
@@ -279,7 +278,7 @@ def _applies(metric: Metric, image: _Image, target: int) -> bool:
 
 
 def _perturbed(groups: Sequence[tuple[Metric, list[tuple[Source, Case]]]], counts: list[int]) -> Iterator[np.ndarray]:
-    """Yield all metrics' perturbed images, and append each group's image count to `counts`."""
+    """Yield all metrics' perturbed images and append each group's image count to `counts`."""
     for metric, cases in groups:
         counts.append(0)
         for image in metric.perturbed(cases[0][1]):

@@ -4,14 +4,14 @@
     w = 1/6 across an edge and 1/12 across a corner; kept pixels are fixed
         Rong et al., 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods"
 
-The equations for the removed pixels form a symmetric positive definite system as long as one pixel
-is kept. Conjugate gradients solve it for all images in a batch at once, using a 3 × 3 convolution
-instead of a matrix. Each image stops at its own tolerance, so its result does not depend on the
-batch.
+The equations for the removed pixels form a symmetric positive definite system if at least one pixel
+is kept. The conjugate gradient method solves it for all images in a batch at once, with a 3 × 3
+convolution instead of a matrix. Each image stops when it reaches the tolerance, so its result does
+not depend on the batch.
 
-Plain conjugate gradients propagate values by one pixel per iteration, so a large hole needs
+Without a preconditioner, values propagate by one pixel per iteration, so a large hole needs
 hundreds of iterations. A multigrid preconditioner, which approximately solves the same equations at
-1/2, 1/4, … of the resolution, reduces that to about twenty.
+1/2, 1/4, … of the resolution, reduces this number to about twenty.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def imputed(images: np.ndarray, removed: np.ndarray) -> np.ndarray:
 
 @tf.function(input_signature=[tf.TensorSpec((None, None, None, None)), tf.TensorSpec((None, None, None, 1))], autograph=False)
 def _imputed(images: tf.Tensor, removed: tf.Tensor) -> tf.Tensor:
-    """Solve A y = b, where y is the offset from the mean of the kept pixels."""
+    """Solve A y = b, where y is the offset from the kept pixels' mean."""
     kept = 1 - removed
     mean = _sum(images * kept) / _sum(kept)
     y = _conjugate_gradients(_levels(removed), removed * _neighbors((images - mean) * kept))

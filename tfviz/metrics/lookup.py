@@ -15,13 +15,13 @@ DEFAULT, ALL = "default", "all"
 
 
 def metrics_named(metrics: Metrics, *, has_regions: bool) -> list[Metric]:
-    """Return the metrics that a user selected.
+    """Return the selected metrics.
 
     Args:
         metrics: "default", "all", a key of `METRICS`, a metric with custom options such as
             PointingGame(tolerance=5), or a list of these.
-        has_regions: whether regions are available. If not, "default" and "all" leave out the
-            metrics that need regions.
+        has_regions: whether regions are available. If not, "default" and "all" omit the metrics
+            that need regions.
 
     Returns:
         The metrics without duplicates.

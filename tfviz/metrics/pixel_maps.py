@@ -21,7 +21,7 @@ REDUCTIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class PixelMap:
-    """One map of one image.
+    """One image's map.
 
     Attributes:
         values: float32 (h, w), at the method's resolution.
@@ -46,7 +46,7 @@ class PixelMap:
 
 
 def pixel_map(values: npt.ArrayLike) -> PixelMap:
-    """Wrap one map (h, w)."""
+    """Create a PixelMap from one map (h, w)."""
     array = np.asarray(values, np.float32)
     return PixelMap(array, not np.isfinite(array).all() or bool(array.min() == array.max()))
 
@@ -55,11 +55,11 @@ def pixel_maps(attributions: npt.ArrayLike, reduce: str = "sum") -> list[PixelMa
     """Convert a batch of attributions to one map per image.
 
     Args:
-        attributions: (N, h, w), or (N, h, w, channels) to be reduced over the channels.
+        attributions: (N, h, w), or (N, h, w, channels), which are reduced over the channels.
         reduce: "sum" adds the signed channels; "abs_max" takes the largest absolute value.
 
     Returns:
-        N maps.
+        The N maps.
 
     Raises:
         OptionError: the attributions are not maps, or there is no such reduction.

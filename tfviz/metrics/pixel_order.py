@@ -1,8 +1,8 @@
 """Rank an image's pixels by a map.
 
 Ties are common, because a map after a ReLU is 0 in large areas. One random permutation, shared by
-all images and methods, breaks them. A blank map ranks the pixels by the permutation itself, so it
-scores exactly like the random control.
+all images and methods, breaks ties. A blank map's order is the permutation itself, so it scores
+exactly like the random control.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ class with a region is explained. The accuracy is the mean over classes; `pointi
 the mean over all image-class pairs. A pair is difficult if its boxes cover less than a quarter of
 the image and the image contains another class.
 
-A map can point at the object and be wrong everywhere else. On photos of one large object, the image
-center also scores well, so compare methods with the `center` control. A blank map is a miss.
+A map can point at the object and still be wrong everywhere else. On photos of one large object, the
+image center also scores well, so compare methods with the `center` control. A blank map is a miss.
 
 The metric needs the maps for all annotated classes, but no further forward passes.
 """

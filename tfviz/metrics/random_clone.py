@@ -1,6 +1,6 @@
 """Copy a model, then randomize and restore the copy's layers.
 
-The user's model stays unchanged. Only its configuration, weights and one forward pass are used.
+The user's model is not changed. Only its configuration, its weights and one forward pass are used.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tfviz.errors import OptionError, UnsupportedModelError, first_line, near_ma
 from tfviz.reading.read_model import read_model
 
 RANDOMIZATIONS = ("permute", "initializer")
-_TOLERANCE = 1e-3  # relative to the largest output; allows for rounding differences
+_TOLERANCE = 1e-3  # relative to the largest output, to allow for rounding differences
 
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """A layer with a kernel and the layers after it that have no kernel, such as normalizations.
+    """A layer with a kernel and the kernel-less layers after it, such as normalizations.
 
     Attributes:
         path: the path of the layer with the kernel.
@@ -51,7 +51,7 @@ class RandomClone:
 
         Args:
             model: the model.
-            images: one or more preprocessed images, to check that the copy returns the same
+            images: one or more preprocessed images for checking that the copy returns the same
                 outputs.
             randomization: "permute" shuffles the entries of each kernel, and applies one channel
                 permutation to all vectors of a normalization. "initializer" draws new weights from
@@ -86,7 +86,7 @@ class RandomClone:
             raise UnsupportedModelError(_NOT_COPIED.format(model.name, "the copy returns different outputs"))
 
     def randomize(self, numbers: Iterable[int]) -> None:
-        """Randomize exactly these groups, and restore the original weights of all others.
+        """Randomize exactly these groups and restore the original weights of all others.
 
         Args:
             numbers: indices into `groups`.
@@ -127,7 +127,7 @@ def _copy_of(model: keras.Model, images: np.ndarray) -> keras.Model:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed Python's random module, which Keras uses to seed initializers; restore it on exit."""
+    """Seed Python's random module, which seeds Keras' initializers, and restore it on exit."""
     state = random.getstate()
     random.seed(seed)
     try:
@@ -169,7 +169,7 @@ def _groups_of(model: keras.Model) -> list[LayerGroup]:
 
 
 def _learned(layer: keras.Layer) -> list[keras.Variable]:
-    """Return a layer's floating-point weights, without sublayers; empty if it learns nothing."""
+    """Return a layer's own floating-point weights, or [] if it learns nothing."""
     own = keras_internals.own_variables(layer)
     is_learned = any(variable.trainable for variable in own) or not layer.trainable
     return [one for one in own if keras.backend.is_float_dtype(one.dtype)] if is_learned else []

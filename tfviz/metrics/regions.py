@@ -1,4 +1,4 @@
-"""Annotated regions: the boxes or masks that show where each class is in an image."""
+"""Annotated regions: boxes or masks that show where each class is in an image."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _ROUNDING_PX = 1  # annotated boxes may extend this far beyond their image
 
 @dataclass(frozen=True)
 class Regions:
-    """The annotated regions in one image, at the original image's size.
+    """One image's annotated regions, at the original image size.
 
     Each annotated class has one region: the union of its boxes, or a mask. A box [x0, y0, x1, y1]
     covers columns x0 to x1 − 1 and rows y0 to y1 − 1, so its width is x1 − x0. A box with
     fractional coordinates covers every pixel that it touches. Coordinates are pixels of the
-    original image, before any resizing or cropping for the model. A mask is a boolean array of the
-    original image's size. For an image without annotations, `classes` is empty.
+    original image, before any resizing or cropping for the model. A mask is a boolean array with
+    the original image's size. For an image without annotations, `classes` is empty.
 
     Args:
         classes: class index -> a list of boxes, or a mask (height, width).
@@ -83,7 +83,7 @@ class Regions:
             index: the class.
 
         Returns:
-            The sum of the box areas, or the area of the mask.
+            The sum of the box areas, or the mask's area.
         """
         region = self.classes[index]
         if _is_mask(region):
@@ -92,13 +92,13 @@ class Regions:
         return sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
 
     def cropped(self, top: int, left: int, bottom: int, right: int) -> Regions:
-        """Crop the regions to a part of the image. Classes outside the crop are left out.
+        """Crop the regions to a part of the image. Classes outside the crop are omitted.
 
         Args:
             top, left, bottom, right: the crop in pixels of the original image.
 
         Returns:
-            The regions as masks, at the size of the crop.
+            The regions as masks with the crop's size.
         """
         masks = {index: self.mask(index)[top:bottom, left:right] for index in self.classes}
         return Regions({index: mask for index, mask in masks.items() if mask.any()}, (bottom - top, right - left))

@@ -6,7 +6,7 @@
 MoRF removes the most relevant pixels first, LeRF the least relevant. Removed pixels are filled in
 from their neighbors (see `imputation`), with a little noise added. The hole's shape then reveals
 less to the network than a flat color would. A random map scores about 0. ROAD favors blurry maps,
-because they remove large areas that cannot be filled in well (arXiv 2304.13836).
+because these remove large areas that cannot be filled in well (arXiv 2304.13836).
 
 The cost is 18 forward passes and 18 imputations per image and method.
 """
@@ -26,7 +26,7 @@ from tfviz.metrics.pixel_order import descending
 
 @dataclass(frozen=True)
 class Road(Metric):
-    """Measures half the probability gap between removing the least and most relevant pixels.
+    """Measures half the probability gap between removing the least and the most relevant pixels.
 
     Args:
         fractions: the fractions of pixels to remove.
@@ -55,7 +55,7 @@ class Road(Metric):
         return {self.key: Score(float(gaps.mean()), len(outputs), np.stack([self.fractions, gaps], axis=1))}
 
     def _removed(self, case: Case) -> np.ndarray:
-        """Return masks of removed pixels, bool (2 · fractions, H, W), first MoRF, then LeRF."""
+        """Return masks of removed pixels, bool (2 · fractions, H, W), MoRF before LeRF."""
         order = descending(case.map, case.size, case.permutation)
         removed = np.zeros((2, len(self.fractions), len(order)), bool)
         for number, fraction in enumerate(self.fractions):

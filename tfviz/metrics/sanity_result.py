@@ -1,4 +1,4 @@
-"""The result of a sanity check: similarities by method and depth, and verdicts on dependence."""
+"""A sanity check's result: similarities by method and depth, and verdicts on dependence."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ class SanityCheck:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """The means over images, as dicts with the keys method, layer, test, randomized, depth,
-        measure, value, low, high (the 95 % bootstrap interval), n and blank (the number of images
-        with a blank map).
+        """The mean scores over images, one dict per method, layer, test, depth and measure.
+
+        The keys are method, layer, test, randomized, depth, measure, value, low, high (the 95 %
+        bootstrap interval), n and blank (the number of images with a blank map).
         """
         found = []
         names = ("method", "layer", "test", "randomized", "depth", "measure")
@@ -72,7 +73,8 @@ class SanityCheck:
         `on` is what was randomized: "the upper half of the layers", "all layers" or "the class".
         `kept` is the share of the similarity that remains, corrected for unrelated maps:
         (similarity − unrelated)/(1 − unrelated), with Spearman's correlation of the signed maps.
-        Above .5, the method hardly depends on what was randomized. Verdicts do not rank methods.
+        If `kept` exceeds .5, the method hardly depends on what was randomized. Verdicts do not rank
+        methods.
         """
         return [verdict for method in self.methods for verdict in self._verdicts_of(method)]
 
@@ -101,7 +103,7 @@ class SanityCheck:
         """Format the verdicts and the underlying similarities as Markdown.
 
         Returns:
-            The text with two tables.
+            The text, which contains two tables.
         """
         tested = list(dict.fromkeys(str(one["on"]) for one in self.verdicts))
         lines = ["| method | " + " | ".join(f"on {on}" for on in tested) + " |", "|---" * (len(tested) + 1) + "|"]
@@ -155,7 +157,7 @@ def _described(test: str, depth: float) -> str:
 
 
 def reason_of(verdict: Row) -> str:
-    """Format the numbers behind a verdict, such as "80% kept, 3 of 16 maps blank"."""
+    """Format the numbers that support a verdict, such as "80% kept, 3 of 16 maps blank"."""
     if verdict["verdict"] == UNTESTED:
         return ""
     blank = f", {verdict['blank']} of {verdict['n']} maps blank" if verdict["blank"] else ""

@@ -1,4 +1,4 @@
-"""Measure the similarity of two maps. A pair with a blank map has a similarity of 0."""
+"""Measure how similar two maps are. A pair with a blank map has a similarity of 0."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _unit(maps: np.ndarray) -> np.ndarray:
     return (maps - low) / np.where(high > low, high - low, 1)
 
 
-# Reports contain these names, so renaming one is a breaking change.
+# Reports contain these names, so renaming any of them is a breaking change.
 SIMILARITIES: dict[str, Similarity] = {
     "spearman": _spearman,
     "spearman_abs": lambda a, b: _spearman(abs(a), abs(b)),
@@ -58,7 +58,7 @@ SIMILARITIES: dict[str, Similarity] = {
 
 
 def similarity(name: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Compute the similarity of each pair of maps.
+    """Compute each map pair's similarity.
 
     Args:
         name: a key of SIMILARITIES: "spearman" (signed maps), "spearman_abs" (magnitudes), "ssim",

@@ -25,7 +25,7 @@ Method: TypeAlias = "str | Explainer | MapFunction"
 Methods: TypeAlias = "Method | Sequence[Method] | Mapping[str, Method]"
 
 ALL = "all"
-# The errors that a method raises for a model that it does not support.
+# The errors that a method raises if it does not support a model.
 UNSUPPORTED = (UnsupportedModelError, UnknownLayerError, OptionError)
 
 
@@ -36,7 +36,7 @@ class Source:
     Attributes:
         name: the name in tables.
         layer: the path of the explained layer; None if there is none.
-        maps: computes one map per image from images (N, H, W, C) and classes, int (N,).
+        maps: a function from images (N, H, W, C) and classes, int (N,), to one map per image.
         takes_target: whether the maps depend on the class.
         is_control: whether the source is a control, which does not depend on the network.
         may_fail: whether a source that does not support the model is skipped with a note.
@@ -53,7 +53,7 @@ class Source:
 def sources_of(
     model: keras.Model, methods: Methods, *, output: str | int | None = None, reduce: str = "sum"
 ) -> tuple[list[Source], list[str]]:
-    """Build the sources for the methods that a user selected.
+    """Build the sources for the selected methods.
 
     Args:
         model: the model.
@@ -63,7 +63,7 @@ def sources_of(
         reduce: how channels are combined into one map (see `pixel_maps`).
 
     Returns:
-        The sources, and a note for each method in "all" that does not support the model.
+        The sources, and a note for each method in "all" that was left out.
 
     Raises:
         UnknownMethodError: there is no such method.
@@ -92,7 +92,7 @@ def _named(model: keras.Model, key: str, output: str | int | None, is_of_all: bo
             f'This method runs the network {rows} times per image, and "all" skips methods that need more than '
             f'{MOST_ROWS_OF_ALL} runs. To include it, pass methods=["all", "{explainer.key}"].'
         )
-    return explainer.freeze()  # an evaluation never changes the weights
+    return explainer.freeze()  # an evaluation does not change the weights
 
 
 def note_of(name: str, error: Exception) -> str:
@@ -162,7 +162,7 @@ def _checked(name: str, attributions: npt.ArrayLike, count: int, reduce: str) ->
 
 
 def require_distinct(sources: Sequence[Source]) -> None:
-    """Raise OptionError if two sources have the same name and layer."""
+    """Raise an OptionError if two sources have the same name and layer."""
     known = set()
     for source in sources:
         if (source.name, source.layer) in known:

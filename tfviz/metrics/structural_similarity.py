@@ -1,4 +1,4 @@
-"""The structural similarity index (SSIM; Wang et al., 2004) for pairs of maps.
+"""Compute the structural similarity index (SSIM; Wang et al., 2004) for pairs of maps.
 
     SSIM = (2 μa μb + c1)(2 σab + c2) / ((μa² + μb² + c1)(σa² + σb² + c2))
 
@@ -19,7 +19,7 @@ _SIGMA, _C1, _C2 = 1.5, 0.01**2, 0.03**2
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Compute the structural similarity of each pair of maps.
+    """Compute each map pair's structural similarity.
 
     Args:
         a, b: (N, H, W) maps in [0, 1].

@@ -1,4 +1,4 @@
-"""Check annotated regions against a model, and crop them to the part of the image it receives."""
+"""Check annotated regions and crop them to the part of the image that the model receives."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tfviz.metrics.pixel_maps import Size
 from tfviz.metrics.regions import Box, Regions
 from tfviz.models.loading import is_preprocessing_known, preprocessing_of
 
-# A dict's coordinates are pixels of the model's images.
+# A dict's coordinates are pixels in the model's images.
 AnyRegions: TypeAlias = "Regions | Mapping[int, Sequence[Box] | np.ndarray] | None"
 
 
 def visible_regions(given: AnyRegions, number: int, model: keras.Model, size: Size, classes: int) -> Regions | None:
-    """Check an image's regions, and crop them to the part of the image that the model receives.
+    """Check an image's regions and crop them to the part of the image that the model receives.
 
     Args:
-        given: the regions; a dict in pixels of the model's images; or None.
+        given: the regions, a dict in pixels of the model's images, or None.
         number: the image number, for messages.
         model: the model.
-        size: (height, width) of the model's images.
+        size: the model's image size (height, width).
         classes: the number of classes.
 
     Returns:

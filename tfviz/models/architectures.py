@@ -1,7 +1,7 @@
 """The networks that are available by name, with their input sizes and preprocessing.
 
-A table contains the names, so listing and checking them does not import TensorFlow. The tests
-compare every row with Keras.
+The names are in a table, so listing and checking them does not import TensorFlow. The tests compare
+every row with Keras.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tfviz.models import networks
 if TYPE_CHECKING:
     import keras
 
-# Each row has a module of keras.applications, the preprocessing, and {constructor: side of the
-# square input in pixels}. "none" means that the network itself scales its images.
+# Each row contains a keras.applications module, the preprocessing, and {constructor: side length of
+# the square input in pixels}. "none" means that the network scales its images itself.
 _FAMILIES: tuple[tuple[str, str, dict[str, int]], ...] = (
     ("vgg16", "caffe", {"VGG16": 224}),
     ("vgg19", "caffe", {"VGG19": 224}),
@@ -50,7 +50,7 @@ class Architecture:
 
     Attributes:
         name: the network's name, such as "ResNet50".
-        module: its module in keras.applications, or "" if Keras does not have the network.
+        module: the network's module in keras.applications, or "" if Keras lacks the network.
         mode: the preprocessing's name.
         size: the default input size, (height, width) in pixels.
     """
@@ -70,7 +70,7 @@ class Architecture:
         Args:
             weights: "imagenet", or None for random weights.
             classes: the number of classes, if the weights are random.
-            size: (height, width) of the images in pixels. None means the default size.
+            size: the image size (height, width) in pixels. None uses the default size.
 
         Returns:
             The network.
@@ -108,7 +108,7 @@ _BY_KEY = {one.name.lower().replace("_", ""): one for one in (*ARCHITECTURES.val
 
 @contextmanager
 def channels_last() -> Iterator[None]:
-    """Build networks for (height, width, channels) within the block, whatever keras.json says."""
+    """Build channels-last networks within the block, regardless of the setting in keras.json."""
     import keras
 
     given = keras.config.image_data_format()
@@ -120,5 +120,5 @@ def channels_last() -> Iterator[None]:
 
 
 def find_architecture(name: str) -> Architecture | None:
-    """Find a network by name, ignoring case, "-" and "_". Return None if there is none."""
+    """Return the network with this name, ignoring case, "-" and "_", or None."""
     return _BY_KEY.get(name.lower().replace("-", "").replace("_", "").strip())

@@ -1,4 +1,4 @@
-"""Class names. A class without a name is shown by its number, so labels are optional."""
+"""Class names. A class without a name is shown as its number, so labels are optional."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tfviz.atomic_files import write_atomically
 from tfviz.errors import LabelsError, OutputError, TargetError, near_matches
 from tfviz.images.files import shown
 
-# keras.applications downloads this file to the same path, and checks the same MD5 sum.
+# keras.applications downloads this file to the same path and checks the same MD5 sum.
 _IMAGENET_FILE = "imagenet_class_index.json"
 _IMAGENET_URL = f"https://storage.googleapis.com/download.tensorflow.org/data/{_IMAGENET_FILE}"
 _IMAGENET_MD5 = "c2c37ea517e94d9795004a39431a14cb"
 _FETCH_TIMEOUT_S = 5.0
-_MAX_CLASSES = 1_000_000  # prevents a wrong number in a file from exhausting memory
-_MAX_WORD_LENGTH = 40  # characters of a class name in a file name
+_MAX_CLASSES = 1_000_000  # prevents a wrong class number in a file from exhausting memory
+_MAX_WORD_LENGTH = 40  # how many characters of a class name a file name may contain
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Labels:
         return known or f"class {index}"
 
     def file_word(self, index: int) -> str:
-        """Return a class's first name in a form that is safe in file names, or its number."""
+        """Return a class's first name in a form that is safe for file names, or else its number."""
         word = re.sub(r"\W+", "_", self.names[index].split(",")[0]).strip("_") if 0 <= index < len(self.names) else ""
         return word[:_MAX_WORD_LENGTH] or str(index)
 
@@ -58,8 +58,9 @@ class Labels:
         """Return the class number for a name or number.
 
         Args:
-            name_or_number: 281, "281", "class 281", a name, or a WordNet id. Case, spaces and
-                underscores are ignored, and each part of a name such as "tabby, tabby cat" matches.
+            name_or_number: 281, "281", "class 281", a name, or a WordNet id. Case is ignored,
+                spaces and underscores are equivalent, and each part of a name such as "tabby, tabby
+                cat" matches.
 
         Returns:
             The class number.
@@ -84,7 +85,7 @@ class Labels:
         raise TargetError(f"No class is named {name_or_number!r}. {self._advice(name_or_number)}")
 
     def index_of_folder(self, folder: str) -> int | None:
-        """Return the class that a folder such as `tabby/` is named after, or None.
+        """Return the class that a folder such as `tabby/` is named after, or None if there is none.
 
         A number such as `2024/` matches only if it is a class name.
         """
@@ -120,14 +121,14 @@ def labels_from(source: LabelSource) -> Labels:
 
     Args:
         source: a labels file (see `read_labels`), names in output order, or None for no names.
-            Numbers are valid names, and None marks a missing name. A mapping goes from numbers to
-            names or, like a data generator's class_indices, from names to numbers.
+            Numbers are valid names, and None marks a missing name. A mapping maps numbers to names
+            or, like a data generator's class_indices, names to numbers.
 
     Returns:
         The labels.
 
     Raises:
-        LabelsError: the source has another form, or the file cannot be used.
+        LabelsError: the source has an unsupported form, or the file cannot be used.
     """
     if isinstance(source, Labels):
         return source
@@ -205,7 +206,7 @@ def _from_json(content: Any) -> tuple[str, ...]:
 
 
 def _unwrapped(content: Any) -> Any:
-    """Return an object's "labels" value, unless that is a class number."""
+    """Return the value of an object's "labels" key unless the value is a class number."""
     is_inside = isinstance(content, dict) and not isinstance(content.get("labels", 0), int)
     return content["labels"] if is_inside else content
 
@@ -248,10 +249,10 @@ def _in_order(numbered: Iterable[tuple[int, str]]) -> tuple[str, ...]:
 
 @cache
 def imagenet_labels() -> Labels:
-    """Return the 1000 ImageNet class names from Keras' cache or by download.
+    """Return the 1000 ImageNet class names from Keras' cache, or download them.
 
-    If neither works, the labels are empty. This function never raises and returns within seconds,
-    because it tries an unresponsive server only once per process.
+    If neither works, the labels are empty. This function never raises an exception, and it returns
+    within seconds, because it tries an unresponsive server only once per process.
     """
     path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / _IMAGENET_FILE
     try:

@@ -1,7 +1,8 @@
-"""Load models by name or from a file, and look up their preprocessing and labels.
+"""Load models by name or from a file and look up their preprocessing and labels.
 
 A keras.Model stores neither its preprocessing nor its class names. This module keeps both in a weak
-dictionary keyed by the model, so the model is not changed, and its entry disappears with it.
+dictionary keyed by model. The model is not changed, and its entry disappears when the model is
+deleted.
 """
 
 from __future__ import annotations
@@ -72,25 +73,25 @@ def load_model(
     labels: Labels | Sequence[str] | str | Path | None = None,
     size: Size | None = None,
 ) -> keras.Model:
-    """Load a network by name or from a file, and remember its preprocessing and labels.
+    """Load a network by name or from a file and record its preprocessing and labels.
 
-    Afterward, `preprocessing_of` and `labels_of` return these.
+    Afterward, `preprocessing_of` and `labels_of` return the recorded values.
 
     Args:
-        name_or_path: a network of keras.applications ("vgg16", "ResNet50", "mobilenet_v2"),
-            "vgg16_bn" or "vgg19_bn" (with batch normalization), "shapes" (the small network that
-            comes with tfviz), or a .keras or .h5 file.
+        name_or_path: a keras.applications network ("vgg16", "ResNet50", "mobilenet_v2"), "vgg16_bn"
+            or "vgg19_bn" (with batch normalization), "shapes" (the small network that comes with
+            tfviz), or a .keras or .h5 file.
         weights: for a network by name, "imagenet" (downloaded by Keras), None (random), or a file,
             which also sets the number of classes: Keras' .weights.h5, .h5 or .keras; torchvision's
             VGG16, VGG19 (each with or without batch normalization) or ResNet50 as .safetensors,
             .pth, .pt or .pth.tar (needs PyTorch); or TensorFlow 1's vgg16.npy and vgg19.npy. For a
             model file, a Keras weights file that replaces the stored weights.
         preprocessing: "tf", "torch", "caffe", "unit", "none", a JSON file, or a Preprocessing. None
-            means the network's default, or the default of the tool that the weights come from. A
-            model file has no default, so its images are fed as RGB in 0-255.
-        labels: a labels file, or the names. None means ImageNet's names for a network by name with
+            uses the network's default or, for another tool's weights, that tool's default. A model
+            file has no default, so its images are fed as RGB in 0-255.
+        labels: a labels file, or the names. None uses ImageNet's names for a network by name with
             trained weights and 1000 classes.
-        size: (height, width) of the images in pixels, for a network that supports several sizes.
+        size: the image size (height, width) in pixels, for a network that supports several sizes.
 
     Returns:
         The model.
@@ -139,7 +140,7 @@ def preprocessing_of(model: keras.Model) -> Preprocessing:
         The preprocessing. If it is unknown, "none" (RGB in 0-255) at the model's input size.
 
     Raises:
-        UnsupportedModelError: the model does not have exactly one input, an image.
+        UnsupportedModelError: the model does not have a single image input.
         OptionError: the model's number of channels does not fit image files.
     """
     known = _notes.get(model, _ModelNotes()).preprocessing
@@ -147,20 +148,27 @@ def preprocessing_of(model: keras.Model) -> Preprocessing:
 
 
 def is_preprocessing_known(model: keras.Model) -> bool:
-    """Return whether the architecture or the caller of `load_model` defined the preprocessing."""
+    """Return whether the architecture or the caller of `load_model` set the preprocessing."""
     return _notes.get(model, _ModelNotes()).is_preprocessing_given
+
+
+def known_preprocessing(model: object) -> Preprocessing | None:
+    """Return the model's preprocessing, or None if it is unknown."""
+    import keras
+
+    return preprocessing_of(model) if isinstance(model, keras.Model) and is_preprocessing_known(model) else None
 
 
 def labels_of(model: keras.Model) -> Labels:
     """Return a model's class names, if they are known.
 
-    This may download ImageNet's names, which takes a few seconds at most.
+    This may download ImageNet's names, which takes at most a few seconds.
 
     Args:
         model: the model.
 
     Returns:
-        The labels. They are empty if unknown.
+        The labels, which are empty if they are unknown.
     """
     if model not in _notes and _is_imagenet_application(model):
         return imagenet_labels()
@@ -184,10 +192,10 @@ _MIN_NAME_LENGTH = 5
 def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Preprocessing) -> LoadedImages:
     """Load image files and folders, preprocessed for a model.
 
-    If the model's preprocessing is unknown, a warning is issued once per model.
+    If the model's preprocessing is unknown, this warns once per model.
 
     Args:
-        paths: image files, and folders that are searched recursively, in sorted order.
+        paths: image files, and folders to search recursively in sorted order.
         for_: a model, or a Preprocessing.
 
     Returns:
@@ -218,7 +226,7 @@ def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Pr
 
 
 def preprocessing_for_files(model: keras.Model) -> Preprocessing:
-    """Return `preprocessing_of(model)`. If it is unknown, warn once per model."""
+    """Return `preprocessing_of(model)`, and warn once per model if it is unknown."""
     preprocessing = preprocessing_of(model)
     if not is_preprocessing_known(model) and model not in _warned:
         _warned.add(model)
@@ -240,7 +248,7 @@ def _files_at(path: Path) -> list[Path]:
 def _build(
     architecture: Architecture, weights: str | Path | None, size: Size | None
 ) -> tuple[keras.Model, str | Preprocessing]:
-    """Build the network, and return it with the preprocessing that its weights need."""
+    """Build the network and return it with the preprocessing that its weights need."""
     if weights is not None and str(weights).endswith(FOREIGN_EXTENSIONS):
         return load_foreign(architecture.name, weights, size)
     return _build_with_keras_weights(architecture, weights, size), architecture.mode
@@ -252,7 +260,7 @@ def _build_with_keras_weights(architecture: Architecture, weights: str | Path | 
     if weights == "imagenet":
         return _with_imagenet_weights(architecture, size or architecture.size)
     require_file(weights, (*WEIGHTS_EXTENSIONS, *FOREIGN_EXTENSIONS))
-    # Building the network takes seconds, so a bad file is reported first.
+    # Building the network takes seconds, so report an unreadable file first.
     with open_hdf5(weights):
         pass
     model = architecture.build(size=size)
@@ -313,7 +321,7 @@ _WEIGHTS_ADVICE = "For a weights file, pass the network's name, and the file as 
 
 def _open(path: Path) -> keras.Model:
     try:
-        # This raises a clear error if the file is truncated or has another format.
+        # This raises a clear error if the file is truncated or in another format.
         with open_hdf5(path) as file:
             if path.suffix != ".keras" and "model_config" not in file.attrs:
                 raise WeightsError(f"{shown(path)} contains weights but no network. {_WEIGHTS_ADVICE}")
@@ -329,7 +337,7 @@ def _open(path: Path) -> keras.Model:
         raise UnsupportedModelError(f"{shown(path)} cannot be opened. {error}") from error
     except TfvizError:
         raise
-    except OSError as error:  # HDF5 raises only this
+    except OSError as error:  # HDF5 raises no other type
         raise WeightsError(f"{shown(path)} {TRUNCATED}") from error
     except Exception as error:
         raise WeightsError(
@@ -340,7 +348,7 @@ def _open(path: Path) -> keras.Model:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the message of a chain's first error, such as "Could not locate class 'Scale'"."""
+    """Return the message of the first error in an exception's chain."""
     while (before := error.__cause__ or error.__context__) is not None:
         error = before
     return first_line(error).split(" Full object config")[0]
@@ -358,7 +366,7 @@ def _fitted(model: keras.Model, given: Preprocessing | str | Path | None, size: 
 
 
 def _image_input(model: keras.Model) -> tuple[Size | None, int]:
-    """Return the model's image size (None means any) and its number of channels."""
+    """Return the model's image size (None for any size) and its number of channels."""
     shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] is None:
         received = ", ".join(map(str, shapes)) or "none declared"

@@ -13,13 +13,13 @@ from tfviz.variable_copies import VariableCopies
 
 
 class ConstantModel(ReadModel):
-    """A model's graph with the model's current weights as constants.
+    """A model's graph with its current weights as constants.
 
     Args:
         live: the model as it was read.
         keep: values whose meaning must not change, because a method explains them.
-        dtype: the dtype to compute in. None means each layer's own dtype.
-        fold: whether to fold BatchNormalizations. This changes rounding errors.
+        dtype: the dtype to compute in. None uses each layer's dtype.
+        fold: whether to fold BatchNormalizations, which changes rounding errors.
 
     Attributes:
         form: `dtype` and `fold`.
@@ -47,7 +47,7 @@ class ConstantModel(ReadModel):
         self._faithful_for = live._faithful_for
 
     def is_current(self) -> bool:
-        """Return True, because later changes to the model have no effect."""
+        """Return True, because later changes to the model have no effect on this graph."""
         return True
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Check that a graph computes what the user's code computes."""
+"""Check that a graph computes the same results as the user's code."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def _compute_alike(trace: Trace, function: Callable[..., object], symbols: Seque
 
 
 def require_faithful(graph: Graph, images: Sequence[tf.Tensor]) -> None:
-    """Raise if a traced graph and its model return different outputs for the first image.
+    """Check that a traced graph and its model return the same outputs for the first image.
 
-    A graph that Keras recorded is exact. Traced code may differ, because it can branch in Python on
-    values that are only known at run time. The check is skipped for models that draw random numbers
-    or cannot run these images.
+    A graph that Keras recorded is exact. A traced graph may differ, because code can branch in
+    Python on values that are only known at run time. The check is skipped for models that draw
+    random numbers or cannot run these images.
 
     Args:
         graph: a model's graph, with all outputs unchanged.
@@ -64,26 +64,26 @@ def require_faithful(graph: Graph, images: Sequence[tf.Tensor]) -> None:
     with keras_internals.untouched(graph.model):
         try:
             expected, repeated = _outputs_of(graph, one), _outputs_of(graph, one)
-        except Exception:  # Compiling the explainer reports errors in the user's code.
+        except Exception:  # Errors in the user's code are reported when the explainer is compiled.
             return
         if not _are_near(repeated, expected):
             return  # the model draws random numbers
         try:
             values = run(inputs_of(graph, one), graph.before(graph.outputs))
-        except Exception as error:  # A shape mismatch raised by Keras or TensorFlow.
+        except Exception as error:  # Keras or TensorFlow reports a shape mismatch.
             raise _unfaithful(graph, images) from error
     if not _are_near([values[value] for value in graph.outputs], expected):
         raise _unfaithful(graph, images)
 
 
 def noise_for(graph: Graph, sizes: Sequence[tuple[int | None, ...]]) -> list[tf.Tensor]:
-    """Return noise images of these sizes, with the model's batch size or a batch size of one."""
+    """Return noise images of these sizes, with the model's fixed batch size, if any, or 1."""
     pairs = zip(graph.inputs, sizes, strict=True)
     return noise([(((value.shape or (None,))[0] or 1, *size), value.dtype or "float32") for value, size in pairs])
 
 
 def noise(specs: Sequence[tuple[tuple[int | None, ...], str]]) -> list[tf.Tensor]:
-    """Draw normal noise for each (shape, dtype), without using the global random generators."""
+    """Draw normal noise for each (shape, dtype) without using the global random generators."""
     random = np.random.default_rng(0)
     return [tf.cast(random.normal(size=[n or 1 for n in shape]), dtype) for shape, dtype in specs]
 

@@ -1,7 +1,7 @@
 """Translate `keras.ops` and activation functions, with one row in TABLE per operation.
 
-Keras records each call of `keras.ops`, and `+` or `x[...]` on symbolic tensors, as an instance of a
-private operation class. The class name is the operation's name.
+Keras records each `keras.ops` call, and each `+` or `x[...]` on symbolic tensors, as an instance of
+a private operation class. The class name is the operation's name.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _activation(sign: int) -> Row:
 
 
 def elementwise(name: str, function: str, sign: int = 1) -> Elementwise:
-    """Describe an elementwise function, given by its name in Keras or TensorFlow."""
+    """Describe the elementwise function with this name in Keras or TensorFlow."""
     word = function.replace("_", "")
     if word == "softmax":
         return Softmax(name=name, function="softmax", sign=sign, bounds=(0, 1))
@@ -76,7 +76,7 @@ def elementwise(name: str, function: str, sign: int = 1) -> Elementwise:
 
 
 def activation(name: str, function: str, sign: int = 1) -> Elementwise:
-    """Describe an activation function, given by its name in Keras or TensorFlow."""
+    """Describe the activation function with this name in Keras or TensorFlow."""
     described = elementwise(name, function, sign)
     # These functions mix a pixel's channels.
     mixes_channels = described.function in ("softmax", "logsoftmax", "sparsemax")
@@ -94,7 +94,7 @@ def _relu6(call: Call) -> Operation:
 
 
 def _arithmetic(affine: Callable[[str, list[Any]], Operation], several: Callable[[str], Operation]) -> Row:
-    """Create the row for arithmetic on one tensor and numbers, or on several tensors."""
+    """Create the row for arithmetic on one tensor and numbers or on several tensors."""
 
     def row(call: Call) -> Operation:
         return several(_name(call)) if len(call.inputs) > 1 else affine(_name(call), numbers_of(call))
@@ -117,7 +117,7 @@ def add_numbers(name: str, numbers: list[Any]) -> Operation:
 
 
 def subtract_numbers(name: str, numbers: list[Any]) -> Operation:
-    """Describe x − c, or c − x, which negates x."""
+    """Describe x − c, or c − x, where the sign is −1."""
     return affine(name, 1 if numbers[0] is None else -1)
 
 
@@ -127,7 +127,7 @@ def multiply_numbers(name: str, numbers: list[Any]) -> Operation:
 
 
 def divide_numbers(name: str, numbers: list[Any]) -> Operation:
-    """Describe x / c, or c / x, whose sign is unknown."""
+    """Describe x / c, or c / x, where the sign is unknown."""
     return multiply_numbers(name, numbers) if numbers[0] is None else elementwise(name, name.lower(), sign=0)
 
 
@@ -143,7 +143,7 @@ def several(cls: type[Operation]) -> Callable[[str], Operation]:
 
 
 def mixed(name: str) -> Operation:
-    """Describe an elementwise function of several tensors whose sign is unknown."""
+    """Describe an elementwise function with an unknown sign on several tensors."""
     return elementwise(name, name.lower(), sign=0)
 
 
@@ -205,7 +205,7 @@ def _runs_functions(call: Call) -> Operation:
 
 
 def rows(row: Row, names: str) -> dict[str, Row]:
-    """Map each of these names to a row."""
+    """Map each of these names to the row."""
     return dict.fromkeys(names.split(), row)
 
 
@@ -264,7 +264,7 @@ PRIMITIVES = {
 
 
 def operation_of(call: Call) -> Operation:
-    """Describe a call of `keras.ops`."""
+    """Describe a `keras.ops` call."""
     row = TABLE.get(_name(call))
     if row is None:
         return Opaque(name=_name(call))
@@ -272,7 +272,7 @@ def operation_of(call: Call) -> Operation:
 
 
 def is_attention(operation: keras.Operation) -> bool:
-    """Return whether an operation is `ops.dot_product_attention`, which TensorFlow traces."""
+    """Return whether an operation is `ops.dot_product_attention`, which TensorFlow must trace."""
     return not isinstance(operation, keras.Layer) and type(operation).__name__ == "DotProductAttention"
 
 
@@ -288,7 +288,7 @@ def exact_attention(operation: keras.Operation) -> Callable[..., Any]:
 
 
 def primitive_of(call: Call) -> tuple[Primitive | None, tuple[Any, ...]]:
-    """Return the primitive that a call is in handwritten ReLUs, or None, and its operands."""
+    """Return a call's primitive in handwritten ReLUs (None if it has none) and its operands."""
     operation = call.operation
     operands = tuple(tree.flatten((call.arguments.args, call.arguments.kwargs)))
     if isinstance(operation, keras.Layer):
@@ -300,7 +300,7 @@ def primitive_of(call: Call) -> tuple[Primitive | None, tuple[Any, ...]]:
 
 
 def numbers_of(call: Call) -> list[Any]:
-    """Return a call's operands, with None for a tensor and 1 for weights, which may change."""
+    """Return a call's operands, with None in place of tensors and 1 in place of weights."""
     operands = tree.flatten((call.arguments.args, call.arguments.kwargs))
     return [None if isinstance(x, keras.KerasTensor) else 1 if isinstance(x, keras.Variable) else x for x in operands]
 
@@ -314,7 +314,7 @@ def is_linear(function: Callable[..., Any] | None) -> bool:
 
 
 def operation_of_function(function: Callable[..., Any], name: str) -> Operation | None:
-    """Describe an activation function or activation layer. Return None for a user's function.
+    """Describe an activation function or layer, or return None for a user's function.
 
     Args:
         function: the function or layer.

@@ -1,4 +1,4 @@
-"""The first tracer, which runs code on Keras' symbolic tensors and records their operations."""
+"""The first tracer, which runs code on Keras' symbolic tensors and records the operations."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tfviz.reading.trace import Call, NotReadable, Trace, trace_of_graph
 def traced(
     layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: Callable[[], Nested[keras.KerasTensor]]
 ) -> Trace | NotReadable:
-    """Trace the operations of a layer's `call`, or of a function.
+    """Trace the operations in a layer's `call` or in a function.
 
     Tracing fails if the code uses functions from outside Keras, such as `tf.nn.relu`, or reads
     weights in a way that would freeze their current values.
 
     Args:
         layer: the layer, or None for a function.
-        symbols: the symbolic tensors that `call` starts from.
-        call: runs the layer's own `call`, or a layer inside it, on the symbols.
+        symbols: the symbolic tensors that `call` uses as inputs.
+        call: runs the layer's `call`, or an inner layer, on the symbols.
 
     Returns:
         The trace, or the reason why there is none.
@@ -57,8 +57,8 @@ def _has_free_size(call: Call, own: set[int]) -> bool:
     """Return whether a call received a size that is only known at run time.
 
     In a reshape, an unknown batch size can be inferred from the other sizes, so it is set to -1.
-    This changes only the trace's operation. The code may also create layers from such sizes. `own`
-    contains the ids of all other layers.
+    This changes only the traced operation. The code may also create new layers with such sizes.
+    `own` contains the ids of the existing layers.
     """
     operation, sizes = call.operation, call.outputs[0].shape
     if isinstance(operation, keras.Layer):

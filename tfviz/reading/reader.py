@@ -1,7 +1,7 @@
-"""Turn a trace into a flat graph.
+"""Convert a trace to a flat graph.
 
-Nested models are flattened, each call of a shared layer becomes a separate step, and fused
-activations become steps too.
+Nested models are flattened, and each call of a shared layer and each fused activation becomes a
+separate step.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from tfviz.reading.trace import Call, NotReadable, Trace, fitted, inputs_for, re
 
 
 def graph_of(model: keras.Model, *, by_tensorflow: bool = True) -> Graph:
-    """Read a model, nested to any depth, into a flat graph, without changing the model.
+    """Read a model of any nesting depth into a flat graph without changing the model.
 
     Functional and Sequential models contain their graph. A subclassed model is traced with Keras'
-    symbolic tensors if possible, and with TensorFlow's otherwise.
+    symbolic tensors if possible, otherwise with TensorFlow's.
 
     Args:
         model: a built keras.Model.
@@ -58,9 +58,9 @@ def graph_of(model: keras.Model, *, by_tensorflow: bool = True) -> Graph:
 
 
 def graph_of_anything(model: keras.Model | Callable[[tf.Tensor], tf.Tensor]) -> Graph:
-    """Read a model. If its layers cannot be traced, the graph has one opaque step.
+    """Read a model, as a graph with one opaque step if its layers cannot be traced.
 
-    One opaque step is enough for methods that only need the input gradient.
+    One opaque step is sufficient for methods that need only the input gradient.
     """
     is_unbuilt = isinstance(model, keras.Sequential) and not model.built
     trace = NotReadable("has never been called") if is_unbuilt else calls_of(model)
@@ -119,7 +119,7 @@ def _read(model: keras.Model, trace: Trace, by_tensorflow: bool) -> Graph:
     graph.input_structure = _structure(trace.inputs, values)
     graph.output_structure = _structure(trace.outputs, values)
     if isinstance(graph.output_structure, (list, tuple)) and len(graph.output_structure) == 1:
-        graph.output_structure = graph.output_structure[0]  # Keras also unpacks it
+        graph.output_structure = graph.output_structure[0]  # Keras unpacks it too
     return with_attention(with_carriers(graph))
 
 
@@ -128,7 +128,7 @@ def _structure(tensors: Nested[keras.KerasTensor], values: Mapping[int, Value]) 
 
 
 class _Reader:
-    """Adds a model's calls to a graph, one after another."""
+    """Adds a model's calls to a graph one by one."""
 
     def __init__(self, graph: Graph, by_tensorflow: bool) -> None:
         self.graph, self.by_tensorflow = graph, by_tensorflow
@@ -138,7 +138,7 @@ class _Reader:
         self.makers: dict[int, Call] = {}
 
     def read(self, trace: Trace, values: dict[int, Value], prefix: str) -> None:
-        """Read one level of nesting. `values` maps the ids of symbolic tensors to values."""
+        """Read one nesting level. `values` maps symbolic tensor ids to values."""
         around = self.is_in_code
         for call, path in zip(trace.calls, _paths(trace), strict=True):
             self.is_in_code = not trace.is_recorded
@@ -158,7 +158,7 @@ class _Reader:
         self.graph.layers[path] = call.operation
 
     def _open(self, inner: Trace, inputs: Sequence[Value], call: Call, values: dict[int, Value], path: str) -> None:
-        """Read the calls inside a call, and connect them to the outer graph's values."""
+        """Read the calls inside a call and connect them to the outer graph's values."""
         inside = {id(symbol): value for symbol, value in zip(tree.flatten(inner.inputs), inputs, strict=True)}
         self.read(inner, inside, prefix=path + "/")
         pairs = zip(inner.returned, call.outputs, strict=True)
@@ -172,7 +172,7 @@ class _Reader:
         self._open(trace, inputs, call, values, path)
 
     def _fitted(self, symbol: keras.KerasTensor, tensor: keras.KerasTensor, value: Value, path: str) -> Value:
-        """Convert a nested model's input to the expected dtype and rank, as Keras does."""
+        """Convert a nested model's input to the dtype and rank that it expects, as Keras does."""
         is_of_rank = len(symbol.shape) == len(tensor.shape)
         if symbol.dtype == tensor.dtype and is_of_rank:
             return value
@@ -182,7 +182,7 @@ class _Reader:
         return new
 
     def _open_layer(self, call: Call, values: dict[int, Value], path: str) -> bool:
-        """Open a layer that runs other layers or user code. Return False for any other layer."""
+        """Open a layer that runs other layers or user code, or return False for any other layer."""
         layer = call.operation
         if keras_ops.is_attention(layer):
             return self._open_code(call, values, path)
@@ -196,7 +196,7 @@ class _Reader:
         return self._open_code(call, values, path)
 
     def _open_code(self, call: Call, values: dict[int, Value], path: str) -> bool:
-        """Trace a call's code. If that fails, add the call as an opaque step."""
+        """Trace a call's code, or add the call as an opaque step if that fails."""
         if not self.has_free_tokens and not keras_layers.is_from_keras(type(call.operation)):
             self.has_free_tokens = declares_wrong_tokens(call)
         inner = calls_of(call, by_tensorflow=self.by_tensorflow, free_tokens=self.has_free_tokens)
@@ -208,7 +208,7 @@ class _Reader:
         return True
 
     def _open_time_distributed(self, call: Call, values: dict[int, Value], path: str) -> bool:
-        """Open a TimeDistributed's inner layer and add a time axis. Return False if that fails."""
+        """Open a TimeDistributed's inner layer and add a time axis. Return False on failure."""
         if keras_layers.time_distributed_layer(call.operation) is None or len(call.inputs) != 1:
             return False
         (series,) = call.inputs
@@ -246,7 +246,7 @@ class _Reader:
         self._add_stages(call, [Stage(operation)], values, path)
 
     def _add_stages(self, call: Call, stages: Sequence[Stage], values: dict[int, Value], path: str) -> list[Value]:
-        """Add a call's stages, and return its output values."""
+        """Add a call's stages and return the call's output values."""
         made = [values[id(tensor)] for tensor in call.inputs]
         outputs = made
         for number, stage in enumerate(stages):
@@ -273,7 +273,7 @@ class _Reader:
         if isinstance(operation, Opaque):
             operation = _with_contents(operation, layer, run, inputs)
         if isinstance(operation, Identity) and len(outputs) > 1:
-            # Each output is one of the inputs, so no single input carries the signal.
+            # Each output corresponds to a different input, so no single input carries the signal.
             operation = Move(name=operation.name)
         self.graph.steps.append(Step(path, operation, tuple(inputs), tuple(outputs), run, layer=layer))
 
@@ -284,7 +284,7 @@ class _Reader:
         return value
 
     def _add_function(self, call: Call, inputs: Sequence[Value], values: dict[int, Value], path: str) -> None:
-        """Add a layer's activation. A user's function is traced if possible, otherwise opaque."""
+        """Add a layer's activation. Trace a user's function if possible, or add it as opaque."""
         layer, function = call.operation, call.operation.activation
         is_fused = not _is_activation(layer)
         if is_fused and keras_ops.is_linear(function):
@@ -324,9 +324,9 @@ class _Reader:
 
 
 def _paths(trace: Trace) -> list[str]:
-    """Return the path of each call: the operation's name, numbered if it occurs more than once.
+    """Return each call's path, which is the operation's name, numbered if it occurs repeatedly.
 
-    The calls of a shared layer, or of layers with the same name, are numbered in call order.
+    Calls of a shared layer, or of several layers with the same name, are numbered in call order.
     """
     names = _names(trace)
     order: dict[str, list[int]] = defaultdict(list)
@@ -364,7 +364,7 @@ def _names(trace: Trace) -> dict[int, str]:
 def _caller(call: Call, is_traced: bool, made: Sequence[Value]) -> Compute:
     """Return a function that runs a recorded call on new tensors at inference."""
     operation = call.operation
-    # Random augmentation is active unless training=False. Nested layers receive it as well.
+    # Without training=False, random augmentation is active. Nested layers receive it as well.
     extra = {"training": False} if isinstance(operation, keras.Layer) else {}
 
     def compute(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
@@ -381,10 +381,10 @@ def _caller(call: Call, is_traced: bool, made: Sequence[Value]) -> Compute:
 
 
 def _restore_sizes(outputs: Sequence[tf.Tensor], recorded: Sequence[Value]) -> None:
-    """Set the sizes of traced tensors to those that Keras recorded, except the batch size.
+    """Set traced tensors' sizes, except the batch size, to those that Keras recorded.
 
     Before Keras 3.14, `ops.tile` loses all sizes. The recorded batch size may be wrong, because a
-    layer built on one image records a batch size of 1.
+    layer that was built on a single image records a batch size of 1.
     """
     for output, value in zip(outputs, recorded, strict=False):
         shape = tf.TensorShape([None, *value.shape[1:]] if value.shape else value.shape)
@@ -397,7 +397,7 @@ def _on_one(function: Callable[[tf.Tensor], tf.Tensor]) -> Compute:
 
 
 def _masked(layer: object, compute: Compute) -> Compute:
-    """Make `compute` also propagate the Keras mask if the layer supports masking."""
+    """Wrap `compute` to propagate the Keras mask if the layer supports masking."""
     if not getattr(layer, "supports_masking", False):
         return compute
     return lambda tensors: [keras_internals.with_mask_of(tensors[0], y) for y in compute(tensors)]
@@ -419,7 +419,7 @@ def _is_activation(layer: object) -> bool:
 
 
 def _holds_layers(layer: keras.Layer) -> bool:
-    """Return whether a layer has sublayers, which its `call` may run."""
+    """Return whether a layer has sublayers that its `call` may run."""
     return any(isinstance(part, keras.Layer) for part in tree.flatten(list(vars(layer).values())))
 
 

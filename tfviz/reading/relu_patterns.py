@@ -37,8 +37,9 @@ class Expression:
 
     Attributes:
         primitive: the operation, or None if it is not a primitive.
-        operands: the operands: constants as values, and all others as (symbolic) tensors.
-        made_by: returns the expression that computes a tensor, or None for an input.
+        operands: the operands, which are values for constants and (symbolic) tensors otherwise.
+        made_by: a function that returns the expression that computes a tensor, or None for an
+            input.
     """
 
     primitive: Primitive | None
@@ -80,7 +81,7 @@ def relu_of(expression: Expression) -> ReluPattern | None:
 
 
 def _clip(expression: Expression) -> tuple[Any, float, float] | None:
-    """Match (x, low, high) in maximum(minimum(x, high), low), or in the reverse order."""
+    """Match (x, low, high) in maximum(minimum(x, high), low) or minimum(maximum(x, low), high)."""
     is_outer_low = expression.primitive is Primitive.MAXIMUM
     inner_primitive = Primitive.MINIMUM if is_outer_low else Primitive.MAXIMUM
     for inner, number in permutations(expression.operands, 2):
@@ -118,7 +119,7 @@ def _of_product(expression: Expression) -> Any:
 
 
 def _is_above_zero(comparison: Expression | None, x: Any, *, below: bool = False) -> bool:
-    """Return whether a comparison is x > 0 or 0 < x, or, with `below`, x < 0."""
+    """Return whether a comparison tests x > 0 or, with `below`, x < 0."""
     if comparison is None or comparison.primitive not in (Primitive.GREATER, Primitive.LESS):
         return False
     is_first_larger = (comparison.primitive is Primitive.GREATER) != below
@@ -127,12 +128,12 @@ def _is_above_zero(comparison: Expression | None, x: Any, *, below: bool = False
 
 
 def _is_number(value: Any, number: float) -> bool:
-    """Return whether a constant equals this number everywhere."""
+    """Return whether a value is a constant that equals this number everywhere."""
     return _number(value) == number
 
 
 def _number(value: Any) -> float | None:
-    """Return a constant's number, or None if it has no single number or is a tensor."""
+    """Return a constant's number, or None for a tensor or for different numbers."""
     if value is None or isinstance(value, (keras.KerasTensor, keras.Variable, tf.Variable)):
         return None
     if tf.is_tensor(value) and not hasattr(value, "numpy"):

@@ -19,7 +19,7 @@ class Call:
     """One call of one operation.
 
     Attributes:
-        operation: a Keras layer, an operation of `keras.ops`, or a piece of a TensorFlow trace.
+        operation: a Keras layer, a `keras.ops` operation, or a piece of a TensorFlow trace.
         arguments: the arguments, including symbolic tensors.
         outputs: the symbolic tensors that the call returned.
         number: the index among all calls of the operation, in call order.
@@ -36,23 +36,23 @@ class Call:
 
     @property
     def distinct_inputs(self) -> list[keras.KerasTensor]:
-        """The inputs without duplicates. Self-attention reads one tensor as query and value."""
+        """The distinct inputs. Self-attention, for example, reads one tensor as query and value."""
         return list({id(tensor): tensor for tensor in self.inputs}.values())
 
     def on(self, tensors: Sequence[tf.Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the call's arguments with these tensors in place of its `inputs`."""
+        """Return the call's arguments, with these tensors in place of `inputs`."""
         return self.arguments.fill_in({id(symbol): x for symbol, x in zip(self.inputs, tensors, strict=True)})
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """A computation as a list of calls, in execution order.
+    """A computation as a list of calls in execution order.
 
     Attributes:
         calls: the calls, excluding the inputs.
         inputs, outputs: the symbolic input and output tensors, nested as in the code. Outputs may
             include other values, such as None.
-        is_recorded: whether Keras recorded the calls when the model was created. Otherwise, they
+        is_recorded: whether Keras recorded the calls when the model was created. If False, they
             come from running the code on symbolic tensors.
     """
 
@@ -72,7 +72,7 @@ class NotReadable:
     """The reason why a model, layer or function has no trace.
 
     Attributes:
-        reason: the reason. Completes a sentence that starts with "it".
+        reason: the reason, phrased to complete a sentence that starts with "it".
         cause: the error raised by the user's code, Keras or TensorFlow, or None if there was none.
     """
 
@@ -110,7 +110,8 @@ def called(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outpu
 def inputs_for(trace: Trace, call: Call) -> list[keras.KerasTensor]:
     """Return the symbolic inputs of a nested model's call, in the order of the model's inputs.
 
-    A model with a list of inputs may be called with a dict. Keras then matches the input names.
+    A model with a list of inputs may be called with a dict, which Keras matches with the input
+    names.
     """
     given = call.arguments.args[0] if call.arguments.args else call.arguments.kwargs["inputs"]
     if isinstance(given, dict) and isinstance(trace.inputs, dict):

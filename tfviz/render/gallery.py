@@ -45,8 +45,8 @@ def write_gallery(
     Args:
         folder: the folder that holds the image files. It is created if necessary.
         entries: the images, in page order.
-        title: the heading, such as the model.
-        subtitle: the line below the heading, such as the layer.
+        title: the heading, such as the model's name.
+        subtitle: the line below the heading, such as the layer's name.
         failures: images that could not be explained, to list at the end.
         questions: method name -> the question it answers, shown on demand.
         scale: the scale of the maps at `GalleryMap.path`. If maps have an `other_path`, the page

@@ -1,4 +1,4 @@
-"""The rules of guided backprop and deconvnet for all elementwise activations.
+"""Guided backprop's and deconvnet's rules for all elementwise activations.
 
     deconvnet           p → p · [p > 0]
     guided backprop     p → p · [p > 0] · max(f′(x), 0)
@@ -22,7 +22,7 @@ from tfviz.rules.relu import DECONVNET, GUIDED
 
 
 def _guided(step: Step, inputs: Sequence[tf.Tensor], output: tf.Tensor) -> tf.Tensor:
-    # The activation runs between two redirections: p passes [p > 0], f′, and then [p · f′ > 0].
+    # The activation runs between two redirections: p passes through [p > 0], f′ and [p · f′ > 0].
     carrier = step.operation.signal or 0
     x = inputs[carrier]
     x = redirect(x, [x], lambda p: [tf.nn.relu(p)])
@@ -42,7 +42,7 @@ def redirects_all(activations: str) -> bool:
     """Return whether `activations` is "all" rather than "relu".
 
     Raises:
-        OptionError: `activations` has another value.
+        OptionError: `activations` is neither of these.
     """
     if activations not in ("relu", "all"):
         raise OptionError(f"`activations` must be 'relu' or 'all'. Received: {activations!r}.")

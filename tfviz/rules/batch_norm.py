@@ -12,7 +12,7 @@ from tfviz.graph.operations import Linear, Normalization
 
 
 def batch_norm_scales(graph: Graph) -> dict[Step, Callable[[], tf.Tensor]]:
-    """Return the channel scale for each linear map that is followed only by a BatchNormalization.
+    """Return the channel scale for each linear map that only a BatchNormalization reads.
 
     Warn about each BatchNormalization that directly follows a linear map but cannot be merged.
     """

@@ -1,8 +1,8 @@
-"""The rules of excitation backprop: how a neuron passes its winning probability to its inputs.
+"""Excitation backprop's rules: how a neuron passes its winning probability to its inputs.
 
 Marginal winning probability: Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop"
-(below, "the paper"). With p the probability at the output and a = max(x, 0), the rule for each kind
-of operation is:
+(below, "the paper"). With the probability p at the output and a = max(x, 0), the rule for each
+operation type is:
 
     Linear, Window (average)     p_in = a · fᵀ(W⁺, p / f(a; W⁺)), 0 where the divisor is 0;
                                  the bias is ignored
@@ -14,9 +14,9 @@ of operation is:
                                  no rule, because the paper does not define inhibition
     Move                         the operation's own derivative
 
-The function for each rule states its reason and source. All rules are linear in p. The first linear
-map reads the image, which can be negative. There, a is the image shifted so that its smallest value
-is 0, and padding stays 0.
+Each rule's function states the reason and source. All rules are linear in p. The first linear map
+reads the image, which can be negative. There, a is the image shifted so that its smallest value is
+0, and padding stays 0.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ Tensors = Sequence[tf.Tensor]
 Backward = Callable[[tf.Tensor], list[tf.Tensor]]
 
 # In these operations, each output element has a single parent, which wins with probability 1. For a
-# maximum, this is the largest element, as in the paper. Moves only change positions. Probability at
-# a padding element is lost. Resizing counts as fractional copying.
+# maximum, the parent is the largest element, as in the paper. Moves only change positions.
+# Probability at a padding element is lost. Resizing counts as fractional copying.
 _OWN_DERIVATIVE = (Move, Choice)
 _SINGLE_PARENT = (Relu, Elementwise, Identity, Normalization, Product)
 _PIXELWISE = (Relu, Elementwise, Identity, Normalization, Choice)
@@ -68,7 +68,7 @@ class Excitation:
     Args:
         graph: the graph to which the rules apply.
         merge_batch_norm: whether to fold a BatchNormalization that directly follows a linear map
-            into W before taking W⁺.
+            into W before computing W⁺.
         contrastive: whether to subtract the result for −W from the result for W at the last linear
             maps.
     """
@@ -131,8 +131,8 @@ class Excitation:
         def linear(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
             """P(a_j | a_i) = Z_i · a_j · w_ji for w_ji ≥ 0, otherwise 0; Z_i makes the sum 1.
 
-            An excitatory neuron is likelier to win if its response is larger and its connection is
-            stronger. The paper assumes nonnegative responses, so a is clipped at 0. The bias is
+            An excitatory neuron is more likely to win if its response is larger and its connection
+            is stronger. The paper assumes nonnegative responses, so a is clipped at 0. The bias is
             ignored, because it is not a neuron's response.
             """
             return redirect(output, inputs, lambda p: [self._through_linear(step, self._response(step, inputs[0], images), p)])
@@ -158,7 +158,7 @@ class Excitation:
         return {**dict.fromkeys(_SINGLE_PARENT, _to_carrier), Relu: relu, Linear: linear, Window: window, Sum: total}
 
     def _response(self, step: Step, x: tf.Tensor, images: Tensors) -> tf.Tensor:
-        """Return max(x, 0). For a linear map that reads the image, shift x so its minimum is 0."""
+        """Return max(x, 0) or, for a map that reads the image, x shifted to a minimum of 0."""
         value = step.inputs[0]
         if value not in self.reads_image:
             return keras_internals.with_mask_of(x, tf.nn.relu(x))
@@ -170,7 +170,7 @@ class Excitation:
         return (x - smallest) * mask
 
     def _mask(self, value: Value, images: Tensors) -> tf.Tensor:
-        """Return a mask that is 1 where the value comes from the image and 0 at padding."""
+        """Return a mask that is 1 where a value comes from the image and 0 at padding."""
         keep = dict.fromkeys(_PIXELWISE, lambda step, inputs, output: inputs[step.operation.signal or 0])
         steps = self.graph.before([value])
         fills = [list(map(fill, images)) for fill in (tf.ones_like, tf.zeros_like)]
@@ -216,8 +216,8 @@ def _to_carrier(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
 
     An activation or an elementwise affine map has one input element per output element. The
     authors' code skips such layers (ReLU, dropout, normalization) in the backward pass. All
-    normalizations and LayerScale are treated the same way: they scale each element, and their mean
-    and variance are not responses. A negative activation (silu, gelu, a residual sum without ReLU)
+    normalizations and LayerScale are treated alike: they scale each element, and their means and
+    variances are not responses. A negative activation (silu, gelu, a residual sum without ReLU)
     does not excite the map that reads it. If all inputs to an output are negative, the output has
     no parent, and its probability is lost.
 
@@ -236,7 +236,7 @@ def _to_carrier(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
 def _sum_to(p: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """Sum p over the axes along which `like` was broadcast.
 
-    Keras layers treat (N, C) as (N, 1, 1, C) next to (N, height, width, C).
+    Keras layers that combine (N, C) with (N, height, width, C) treat it as (N, 1, 1, C).
     """
     missing = len(p.shape) - len(like.shape)
     p = tf.reduce_sum(p, axis=list(range(1, 1 + missing))) if missing > 0 else p
@@ -245,13 +245,13 @@ def _sum_to(p: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
 
 
 def _keeps_image(step: Step) -> bool:
-    """Return whether a step only transforms pixels individually or moves them."""
+    """Return whether a step only moves pixels or transforms them individually."""
     is_pixelwise = isinstance(step.operation, _PIXELWISE) and _has_rule(step) and len(step.signal_inputs) == 1
     return is_pixelwise or isinstance(step.operation, Move)
 
 
 def _values_before_first_linear_map(graph: Graph) -> set[Value]:
-    """Return the graph inputs and all values computed from them before a linear map or pooling."""
+    """Return the graph inputs and all values derived from them before a linear map or pooling."""
     found = set(graph.inputs)
     for step in graph.steps:
         signals = set(step.signal_inputs) - graph.constants

@@ -1,7 +1,7 @@
 """Track a map's pixels through an operation that moves, copies or drops elements.
 
 Flips, transposes, slices, splits and reshapes don't need separate rules. The operation runs once on
-a map in which each pixel's value is its index. The result shows where each pixel went.
+a map in which each pixel's value is its index. The result shows where each pixel ends up.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BASE = 128
 
 
 def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, output: int) -> Tensor | None:
-    """Return the mask at one input. Each pixel gets the mean over its copies in the output.
+    """Return the mask at one input, where each pixel gets the mean over its copies in the output.
 
     Args:
         step: a step that moves, copies or drops elements.
@@ -55,8 +55,8 @@ def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output:
 
     Args:
         step: a step that moves, copies or drops elements.
-        shapes: each input's shape, without the batch axis.
-        axes: how many of the input's axes are positions rather than channels.
+        shapes: each input's shape without the batch axis.
+        axes: the number of the input's axes that are positions rather than channels.
         number, output: the indices of the input and the output.
         size: the output's height and width.
 
@@ -81,14 +81,14 @@ def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output:
 
 
 def _moved(step: Step, given: Sequence[np.ndarray], output: int) -> np.ndarray:
-    """Run a step on integers, one digit at a time, because its dtype may have low precision."""
+    """Run a step on integers digit by digit, because its dtype may have low precision."""
     dtypes = [value.dtype or "float32" for value in step.inputs]
 
     def run(arrays: Sequence[np.ndarray]) -> np.ndarray:
         tensors = [tf.constant(array, dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
         return tf.cast(step.compute(tensors)[output], tf.int64).numpy()
 
-    # The step may add values such as padding, which are subtracted again.
+    # The step may add values such as padding, which are subtracted afterward.
     added = run([np.zeros_like(one) for one in given])
     moved, digit = np.zeros(added.shape, np.int64), 1
     while any(one.max() >= digit for one in given):

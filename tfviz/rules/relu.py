@@ -1,4 +1,4 @@
-"""The rules of guided backprop and deconvnet for ReLUs.
+"""Guided backprop's and deconvnet's rules for ReLUs.
 
     plain gradient      p → p · [x > 0]
     deconvnet           p → p · [p > 0]                 Zeiler & Fergus, 2014
@@ -21,7 +21,7 @@ from tfviz.rules.redirect import redirect
 
 
 def _guided(step: Step, inputs: Sequence[tf.Tensor], output: tf.Tensor) -> tf.Tensor:
-    # This applies after the ReLU, whose derivative adds [x > 0], and [x < max] if it is capped.
+    # This applies after the ReLU, whose own derivative adds [x > 0] and, if capped, [x < max].
     return redirect(output, [output], lambda p: [tf.nn.relu(p)])
 
 

@@ -12,7 +12,7 @@ from keras import ops
 from tfviz.graph.graph import Step
 from tfviz.rules.pixel_permutation import Size, Tensor
 
-_MOST_BYTES = 1 << 27  # of images to resize at a time
+_MOST_BYTES = 1 << 27  # the memory for images to resize at a time
 
 
 def resized_back(step: Step, mask: Tensor, size: Size) -> Tensor:
@@ -36,10 +36,10 @@ def resized_back(step: Step, mask: Tensor, size: Size) -> Tensor:
 
 
 def _weights(step: Step, size: Size, axis: int) -> np.ndarray:
-    """Return the weights of output rows (or columns) for each input row. They sum to 1 or 0.
+    """Return the output rows' (or columns') weights for each input row, which sum to 1 or 0.
 
-    Interpolation treats rows, columns and channels separately. The resize therefore runs on images
-    of which each channel is 1 in one input row and 0 elsewhere, a few at a time.
+    Interpolation treats rows, columns and channels separately. The resize therefore runs, a few
+    images at a time, on images in which each channel is 1 in one input row and 0 elsewhere.
     """
     n, channels = size[axis], step.inputs[0].shape[-1] or 1
     count = -(-n // channels)  # images, each with one input row per channel

@@ -1,7 +1,7 @@
-"""Synthetic scenes of shapes, and a small network that recognizes them, for demos and tests.
+"""Synthetic scenes of shapes and a small network that recognizes them, for demos and tests.
 
-The network is trained by `scripts/train_shapes` in the project's repository. Nothing here imports
-TensorFlow.
+The script `scripts/train_shapes` in the project's repository trains the network. This package does
+not import TensorFlow.
 """
 
 from __future__ import annotations

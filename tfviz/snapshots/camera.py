@@ -72,7 +72,7 @@ class Camera:
 
 
 def _of_shown_input(attribution: Any, shown: int) -> Any:
-    """Return the attribution of the drawn input, if the model has several inputs."""
+    """Return the drawn input's attribution. A model with several inputs has one per input."""
     flat = tree.flatten(attribution)
     return flat[shown] if len(flat) > shown else flat[0]
 

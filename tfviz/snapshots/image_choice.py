@@ -114,7 +114,7 @@ def images_from(
             re-chooses them at the start and the end of training, and once per epoch. Each time, it
             runs the model on all images read. The model must be a classifier with one input.
         seed: the random seed.
-        max_read: the largest number of images to read from a dataset, which may be infinite. For
+        max_read: the maximum number of images to read from a dataset, which may be infinite. For
             arrays, it only limits the images that `worst` chooses from.
         kind: "signal" for signals (N, T, C), or "volume" for volumes (N, D, H, W, C).
 
@@ -188,7 +188,7 @@ def _balanced(labels: np.ndarray, count: int, generator: np.random.Generator) ->
     shuffled = generator.permutation(len(labels))
     classes = generator.permutation(np.unique(labels))
     order = {label: place for place, label in enumerate(classes)}
-    # each image's rank within its class; sorting by it alternates between the classes
+    # Sorting the images by their rank within their class alternates between the classes.
     seen = dict.fromkeys(classes, 0)
     ranks = []
     for index in shuffled:

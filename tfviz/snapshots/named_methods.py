@@ -57,8 +57,8 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
     """Return the explainers as a list, and check them.
 
     Raises:
-        OptionError: there are none, there are more than a run holds, or one is neither an explainer
-            nor a key.
+        OptionError: there are no explainers, there are more than a run can hold, or an item is
+            neither an explainer nor a key.
         UnknownMethodError: no method has that key.
     """
     given = list(explainers) if isinstance(explainers, (list, tuple)) else [explainers]
@@ -96,7 +96,7 @@ def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]
 
 
 def _title(explainer: Explainer) -> str:
-    """Return the method's title. If it combines another method's maps, add that title."""
+    """Return the method's title. If it combines another method's maps, add that method's title."""
     base = explainer.base.key if isinstance(explainer, NoiseExplainer) else "saliency"
     return title_of(explainer.key) if base == "saliency" else f"{title_of(explainer.key)} of {title_of(base)}"
 

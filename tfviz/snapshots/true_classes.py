@@ -1,4 +1,4 @@
-"""The true class of each image, from the user or from a dataset."""
+"""Determine each image's true class from the user's labels or a dataset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfviz.snapshots.fixed_images import FixedImages
 
 
 def true_classes(given: npt.ArrayLike | Sequence[str] | None, images: FixedImages, labels: Labels) -> list[int | None] | None:
-    """Return the true class of each image, or None if it is unknown.
+    """Return each image's true class, or None if the classes are unknown.
 
     Args:
         given: for each image, a number, a name or a one-hot row. None means the dataset's labels.

@@ -1,4 +1,4 @@
-"""The base class of target functions that compare the outputs with arrays."""
+"""The base class for target functions that compare the outputs with arrays."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class ArrayTarget(abc.ABC):
     The arrays are inputs of the compiled function, so new arrays do not trigger recompilation.
 
     Attributes:
-        array_fields: the names of the fields that contain such arrays.
+        array_fields: the fields that contain such arrays.
     """
 
     array_fields: ClassVar[tuple[str, ...]]
 
     @abc.abstractmethod
     def __call__(self, outputs: Nested[tf.Tensor]) -> tf.Tensor:
-        """Compute the score of each image, (N,)."""
+        """Compute each image's score, (N,)."""
 
     @abc.abstractmethod
     def require_fit(self, outputs: Shapes) -> None:
         """Check that the outputs can be compared with the arrays.
 
         Args:
-            outputs: the output shapes, () where unknown.
+            outputs: the output shapes, or () for an unknown shape.
 
         Raises:
             TargetError: the outputs do not fit the arrays.
@@ -51,13 +51,13 @@ class ArrayTarget(abc.ABC):
 
     @property
     def form(self) -> Hashable:
-        """The key of the compiled function: everything except the arrays' rows."""
+        """The key for the compiled function, which includes everything except the arrays' rows."""
         others = (getattr(self, field.name) for field in fields(self) if field.name not in self.array_fields)
         return (type(self), *others, *(tuple(array.shape[1:]) for array in self.arrays))
 
     @property
     def rows(self) -> int | None:
-        """The number of images that the arrays have rows for, or None if one row applies to all.
+        """The number of images for which the arrays have rows, or None if one row applies to all.
 
         Raises:
             TargetError: the arrays have different numbers of rows.
@@ -75,10 +75,10 @@ class ArrayTarget(abc.ABC):
         return self.with_arrays([array if len(array) == 1 else array[rows] for array in self.arrays])
 
     def with_arrays(self: T, arrays: Sequence[Array]) -> T:
-        """Return the same function with other arrays.
+        """Return a copy of the target with other arrays.
 
         Args:
-            arrays: one for each of `array_fields`.
+            arrays: one array for each of `array_fields`.
 
         Returns:
             The function.
@@ -92,7 +92,7 @@ class ArrayTarget(abc.ABC):
             batch_size: N, or None while tracing.
 
         Raises:
-            TargetError: the arrays have rows for another number of images.
+            TargetError: the arrays have rows for a different number of images.
         """
         if None not in (self.rows, batch_size) and self.rows != batch_size:
             raise TargetError(
@@ -102,7 +102,7 @@ class ArrayTarget(abc.ABC):
 
 
 def require_one_output(target: ArrayTarget, outputs: Shapes) -> None:
-    """Raise TargetError for a model with several outputs.
+    """Check that a model has a single output. Raise TargetError otherwise.
 
     Args:
         target: the target.
@@ -121,8 +121,8 @@ def floats(given: Any, expected: str, ranks: tuple[int, ...]) -> Array:
     Args:
         given: the array, or a single row.
         expected: a description of the expected array, for the error message.
-        ranks: the accepted ranks. The lowest is the rank of a single row. () accepts any rank of at
-            least 2.
+        ranks: the accepted ranks, of which the lowest is the rank of a single row. () accepts any
+            rank of at least 2.
 
     Returns:
         The array, (N or 1, …).

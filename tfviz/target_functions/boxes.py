@@ -1,4 +1,4 @@
-"""Object detectors' boxes: their formats, offsets from anchors, and overlap."""
+"""Convert and compare object detectors' boxes: formats, offsets from anchors, and overlap."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def corners(boxes: tf.Tensor, box_format: str) -> tf.Tensor:
             is left, top, width, height; "center_xywh" is the center, width, height.
 
     Returns:
-        The boxes as (…, 4).
+        The converted boxes, (…, 4).
     """
     first, second, third, fourth = tf.unstack(boxes, axis=-1)
     if box_format == "yxyx":
@@ -47,11 +47,11 @@ def from_offsets(offsets: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
 
 
 def closeness(boxes: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
-    """Rate how close boxes are to a given box, by overlap or, without overlap, by distance.
+    """Rate how close boxes are to a given box, by overlap or, if they don't overlap, by distance.
 
     Args:
         boxes: the boxes as left, top, right, bottom, (N, A, 4).
-        box: one box per image in the same form, (N or 1, 4).
+        box: one box per image in the same format, (N or 1, 4).
 
     Returns:
         The ratings, (N, A): the intersection over union if the boxes overlap, otherwise the

@@ -22,24 +22,26 @@ class Detection(ArrayTarget):
     """A target for object detectors: one class's score for the prediction at a box.
 
     In each image, the target chooses the prediction with the highest intersection over union with
-    the box, or the nearest prediction if none overlaps it. It explains that prediction's score for
-    the class. The choice itself has no gradient.
+    the box, or the nearest prediction if none overlaps it. It explains that prediction's class
+    score. The choice itself has no gradient.
 
-    The model's outputs are a dict or list with a boxes tensor (N, A, 4) and a class scores tensor
-    (N, A, classes) for A predictions. The boxes and `box` have the same format and the same units,
+    The model's outputs must be a dict or list with a box tensor (N, A, 4) and a class score tensor
+    (N, A, classes) for A predictions. The boxes and `box` must have the same format and units,
     either pixels or fractions of the image. Networks that predict offsets from anchors, such as
-    RetinaNet, need `anchors`. A KerasHub RetinaNet provides them, and `box` is then in pixels.
+    RetinaNet, need `anchors`. A KerasHub RetinaNet provides its anchors, and `box` is then in
+    pixels.
 
     Args:
-        box: the box, (4,), or one box per image, (N, 4).
-        class_index: the class, an int, or (N,) ints.
+        box: one box for all images, (4,), or one box per image, (N, 4).
+        class_index: one class for all images, an int, or one class per image, (N,) ints.
         box_format: "yxyx" (top, left, bottom, right), "xyxy" (left, top, right, bottom), "xywh"
             (left, top, width, height) or "center_xywh" (center, width, height).
         anchors: the predictions' anchors, (A, 4) in `box_format`, if the network predicts offsets
             from them: the center's shift (x, y) in units of the anchor's size, and the logarithms
             of the width and height ratios.
-        read: outputs -> (boxes, scores), for outputs in another form. None finds the boxes by their
-            last axis of 4 or, if there are 4 classes, by the word "box" in their key.
+        read: a function outputs -> (boxes, scores), for outputs in another form. None finds the
+            boxes by their last axis of length 4 or, if there are 4 classes, by the word "box" in
+            their key.
 
     Raises:
         TargetError: the box, class or anchors have the wrong shape, or are not finite.
@@ -125,7 +127,7 @@ class Detection(ArrayTarget):
         """Check that the outputs are boxes and class scores.
 
         Args:
-            outputs: the output shapes, () where unknown.
+            outputs: the output shapes, or () for an unknown shape.
 
         Raises:
             TargetError: the outputs have another form, or the class or the anchors do not fit them.
@@ -158,10 +160,10 @@ def for_detector(target: Any, model: Any, shape: tuple[int | None, ...]) -> Any:
     Args:
         target: any target.
         model: the model.
-        shape: the images' shape.
+        shape: the shape of the images.
 
     Returns:
-        The target, unchanged unless it is such a detection.
+        The target, which is unchanged unless it is such a detection.
     """
     generator = getattr(model, "anchor_generator", None)
     if not isinstance(target, Detection) or target.read is not None or target.anchors.shape[1] or generator is None:

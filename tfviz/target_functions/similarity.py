@@ -1,4 +1,4 @@
-"""A target for embedding models: the similarity to a reference."""
+"""A target for embedding models: the similarity to a reference embedding."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Similarity(ArrayTarget):
     """The cosine similarity between the output and a reference embedding.
 
     This target is for models whose output (N, D) is an embedding, normalized or not. It shows what
-    makes an image similar to another. The score is y · r / (|y| |r|), between −1 and 1, and 0 if
-    y = 0. For a siamese network, explain the branch that computes the embedding.
+    makes an image similar to another image. The score is y · r / (|y| |r|), between −1 and 1, and 0
+    if y = 0. For a siamese network, explain the branch that computes the embedding.
 
     Args:
-        reference: the reference embedding (D,), or one per image, (N, D).
+        reference: one reference embedding for all images, (D,), or one per image, (N, D).
 
     Raises:
         TargetError: the reference has the wrong shape, is zero, or is not finite.
@@ -63,7 +63,7 @@ class Similarity(ArrayTarget):
         """Check that the output is an embedding with the reference's length.
 
         Args:
-            outputs: the output shapes, () where unknown.
+            outputs: the output shapes, or () for an unknown shape.
 
         Raises:
             TargetError: the model has several outputs, or its output has another shape.

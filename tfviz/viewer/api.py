@@ -1,13 +1,13 @@
 """The routes of the server.
 
 PUT /api/runs/{id}                                     run.json
-GET /api/runs/{id}/state                               {"snapshots", "last", "images"}: what the
-                                                       viewer has of the run
+GET /api/runs/{id}/state                               {"snapshots", "last", "images"}: the parts
+                                                       of the run that the viewer has
 PUT /api/runs/{id}/images/{image}.png
 PUT /api/runs/{id}/pictures/{number}/{method}/{image}.png
 PUT /api/runs/{id}/snapshots/{number}                  a line of the index, after its pictures
-    both with ?after=N if the previous snapshot is N instead of number - 1, because the lines in
-    between are damaged
+    Both have ?after=N if the previous snapshot is N instead of number - 1, because the lines in
+    between are damaged.
 GET /api/runs                                          all runs
 GET /api/runs/{id}/snapshots?after=N                   the records after number N, up to a limit
 GET /api/runs/{id}/images/{image}.png, /api/runs/{id}/pictures/{number}/{method}/{image}.png

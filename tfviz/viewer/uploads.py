@@ -30,7 +30,8 @@ from tfviz.viewer.log import log
 from tfviz.viewer.store import News, Store
 
 _MAX_NAME_LENGTH = 60  # characters of the run's name in the folder name
-_PREFIXES = (8, 32)  # characters of the id in it; the second is used if the first name is taken
+# The folder name also contains 8 characters of the id, or 32 if that name is taken.
+_PREFIXES = (8, 32)
 
 
 def receive_run(store: Store, limits: Limits, run: Run) -> list[News]:
@@ -97,7 +98,7 @@ def receive_picture(known: KnownRun, number: int, before: int, method: str, imag
 
 
 def largest_picture_bytes(known: KnownRun, image: int) -> int:
-    """Return the largest size of a PNG of this image or of a map over it."""
+    """Return the maximum size in bytes of a PNG of this image or of a map over it."""
     if image >= len(known.run["images"]):
         raise HttpError(
             http_errors.UNPROCESSABLE, f"The run has {len(known.run['images'])} images, numbered from 0. Received: {image}."

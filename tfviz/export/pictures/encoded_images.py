@@ -7,13 +7,14 @@
     explain_image(image_bytes, target)    the same for the given classes (N,)
     overlay, explain_overlay              the same, but with overlay_bytes (N,), PNG files of the
                                           map over the image, instead of the large attribution and
-                                          size; image and explain_image return all of them
+                                          size
 
-Maps are drawn over the part of the image that the network sees, in the file's resolution, reduced
+Maps are drawn over the part of the image that the network sees, at the file's resolution, reduced
 to sides of at most 1600 pixels. Images in a batch may have different sizes. Each map is then at the
 top left of its row in an array that is padded with zeros, and `size` contains its (height, width).
-If neither the model nor its preprocessing fixes the size, all images of a batch must have the same
-size.
+
+If neither the model nor its preprocessing fixes the size, all images in a batch must have the same
+size. If overlays are requested, image and explain_image also return overlay_bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Read annotated boxes and masks from tfviz's JSON, COCO, Pascal VOC, or mask image files."""
+"""Read annotated boxes and masks from tfviz JSON, COCO, Pascal VOC or mask image files."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def read_annotations(
 ) -> list[AnnotatedImage]:
     """Read annotations from a file or folder.
 
-    The format is detected automatically. A .json file that contains a list is in tfviz's own
-    format (see `boxes_json`); one that contains an object is a COCO file. An .xml file, or a folder
-    that contains .xml files, is in Pascal VOC format. Any other folder must contain masks.
+    The format is detected automatically. A .json file that contains a list is in tfviz's format
+    (see `boxes_json`); a .json file that contains an object is a COCO file. An .xml file, or a
+    folder that contains .xml files, is in Pascal VOC format. Any other folder must contain masks.
 
     Args:
         path: the file or folder.
         labels: the model's class names, which are matched with the annotated classes.
         classes: the number of classes in the model.
-        say: prints a line; used for notes.
+        say: a function that prints one line, called for notes.
 
     Returns:
         One element per annotated image.

@@ -20,8 +20,8 @@ class AnnotatedObject:
     Attributes:
         classes: the model classes that are correct for the object.
         boxes: the boxes [x0, y0, x1, y1]; empty if the object has a mask.
-        mask: returns the mask, bool (height, width), for an image size; None if the object has
-            boxes.
+        mask: a function that returns the mask, bool (height, width), for an image size; None if the
+            object has boxes.
     """
 
     classes: tuple[int, ...]
@@ -52,7 +52,7 @@ class AnnotatedImage:
 
         Args:
             size: the image's (height, width).
-            scores: the model's scores for the image, (classes,); None to use the first class.
+            scores: the model's scores for the image, (classes,). None uses the first class.
 
         Returns:
             The regions.

@@ -12,7 +12,7 @@ _MOST_NAMED = 3
 
 
 class ClassNames:
-    """Looks up the model's classes, and records annotated classes that the model does not have."""
+    """Looks up the model's classes and records annotated classes that the model lacks."""
 
     def __init__(self, labels: Labels, count: int, path: Path) -> None:
         """Initialize the lookup.
@@ -44,7 +44,7 @@ class ClassNames:
         return index
 
     def known(self, word: str) -> int | None:
-        """Return the class index, or record the class as unknown and return None."""
+        """Return the class index. If the model lacks the class, record it and return None."""
         try:
             index = self.index(word)
         except LabelsError:
@@ -57,7 +57,7 @@ class ClassNames:
         """Report the annotated classes that the model does not have.
 
         Args:
-            say: prints a line.
+            say: a function that prints one line.
 
         Raises:
             LabelsError: the model has none of the annotated classes.

@@ -1,6 +1,7 @@
 """Read COCO annotation files with boxes, polygons or run-length encoded masks.
 
-An annotation's region is its polygons or uncompressed run lengths; without these, it is the box.
+An annotation's region comes from its polygons or uncompressed run lengths or, without these, from
+its box.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def matched(annotated: Sequence[AnnotatedImage], paths: Sequence[Path]) -> tuple
         paths: the image files.
 
     Returns:
-        A dict that maps indices in `paths` to annotated images, and the names without a file.
+        A dict that maps indices in `paths` to annotated images, and the names that match no file.
 
     Raises:
         OptionError: a name matches several files, or no name matches any.

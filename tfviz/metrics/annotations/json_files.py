@@ -29,9 +29,9 @@ def field_of(entry: object, name: str, kinds: type | tuple[type, ...], where: st
 
     Args:
         entry: the JSON object.
-        name: the name of the field.
+        name: the field's name.
         kinds: the allowed types.
-        where: where the entry is, for messages.
+        where: the entry's location, for messages.
 
     Raises:
         OptionError: the entry is not an object, or the field is missing or has the wrong type.

@@ -1,7 +1,7 @@
 """Read Pascal VOC annotations: one XML file per image with its object boxes.
 
-VOC numbers pixels from 1, and both ends belong to the box. Columns xmin to xmax in VOC are columns
-xmin − 1 to xmax − 1 in tfviz.
+VOC numbers pixels from 1, and its boxes include both ends. VOC's columns xmin to xmax are tfviz's
+columns xmin − 1 to xmax − 1.
 """
 
 from __future__ import annotations

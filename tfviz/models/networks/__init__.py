@@ -1,4 +1,4 @@
-"""Networks that keras.applications lacks, or that common weights files define differently."""
+"""Networks that keras.applications lacks or that common weights files define differently."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Call = Callable[[Any, Any], Any]  # (layer, its input) -> its output
 
 
 def call_layer(layer: Any, x: Any) -> Any:
-    """Call a layer without any further action."""
+    """Call a layer. This is the default for `build`."""
     return layer(x)
 
 
@@ -27,10 +27,10 @@ def build(name: str, widths: Mapping[str, int], size: tuple[int, int], call: Cal
     """Build a network by name.
 
     Args:
-        name: "VGG16", "VGG16_BN", "VGG19", "VGG19_BN", or "ResNet50" as torchvision defines it.
-        widths: the number of channels or units of each layer (see `standard_widths`).
-        size: (height, width) of the images in pixels.
-        call: calls each layer, which builds it. It may set the initial weights.
+        name: "VGG16", "VGG16_BN", "VGG19", "VGG19_BN" or torchvision's "ResNet50".
+        widths: each layer's number of channels or units (see `standard_widths`).
+        size: the image size (height, width) in pixels.
+        call: a function that calls, and thereby builds, each layer. It may set the initial weights.
 
     Returns:
         The network.

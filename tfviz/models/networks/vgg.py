@@ -1,7 +1,7 @@
 """VGG16 and VGG19, with and without batch normalization.
 
-The plain networks have the same layers and layer names as in keras.applications. The networks with
-batch normalization follow torchvision: convolution with a bias, normalization, ReLU.
+The plain networks have the same layers and layer names as those in keras.applications. The networks
+with batch normalization follow torchvision: convolution with a bias, normalization, ReLU.
 
 Simonyan & Zisserman, 2015, "Very Deep Convolutional Networks for Large-Scale Image Recognition".
 """
@@ -27,7 +27,7 @@ def has_batch_norm(name: str) -> bool:
 
 
 def convolutions(name: str) -> list[list[str]]:
-    """Return the convolutions' names by block: [["block1_conv1", "block1_conv2"], ...]."""
+    """Return the convolution names by block: [["block1_conv1", "block1_conv2"], ...]."""
     counts = CONVOLUTIONS[name.removesuffix(_BATCH_NORM)]
     return [[f"block{block}_conv{i}" for i in range(1, count + 1)] for block, count in enumerate(counts, 1)]
 
@@ -38,13 +38,13 @@ def norm_of(convolution: str) -> str:
 
 
 def standard_widths(name: str) -> dict[str, int]:
-    """Return the default width of each layer: its number of channels or units."""
+    """Return each layer's default width, which is its number of channels or units."""
     blocks = zip(convolutions(name), _CHANNELS, strict=True)
     return {layer: channels for block, channels in blocks for layer in block} | DENSE
 
 
 def build(name: str, widths: Mapping[str, int], size: tuple[int, int], call: Callable[[Any, Any], Any]) -> keras.Model:
-    """Build the network for images of `size` (see `tfviz.models.networks.build`)."""
+    """Build the network for images of this size (see `tfviz.models.networks.build`)."""
     import keras
     from keras import layers
 

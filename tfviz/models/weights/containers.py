@@ -1,9 +1,8 @@
 """Checks for HDF5 files and zip archives from untrusted sources.
 
 HDF5 can refer to other files in three ways: links, arrays in external storage, and virtual arrays
-assembled from other files. A malicious model could use them to read private files of the person who
-opens it. A zip archive could write outside its folder, and both formats could expand until memory
-runs out.
+assembled from other files. A malicious model could use these to read the user's private files. A
+zip archive could write outside its folder, and both formats could expand until memory runs out.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from tfviz.images.files import shown
 if TYPE_CHECKING:
     import h5py
 
-# Weights hardly compress, and Keras does not compress them. A file of zeros compresses well.
+# Keras does not compress weights, and they would hardly shrink. A file of zeros compresses well.
 _MAX_EXPANSION, _ALWAYS_ALLOWED_BYTES = 20, 1 << 28
 _ADVICE = "Get the file again from its source, and do not use it unless you trust that source."
 
 
 def require_plain_entries(archive: zipfile.ZipFile, path: str | Path) -> None:
-    """Raise WeightsError if an entry points outside the archive, or the archive expands too far."""
+    """Raise WeightsError if an entry points outside the archive or the archive expands too far."""
     for entry in archive.infolist():
         posix, windows = PurePosixPath(entry.filename), PureWindowsPath(entry.filename)
         if posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts):
@@ -36,7 +35,7 @@ def require_plain_entries(archive: zipfile.ZipFile, path: str | Path) -> None:
 
 
 def require_own_data(file: h5py.File, path: str | Path) -> None:
-    """Raise WeightsError if arrays are in other files, or claim far more data than the file has."""
+    """Raise WeightsError if arrays are in other files or claim far more data than the file has."""
     import h5py
 
     size = 0

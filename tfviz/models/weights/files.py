@@ -1,4 +1,4 @@
-"""Checks and messages that all weights files share."""
+"""Checks and messages for all weights files."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def require_file(path: str | Path, extensions: tuple[str, ...]) -> None:
 
 
 def beginning(path: str | Path) -> str:
-    """Return "It starts with b'...'", for error messages about files in another format."""
+    """Return "It starts with b'...'" for error messages about files in another format."""
     with Path(path).open("rb") as file:
         return f"It starts with {file.read(12)!r}"

@@ -1,8 +1,8 @@
 """Build networks whose layers start from given arrays.
 
-Building a network and then loading its weights needs memory for two sets of weights, and drawing
-the random weights takes most of the time. Here, each layer uses its arrays as initial values, and
-each array is released after use.
+Building a network and then loading its weights needs memory for two sets of weights, and most of
+the time is spent drawing random weights. Here, each layer uses its arrays as initial values
+instead, and each array is released after use.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-# the alignment of TensorFlow's buffers, which can use aligned memory without a copy
+# TensorFlow's buffer alignment; it can use memory with this alignment without a copy
 _ALIGNMENT_BYTES = 64
 
-# Layer -> weight -> array of any shape and number type, with elements in the layer's memory order.
+# Layer -> weight -> array of any shape and number type, in the layer's memory order.
 Start = MutableMapping[str, dict[str, np.ndarray]]
 
 
 def starting_from(arrays: Start) -> Callable[[Any, Any], Any]:
-    """Return a function that calls layers (see `networks.build`), initialized from `arrays`.
+    """Return a function for `networks.build` that calls layers and initializes them from `arrays`.
 
     Each array is removed from the mapping when it is used.
     """
@@ -35,7 +35,7 @@ def starting_from(arrays: Start) -> Callable[[Any, Any], Any]:
 
 @contextmanager
 def _initializers(layer: Any, arrays: dict[str, np.ndarray]) -> Iterator[None]:
-    """Initialize the layer from `arrays` within the block, and then restore its initializers."""
+    """Initialize the layer from `arrays` within the block, then restore its initializers."""
     names = [f"{weight}_initializer" for weight in arrays]
     own = {name: getattr(layer, name) for name in names}
     for name, weight in zip(names, list(arrays), strict=True):
@@ -55,7 +55,7 @@ def _initializer(arrays: dict[str, np.ndarray], weight: str) -> Callable[..., An
 
 
 def _tensor(array: np.ndarray, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Copy the array into aligned memory, and return a tensor that uses this memory."""
+    """Copy the array into aligned memory and return a tensor that uses this memory."""
     import tensorflow as tf
 
     number = np.dtype(dtype or "float32")

@@ -1,4 +1,4 @@
-"""Build networks from other tools' weights: torchvision files, and .npy files for TensorFlow 1."""
+"""Build networks from other tools' weights: torchvision files and .npy files for TensorFlow 1."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def load_foreign(name: str, path: str | Path, size: Size | None = None) -> tuple
     Args:
         name: the network, such as "VGG19".
         path: the weights file.
-        size: (height, width) of the images in pixels. None means the default size.
+        size: the image size (height, width) in pixels. None uses the default size.
 
     Returns:
         The network and its preprocessing.

@@ -1,9 +1,8 @@
 """Open .h5 and .keras models that Keras 2 saved (TensorFlow 2.0 to 2.15, and tf_keras).
 
-Keras 3 can open only a few of them. It has dropped some layers and arguments, rejects "/" in names,
-rejects the functions that Keras 2 recorded as layers, such as `tf.nn.relu`, and numbers calls to
-nested models differently. This module translates the config to Keras 3 and assigns the arrays by
-layer name.
+Keras 3 can open only a few of them. It dropped some layers and arguments, rejects "/" in names and
+functions that Keras 2 recorded as layers, such as `tf.nn.relu`, and numbers calls to nested models
+differently. This module translates the config to Keras 3 and assigns the arrays by layer name.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ def load(config: str, file: h5py.File) -> keras.Model:
     old = json.loads(config)
     translated = _translated(old)
     kind = keras.Sequential if translated["class_name"] == "Sequential" else keras.Model
-    # Some Keras versions run the code in Lambda layers unless safe mode is on.
+    # Some Keras versions run code in Lambda layers unless safe mode is on.
     with keras_internals.safe_mode(), keras.utils.custom_object_scope(_known_layers()):
         model = kind.from_config(translated["config"])
     if "model_weights" in file:
@@ -59,7 +58,7 @@ def load(config: str, file: h5py.File) -> keras.Model:
 
 
 def _known_layers() -> dict[str, Any]:
-    """Return layers that a config may name, but that Keras 3 cannot find by these names."""
+    """Return the layers that a config may name but that Keras 3 cannot find by these names."""
     return {**dict.fromkeys(_FUNCTIONS, TensorFlowFunction), **keras_internals.application_layers()}
 
 
@@ -87,7 +86,7 @@ def _translated(layer: Config) -> Config:
 
 
 def _translated_wrapped(layer: Config | list[Config]) -> Config | list[Config]:
-    """Translate the layer, or the layers, inside a wrapper such as TimeDistributed."""
+    """Translate the layer or layers inside a wrapper such as TimeDistributed."""
     return [_translated(one) for one in layer] if isinstance(layer, list) else _translated(layer)
 
 
@@ -115,14 +114,14 @@ def _with_calls_renumbered(layer: Config, first_calls: dict[str, int]) -> Config
 
 
 def _unwrapped(endpoints: Any) -> Any:
-    """Unpack a single input or output, because Keras 3 would otherwise pass it on as a list."""
+    """Unpack a single input or output. Keras 3 would otherwise treat it as a list."""
     return endpoints[0] if isinstance(endpoints, list) and len(endpoints) == 1 and isinstance(endpoints[0], list) else endpoints
 
 
 def _first_calls(config: Config | list[Config]) -> dict[str, int]:
     """Return the index of each nested model's first call.
 
-    Keras 2 also counts the model's creation as a call.
+    Keras 2 also counts a model's creation as a call.
     """
     layers = inner_layers(config)
     nested = {layer["name"] for layer in layers if layer["class_name"] in _MODELS and "name" in layer}

@@ -1,8 +1,8 @@
 """Load a Keras 2 file's arrays into the layers with the same names.
 
 An .h5 file lists each layer's arrays in the order of `layer.weights`, trainable ones first. A
-.keras file has one group per layer, named after its class and numbered in config order. The groups
-of inner layers are inside it.
+.keras file has one group per layer, named after the layer's class and numbered in config order. It
+contains the inner layers' groups.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Config = dict[str, Any]
 Variables = list[keras.Variable]
 
 _ADVICE = "Load weights for the same network."
-_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # the second name until TensorFlow 2.13
+_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # the second name up to TensorFlow 2.13
 
 
 def fill_from_h5(model: keras.Model, config: Config, group: h5py.Group) -> None:
-    """Assign the arrays in an .h5 file. Raise WeightsError if they do not fit."""
+    """Assign an .h5 file's arrays. Raise WeightsError if they do not fit."""
     for layer, layer_config in _layers(model, config):
         name = layer_config["config"]["name"]
         arrays = _stored(group, name)
@@ -42,7 +42,7 @@ def fill_from_h5(model: keras.Model, config: Config, group: h5py.Group) -> None:
 
 
 def _stored(group: h5py.Group, name: str) -> list[h5py.Dataset]:
-    """Return a layer's arrays. A long list of array names spans several attributes."""
+    """Return a layer's arrays. If there are many, their names span several attributes."""
     if name not in group:
         return []
     own = group[name]
@@ -70,7 +70,7 @@ def _is_model(layer_config: Config) -> bool:
 
 
 def fill_from_archive(model: keras.Model, config: Config, group: h5py.Group) -> None:
-    """Assign the arrays in a .keras file. Raise WeightsError if they do not fit."""
+    """Assign a .keras file's arrays. Raise WeightsError if they do not fit."""
     filled: set[int] = set()
     _fill(model, config, group, filled)
     _finalize_states(model)
@@ -105,14 +105,14 @@ def _fill(layer: keras.Layer, layer_config: Config, group: h5py.Group, filled: s
         inner_config = layer_config.get("config", {}).get(name) or {}
         if isinstance(inside, keras.Layer):
             _fill(inside, inner_config, group[name], filled)
-        elif isinstance(inside, (list, tuple)):  # the cells in a StackedRNNCells
+        elif isinstance(inside, (list, tuple)):  # a StackedRNNCells layer's cells
             for one, called in zip(inside, _group_names(type(part).__name__ for part in inside), strict=True):
                 if called in group[name]:
                     _fill(one, {}, group[name][called], filled)
 
 
 def _group_names(kinds: Iterable[str]) -> Iterator[str]:
-    """Yield Keras' group names for layers of these classes, such as "conv2d", "conv2d_1"."""
+    """Yield Keras' group names for layers of these classes, such as "conv2d" and "conv2d_1"."""
     counts: Counter[str] = Counter()
     for kind in kinds:
         name = re.sub(r"\W+", "", kind.split(">")[-1])
@@ -138,7 +138,7 @@ def _layers(model: keras.Layer, config: Config) -> Iterator[tuple[keras.Layer, C
 
 
 def _finalize_states(model: keras.Model) -> None:
-    """Make layers compute values derived from their arrays, such as Normalization's mean."""
+    """Make layers recompute values derived from their arrays, as Normalization does."""
     for layer in keras_internals.layers_of(model):
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()

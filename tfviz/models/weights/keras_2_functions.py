@@ -19,7 +19,7 @@ Config = dict[str, Any]
 Tensor = Any  # a tf.Tensor or a keras.KerasTensor
 Numbers: TypeAlias = "int | tuple[int | None, ...] | list[Any] | None"
 
-_NUMBERS = "numbers_from_shape"  # the KerasTensor attribute that contains them
+_NUMBERS = "numbers_from_shape"  # the KerasTensor attribute that stores them
 _GET_ITEM = "__operators__.getitem"
 _SHAPES = ("shape", "compat.v1.shape")
 
@@ -55,7 +55,7 @@ def _index(part: Any) -> Any:
     return slice(part["start"], part["stop"], part["step"])
 
 
-# A function's name in Keras 2, without "tf." -> its equivalent in keras.ops. The first parameter is
+# A function's name in Keras 2, without "tf." -> its keras.ops equivalent, whose first parameter is
 # the node's input.
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "__operators__.add": lambda x, y: x + y,
@@ -143,7 +143,7 @@ _ALIASES = {  # other name -> name in FUNCTIONS
 }
 FUNCTIONS.update({other: FUNCTIONS[name] for other, name in _ALIASES.items()})
 
-# These TensorFlow modules and top-level functions only compute results from their arguments.
+# Functions in these TensorFlow modules, and these top-level functions, have no side effects.
 _MODULES = ("math", "nn", "image", "linalg", "signal", "bitwise")
 _TOP_LEVEL = re.findall(
     r"\w+",
@@ -166,7 +166,7 @@ _PREFIXES = ("compat.v1.", "compat.v2.")
 
 
 def require_supported(function: str, layer: str) -> None:
-    """Raise UnsupportedModelError for a function that a Keras 2 file must not call."""
+    """Raise UnsupportedModelError for a function that a Keras 2 file is not allowed to call."""
     if function not in FUNCTIONS and _in_tensorflow(function) is None:
         raise UnsupportedModelError(
             f"Layer '{layer}' calls tf.{function}, which tfviz does not run for Keras 2 files. It runs only functions in "
@@ -176,7 +176,7 @@ def require_supported(function: str, layer: str) -> None:
 
 
 def _in_tensorflow(function: str) -> Callable[..., Tensor] | None:
-    """Return TensorFlow's function with this name if it only computes a result, otherwise None."""
+    """Return the TensorFlow function with this name if it has no side effects, otherwise None."""
     prefix = next((one for one in _PREFIXES if function.startswith(one)), "")
     *modules, name = function.removeprefix(prefix).split(".")
     is_allowed = name in _TOP_LEVEL if not modules else len(modules) == 1 and modules[0] in _MODULES
@@ -193,8 +193,8 @@ def _in_tensorflow(function: str) -> Callable[..., Tensor] | None:
 class TensorFlowFunction(layers.Layer):
     """A TensorFlow function in a Keras 2 model's graph.
 
-    The layer runs the keras.ops equivalent if it computes the same result, and the TensorFlow
-    function otherwise.
+    The layer runs the keras.ops equivalent if it computes the same result, otherwise the TensorFlow
+    function.
 
     Args:
         function: the function's name in Keras 2, such as "math.multiply".
@@ -209,10 +209,10 @@ class TensorFlowFunction(layers.Layer):
         self._constants: dict[int, np.ndarray] = {}
 
     def compute_output_spec(self, inputs: Tensor | list[Tensor]) -> Tensor:
-        """Infer the output's shape, which may depend on numbers computed from another shape.
+        """Infer the output shape, which may depend on numbers computed from another shape.
 
-        Like Keras 2, this tracks such numbers through the graph. Otherwise, a Dense layer after
-        `x[:, : tf.shape(x)[1] // 2]` could not be built.
+        Like Keras 2, this method tracks such numbers through the graph. Otherwise, a Dense layer
+        after `x[:, : tf.shape(x)[1] // 2]` could not be built.
         """
         given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         numbers = [getattr(x, _NUMBERS, None) for x in given]
@@ -226,7 +226,7 @@ class TensorFlowFunction(layers.Layer):
         return outputs
 
     def _numbers(self, given: list[Tensor], numbers: list[Numbers | None]) -> Numbers | None:
-        """Return the known values of an integer output, with None for unknown values."""
+        """Return an integer output's values, with None for unknown values."""
         if self.function in _SHAPES and len(given) == 1:
             return tuple(given[0].shape)
         if self.function == _GET_ITEM and isinstance(numbers[0], tuple):
@@ -277,9 +277,9 @@ def _function(name: str, arguments: Config | None) -> Callable[..., Tensor]:
 
 
 def _with_inputs(value: Any, inputs: list[Tensor]) -> Any:
-    """Replace {"input": number} in an argument with the call's inputs.
+    """Replace each {"input": number} in an argument with that input of the call.
 
-    A list with floats was a constant tensor. A list of integers contains axes or a shape.
+    A list that contains floats was a constant tensor. A list of integers contains axes or a shape.
     """
     if isinstance(value, dict):
         return (

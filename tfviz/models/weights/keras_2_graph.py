@@ -1,8 +1,8 @@
 """Translate the layer calls in a Keras 2 model's graph to Keras 3.
 
-Keras 2 writes a call as the layer's first argument, nested as it was passed. Each tensor in it
-becomes a reference, which is a list: the name of the layer that produced the tensor, the index of
-    that layer's call, the index of the output and, in the first argument, all other arguments.
+Keras 2 writes a call as the layer's first argument, nested as it was passed. In it, each tensor is
+replaced by a reference, which is a list: the name of the layer that produced the tensor, that
+layer's call index, the output index and, in the first argument, all other arguments.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Config = dict[str, Any]
 
 _CONSTANT = "_CONSTANT_VALUE"
 _STATEFUL = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional")
-# For these arguments, None means that they were not passed.
+# For these arguments, None means that the caller did not pass them.
 _CALL_ARGUMENTS = ("training", "mask", "name", "initial_state", "constants")
 
 
@@ -34,7 +34,7 @@ def references(value: Any) -> Iterator[list[Any]]:
 
 
 def split(node: Any, is_function: bool) -> tuple[Any, Config]:
-    """Return a call's first argument, and its other arguments keyed by name."""
+    """Return a call's first argument and its other arguments, keyed by name."""
     leaf = next(references(node), [])
     others = leaf[3] if len(leaf) > 3 else {}
     first = _without_arguments(node)
@@ -67,7 +67,7 @@ def call(kind: str, node: Any, config: Config) -> Config:
 
 
 def _tensors(value: Any) -> Any:
-    """Replace each reference in a nested value with a tensor in Keras 3's form.
+    """Replace each reference in a nested value with a tensor config in Keras 3's format.
 
     Keras 3 looks up the tensor's shape.
     """
@@ -80,7 +80,7 @@ def _tensors(value: Any) -> Any:
 
 
 def with_inputs(value: Any, inputs: list[Any]) -> Any:
-    """Replace each reference in a nested value with {"input": index}, and append it to `inputs`."""
+    """Replace each reference in a nested value with {"input": index} and append it to `inputs`."""
     if is_reference(value):
         inputs.append(value[:3])
         return {"input": len(inputs) - 1}
@@ -90,6 +90,6 @@ def with_inputs(value: Any, inputs: list[Any]) -> Any:
 
 
 def tensors(values: list[Any]) -> Config:
-    """Create a Keras 3 call whose first argument is the given references."""
+    """Create a Keras 3 call whose first argument contains these references."""
     given = [_tensors(value) for value in values]
     return {"args": [given[0] if len(given) == 1 else given], "kwargs": {}}

@@ -1,7 +1,7 @@
-"""Translate the arguments of Keras 2 layers to Keras 3.
+"""Translate Keras 2 layers and their arguments to Keras 3.
 
 Keras 2 writes all of a layer's arguments to the file, including arguments that Keras 3 renamed or
-dropped. A dropped argument is an error if it affects inference. Otherwise, it is ignored.
+dropped. If a dropped argument affects inference, it is an error. Otherwise, it is ignored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tfviz.models.weights.keras_2_functions import keras_2_hard_sigmoid
 
 Config = dict[str, Any]
 
-# arguments without an effect at inference
+# arguments that have no effect at inference
 _DROPPED = {
     "module",
     "rng_type",
@@ -33,7 +33,7 @@ _DROPPED = {
     "softmax_robust_masking",
     "robust_masking",
 }
-# Argument -> the only value that Keras 3 supports, and why.
+# Argument -> the only value that Keras 3 supports, and the reason.
 _FIXED = {
     "time_major": (False, "Keras 3 supports sequences only as (batch, time, features)"),
     "renorm": (False, "Keras 3 has no batch renormalization"),
@@ -79,7 +79,7 @@ def _identity(config: Config) -> tuple[str, Config]:
 
 
 def _center_crop_of_largest(config: Config) -> tuple[str, Config]:
-    """Crop as RandomCrop did at inference. Keras 3's RandomCrop does not crop larger images."""
+    """Crop as Keras 2's RandomCrop did at inference. Keras 3's does not crop larger images."""
     return "Resizing", {**_common(config), "height": config["height"], "width": config["width"], "crop_to_aspect_ratio": True}
 
 
@@ -91,7 +91,7 @@ def _common(config: Config) -> Config:
     return {key: config[key] for key in ("name", "trainable", "dtype") if key in config}
 
 
-# These layers have a different name in Keras 3. Random sizes apply only in training.
+# These layers are replaced by others in Keras 3. Random sizes apply only in training.
 _REPLACED: dict[str, Callable[[Config], tuple[str, Config]]] = {
     "ThresholdedReLU": _thresholded_relu,
     "RandomHeight": _identity,
@@ -104,7 +104,7 @@ _REPLACED: dict[str, Callable[[Config], tuple[str, Config]]] = {
 
 
 def keras_3_layer(kind: str, config: Config) -> tuple[str, Config]:
-    """Return the Keras 3 class and config that compute what a Keras 2 layer does at inference.
+    """Return the Keras 3 class and config that match a Keras 2 layer at inference.
 
     Args:
         kind: the layer's class in Keras 2.

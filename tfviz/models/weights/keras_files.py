@@ -1,8 +1,8 @@
-"""Read Keras' own weights files, check whether they fit a network, and load them.
+"""Read Keras' own weights files, check that they fit a network, and load them.
 
-Keras silently skips arrays that the network does not have, such as VGG19's arrays in a shorter
-network, and stops at the first missing array. This module therefore compares the two sets of arrays
-by shape before Keras loads anything.
+Keras silently skips arrays that the network lacks, such as VGG19's additional arrays in VGG16, and
+stops at the first missing array. This module therefore compares the array shapes in the file and
+the network before Keras loads anything.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def load_weights(model: keras.Model, path: str | Path, *, name: str | None = Non
     Args:
         model: the model to load the arrays into.
         path: the file to read.
-        name: the model's name in messages. None means its own name.
+        name: the model's name in messages. None uses the name that the model has.
 
     Raises:
         WeightsError: the file is missing, truncated, not a weights file, or belongs to another
@@ -50,7 +50,7 @@ def load_weights(model: keras.Model, path: str | Path, *, name: str | None = Non
 
 
 def stored_arrays(path: str | Path) -> dict[str, Shape]:
-    """Return the array shapes in a weights file, keyed by name, except the optimizer's arrays."""
+    """Return the array shapes in a weights file, keyed by name, without the optimizer's."""
     with open_hdf5(path) as file:
         try:
             return _arrays_in(file)
@@ -78,12 +78,12 @@ def model_arrays(model: keras.Model) -> dict[str, Shape]:
 
 
 def _is_weight(name: str, shape: Shape) -> bool:
-    """Return whether an array is a weight, not an optimizer state, a counter or a random state."""
+    """Return whether an array is a weight rather than an optimizer, counter or random state."""
     return not name.startswith("optimizer") and "seed_generator" not in name and len(shape) > 0
 
 
 def _readable_name(dataset: h5py.Dataset) -> str:
-    """Return an array's path, with the layer's name if the file contains it.
+    """Return an array's path, including the layer's name if the file contains it.
 
     "layers/conv2d_3/vars/0" becomes "layers/conv2d_3/block2_conv1/0".
     """
@@ -92,9 +92,9 @@ def _readable_name(dataset: h5py.Dataset) -> str:
 
 
 def stored_class_count(model: keras.Model, path: str | Path) -> int | None:
-    """Return the file's number of classes if nothing else differs from `model`, otherwise None.
+    """Return the file's number of classes if nothing else differs from the model, otherwise None.
 
-    In that case, only two arrays differ: the last layer's kernel and bias.
+    Then only two arrays differ: the last layer's kernel and bias.
     """
     missing, unexpected = _difference(model_arrays(model), stored_arrays(path))
     of_model, of_file = sorted(missing.values(), key=len), sorted(unexpected.values(), key=len)
@@ -105,11 +105,11 @@ def stored_class_count(model: keras.Model, path: str | Path) -> int | None:
 
 
 def _difference(expected: dict[str, Shape], stored: dict[str, Shape]) -> tuple[dict[str, Shape], dict[str, Shape]]:
-    """Return the arrays that only `expected` contains, and those that only `stored` contains.
+    """Return the arrays that only `expected` contains and those that only `stored` contains.
 
-    Layers that Keras numbered may have other names in the file, so arrays are matched by shape.
-    Arrays in layers with the same name are paired first, so the remaining arrays are reported under
-    the right names.
+    Layers that Keras numbered may have different names in the file, so arrays are matched by shape.
+    Arrays in layers with the same name are paired first, so that the remaining arrays are reported
+    under the right names.
     """
     expected, stored = _without_pairs(expected, stored, by_layer=True), _without_pairs(stored, expected, by_layer=True)
     return _without_pairs(expected, stored, by_layer=False), _without_pairs(stored, expected, by_layer=False)
@@ -178,7 +178,7 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
 
 
 def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
-    """Return the model config (JSON) in a .keras or .h5 file that Keras 1 or 2 saved.
+    """Return the model config (JSON) from a .keras or .h5 file that Keras 1 or 2 saved.
 
     Args:
         path: the file.
@@ -188,7 +188,8 @@ def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
         The config, or None if another version saved the file or the file has no config.
 
     Raises:
-        WeightsError: the file is damaged, or Keras 3 saved it as .h5 and lost a layer's axis.
+        WeightsError: the file is damaged, or Keras 3 saved it as .h5 and loses a layer's axes on
+            loading.
     """
     try:
         if Path(path).suffix == ".keras":
@@ -212,7 +213,7 @@ def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
 
 
 def _lost_axes(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield the configs in which Keras 3 would silently replace several axes with the default.
+    """Yield configs in which Keras 3 would silently replace several axes with the default.
 
     Only configs without a module are affected.
     """

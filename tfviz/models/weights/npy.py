@@ -1,9 +1,8 @@
-"""Read the .npy files made for TensorFlow 1, which are pickles, without running code in them.
+"""Read .npy files for TensorFlow 1, which are pickles, without running code in them.
 
 A pickle is a program that may call any function by name. This reader calls none of them. It allows
-only the names that NumPy's pickles use, and maps each to a small class below that records the
-contents. The arrays are then built from these records. Any other name raises an error before it is
-looked up.
+only the names in NumPy's pickles and maps each to a small class below that records the contents.
+The arrays are then built from these records. Any other name raises an error before it is looked up.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _NUMBER_TYPES = re.compile(r"[fiu][1248]")
 
 
 class _Dtype:
-    """A record of a numpy.dtype in a pickle."""
+    """Records a pickled numpy.dtype."""
 
     def __init__(self, code: str | bytes, *_: object) -> None:
         self.code, self.byte_order = _text(code), "="
@@ -43,9 +42,9 @@ class _Dtype:
 
 
 class _Array:
-    """A record of a numpy.ndarray in a pickle.
+    """Records a pickled numpy.ndarray.
 
-    It contains numbers or objects. NumPy stores a dictionary as an array of objects.
+    The array contains numbers or objects. NumPy stores a dictionary as an array of objects.
     """
 
     def __init__(self, *_: object) -> None:
@@ -55,7 +54,7 @@ class _Array:
         self.state = state
 
     def content(self) -> Any:
-        """Return the array of numbers, or the list of objects."""
+        """Return an array of numbers or a list of objects."""
         _, shape, dtype, is_fortran, data = self.state
         if isinstance(data, list):
             return data
@@ -63,7 +62,7 @@ class _Array:
 
 
 def _bytes(text: str, codec: str | bytes) -> bytes:
-    """Convert text to bytes, which old pickle protocols store as text."""
+    """Convert text to bytes. Old pickle protocols store bytes as text."""
     if _text(codec) != "latin1":
         raise WeightsError(f"It uses the codec {codec!r} instead of latin1. Save the file again with Python 3.")
     return text.encode("latin1")
@@ -84,7 +83,7 @@ _ALLOWED: Mapping[tuple[str, str], Any] = {
 
 
 class _BoundedFile:
-    """A file that never allocates more than its size, whatever length the pickle claims."""
+    """A file that never allocates more than its size, regardless of the lengths in the pickle."""
 
     def __init__(self, file: Any) -> None:
         self._file, self.readline = file, file.readline
@@ -118,7 +117,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
 
 
 def read_npy(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a .npy file that contains a dictionary from layers to [kernel, bias].
+    """Read a .npy file that contains a dictionary of layers to [kernel, bias].
 
     Args:
         path: the file to read.
@@ -143,7 +142,7 @@ def read_npy(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _content(file: Any) -> Any:
-    """Return the file's only object, which NumPy stores in an array without axes."""
+    """Return the file's only object, which NumPy stores in a zero-dimensional array."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)

@@ -1,6 +1,6 @@
 """Read .safetensors files.
 
-A file consists of eight bytes with the header length, the header in JSON (name -> type, shape and
+A file consists of the header length in eight bytes, the JSON header (name -> type, shape and
 offsets), and the arrays. The arrays are memory-mapped, so an array uses memory only when it is
 read.
 """

@@ -17,7 +17,7 @@ from tfviz.models.weights.containers import require_plain_entries
 from tfviz.models.weights.files import TRUNCATED, beginning
 
 _WRAPPERS = ("state_dict", "model", "module")
-_ZIP, _PICKLE = b"PK", b"\x80"  # PyTorch 1.6 and later, and earlier
+_ZIP, _PICKLE = b"PK", b"\x80"  # from PyTorch 1.6 on, and before it
 _DISALLOWED = re.compile(r"(?:GLOBAL|type|class|function) ([\w.]+\.[\w.]+)")
 
 
@@ -48,7 +48,7 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
         state = _state_dict(content)
         arrays = {str(name): _array(value) for name, value in state.items() if hasattr(value, "detach")}
         received = ", ".join(map(repr, list(state)[:5])) or "nothing"
-    except Exception as error:  # for example, a dictionary in itself, or tensors without data
+    except Exception as error:  # such as a dictionary that contains itself, or tensors without data
         raise WeightsError(f"{shown(path)} {TRUNCATED}") from error
     if not arrays:
         raise WeightsError(
@@ -89,7 +89,7 @@ def _unpickling_fault(message: str) -> str:
 
 
 def _state_dict(content: Any) -> Mapping[str, Any]:
-    """Return the state dict, which training scripts may nest inside other dictionaries."""
+    """Return the state dict, which training scripts may store inside other dictionaries."""
     if not isinstance(content, Mapping):
         return {}
     inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
@@ -104,13 +104,13 @@ def _array(tensor: Any) -> np.ndarray:
 def plain_names(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the arrays under the network's own names.
 
-    Wrapper prefixes ("module.", "model.") are removed, and BatchNorm's step counters are left out.
+    Wrapper prefixes ("module.", "model.") are removed, and BatchNorm's step counters are omitted.
     """
     return {_plain(name): array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
 
 
 def _plain(name: str) -> str:
-    # DataParallel may wrap a part of the network, so the prefix can occur anywhere.
+    # DataParallel may wrap only part of the network, so the prefix can occur anywhere.
     parts = [part for part in name.split(".") if part != "module"]
     while len(parts) > 1 and parts[0] in _WRAPPERS:
         parts = parts[1:]

@@ -1,8 +1,8 @@
-"""torchvision's array names and layouts for ResNet50, and for VGG16 and VGG19 with or without BN.
+"""torchvision's array names and layouts for ResNet50 and for VGG16 and VGG19, with or without BN.
 
 Convolution kernels are (out, in, height, width) and dense kernels are (out, in). Before a VGG's
-first dense layer, torchvision flattens the map as channel, height, width, and Keras as height,
-width, channel.
+first dense layer, torchvision flattens the map as (channel, height, width), whereas Keras flattens
+it as (height, width, channel).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "runn
 
 
 def preprocessing(size: Size) -> Preprocessing:
-    """Return torchvision's preprocessing, with resize and crop in proportion to `size`."""
+    """Return torchvision's preprocessing, with resize and crop sizes proportional to `size`."""
     torch = named("torch")
     short = round(max(size) * 256 / 224)
     resize = f"short side {short}, center crop {size[0]}x{size[1]}"

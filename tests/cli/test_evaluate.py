@@ -215,7 +215,7 @@ def test_images_without_annotations_are_noted(evaluate, boxes, capsys, tmp_path)
         (("--targets", "top2"), 'Expected one class, or "top", for --targets. Received: 2 classes.'),
         (("--targets", "zebra"), "zebra"),
         (("--layer", "conv9"), "conv9"),
-        (("--boxes", "missing.json"), "missing.json do not exist"),
+        (("--boxes", "missing.json"), "missing.json does not exist"),
         (("--seed", "-1"), "--seed"),
         (("--batch-size", "0"), "--batch-size: Expected a positive integer"),
     ],

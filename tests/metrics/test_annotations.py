@@ -229,7 +229,7 @@ def test_a_bad_file_is_an_error_that_says_what_is_wrong(
 
 
 def test_paths_that_hold_no_annotations_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="do not exist"):
+    with pytest.raises(OptionError, match="does not exist"):
         read(tmp_path / "missing.json")
     (tmp_path / "empty").mkdir()
     with pytest.raises(OptionError, match="neither Pascal VOC files"):

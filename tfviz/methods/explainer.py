@@ -259,7 +259,8 @@ class Explainer(abc.ABC):
             target: what to explain, as in `prepare`.
 
         Returns:
-            The call, whose result is an `Explanation`.
+            The call. Its result is an `Explanation` and, if the same pass computes them, the logits
+            (otherwise None).
 
         Raises:
             ImageError: see `__call__`.
@@ -268,8 +269,12 @@ class Explainer(abc.ABC):
         """
         self._read_again_if_changed()
         flat = checked_images(self.graph, images)
-        run = self._bound(flat, target, self.compute)
-        return PreparedCall(run, lambda explanation: self._check(flat, target, explanation.attribution))
+        if self.takes_copies:
+            whole = self._bound(flat, target, self.compute)
+            run = lambda: (whole(), None)  # noqa: E731
+        else:
+            run = self._bound(flat, target, self._compute_with_logits)
+        return PreparedCall(run, lambda results: self._check(flat, target, results[0].attribution))
 
     def rows_for(self, images: list[tf.Tensor]) -> int:
         """Return how many perturbed copies a call runs, counted in rows.
@@ -335,6 +340,18 @@ class Explainer(abc.ABC):
         with self.read.tracing():
             attribution, values = self.attribute(images, targets.seed_for(target))
             return self._explanation(target, values, _float32(attribution))
+
+    def _compute_with_logits(
+        self, images: list[tf.Tensor], target: targets.Prepared = None
+    ) -> tuple[Explanation, Nested[tf.Tensor] | None]:
+        """Compute an explanation, and the logits if the method uses them."""
+        with self.read.tracing():
+            attribution, values = self.attribute(images, targets.seed_for(target))
+            explanation = self._explanation(target, values, _float32(attribution))
+            if not self.takes_target or self.score != "logits":
+                return explanation, None
+            values = run(values, self.graph.before(self.graph.outputs, given=values))
+            return explanation, _float32(tree.map_structure(lambda value: values[value], self.graph.output_structure))
 
     def _explanation(self, target: targets.Prepared, values: Values, attribution: Nested[tf.Tensor]) -> Explanation:
         """Combine an attribution with the outputs and the explained class."""
@@ -428,7 +445,7 @@ class Explainer(abc.ABC):
         Raises:
             ImageError: a path does not exist, or a folder contains no images.
             TargetError: the target does not match the outputs, or has one entry per image.
-            OptionError: `batch_size` is less than 1.
+            OptionError: `batch_size` is not a positive integer.
         """
         from tfviz.image_rows import explain_files
 
@@ -472,7 +489,7 @@ class Explainer(abc.ABC):
         Raises:
             ImageError: see `__call__` and `tfviz.show`, or the model has several inputs.
             TargetError: see `__call__`.
-            OptionError: see `tfviz.show`.
+            OptionError: `batch_size` is not a positive integer, or see `tfviz.show`.
         """
         from tfviz.panels import panel_of
 

@@ -61,7 +61,7 @@ class ChoosingTarget(abc.ABC):
 
     @property
     def rows(self) -> int | None:
-        """The number of images for which the target has rows, or None for any number."""
+        """The number of images for which the target has rows, or None if it fits any number."""
         return None
 
     def part(self, rows: slice) -> ChoosingTarget:

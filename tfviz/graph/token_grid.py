@@ -75,7 +75,7 @@ class TokenGrid:
 
 
 def token_grids(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, TokenGrid]:
-    """Return each value's token grid, for all values that are token sequences.
+    """Return the token grids of those values that are token sequences.
 
     An attention layer's output has the grid of the sum that it is added to.
 

@@ -291,7 +291,7 @@ class Explainer(abc.ABC):
         return
 
     def _check_batch(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[Any]) -> None:
-        """Warn about method-specific problems in the results. Never called while tracing."""
+        """Warn about method-specific problems in the results. This is not called while tracing."""
         return
 
     def _check(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[tf.Tensor]) -> None:
@@ -408,7 +408,7 @@ class Explainer(abc.ABC):
         batch_size: int = 32,
         preprocessing: Preprocessing | None = None,
     ) -> Iterator[Row]:
-        """Explain image files, one row per image and target.
+        """Explain image files, with one result row per image and target.
 
         The rows have the same columns as the tables from `tfviz explain` (see docs/tables.md), so
         `pandas.DataFrame(rows)` works. An image that cannot be read or explained gets one row with

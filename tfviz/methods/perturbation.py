@@ -205,7 +205,7 @@ class SampledExplainer(Explainer):
         return SampledCall(self, specs, target, computation == self.compute, lambda: whole(computation, specs, target))
 
     def begin(self, images: list[tf.Tensor], target: targets.Prepared, with_outputs: bool) -> tuple[Any, ...]:
-        """Compute everything that the runs of the copies need.
+        """Compute everything that the copies' runs need.
 
         Args:
             images: one tensor per model input.

@@ -96,12 +96,12 @@ def _named(model: keras.Model, key: str, output: str | int | None, is_of_all: bo
 
 
 def note_of(name: str, error: Exception) -> str:
-    """Format the note for a method that was left out."""
+    """Format the note about a method that was left out."""
     return f"{name} was left out: {error}"
 
 
 def control(name: str, map_of: ControlMap, permutation: np.ndarray) -> Source:
-    """Build the source for a control."""
+    """Build the source for a control map."""
 
     def maps(images: np.ndarray, targets: np.ndarray) -> list[PixelMap]:
         return [map_of(image, permutation) for image in images]

@@ -117,7 +117,7 @@ def add_numbers(name: str, numbers: list[Any]) -> Operation:
 
 
 def subtract_numbers(name: str, numbers: list[Any]) -> Operation:
-    """Describe x − c, or c − x, where the sign is −1."""
+    """Describe x − c or c − x. The latter negates x."""
     return affine(name, 1 if numbers[0] is None else -1)
 
 
@@ -127,7 +127,7 @@ def multiply_numbers(name: str, numbers: list[Any]) -> Operation:
 
 
 def divide_numbers(name: str, numbers: list[Any]) -> Operation:
-    """Describe x / c, or c / x, where the sign is unknown."""
+    """Describe x / c or c / x. The sign of c / x is unknown."""
     return multiply_numbers(name, numbers) if numbers[0] is None else elementwise(name, name.lower(), sign=0)
 
 

@@ -52,7 +52,7 @@ class ReadModel:
         return all(new is old for new, old in zip(now, self._state, strict=True))
 
     def with_output(self, output: str | int | None) -> Graph:
-        """Return the graph with one of several outputs (see `graph.logits.with_output`)."""
+        """Return the graph with only one of its outputs (see `graph.logits.with_output`)."""
         return with_output(self.graph, output)
 
     def scored(self, score: str, output: str | int | None = None) -> Graph:
@@ -94,7 +94,7 @@ _in_place: ContextVar[ReadModel | None] = ContextVar("read_in_place", default=No
 
 @contextmanager
 def in_place_of_model(read: ReadModel) -> Iterator[None]:
-    """Make `read_model` return `read` for its model within the block."""
+    """Make `read_model` return `read` for the model of `read` within the block."""
     token = _in_place.set(read)
     try:
         yield

@@ -20,9 +20,9 @@ T = TypeVar("T", bound="ArrayTarget")
 
 @dataclass(frozen=True, eq=False)
 class ArrayTarget(abc.ABC):
-    """A target function with arrays that have one row per image, or a single row for all images.
+    """A target function with arrays that have one row per image or a single row for all images.
 
-    The arrays are inputs of the compiled function, so new arrays do not trigger recompilation.
+    The arrays are inputs to the compiled function, so new arrays do not trigger recompilation.
 
     Attributes:
         array_fields: the fields that contain such arrays.
@@ -81,7 +81,7 @@ class ArrayTarget(abc.ABC):
             arrays: one array for each of `array_fields`.
 
         Returns:
-            The function.
+            The copy.
         """
         return replace(self, **dict(zip(self.array_fields, arrays, strict=True)))
 

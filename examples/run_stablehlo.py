@@ -1,11 +1,11 @@
-"""Explain images with an explainer exported as StableHLO. Needs JAX, but no TensorFlow or tfviz.
+"""Explain images with an explainer exported as StableHLO, without TensorFlow or tfviz.
 
     pip install jax opencv-python                                     # .npy files only need JAX
     python run_stablehlo.py explainer/ dog.jpg map.png                # explain the top class
     python run_stablehlo.py explainer/ dog.jpg map.npy --target 281   # raw values of another class
     python run_stablehlo.py explainer/ batch.npy maps.npy
 
-The folder comes from explainer.export("explainer/", format="stablehlo"). An .npy file holds a
+Create the folder with explainer.export("explainer/", format="stablehlo"). An .npy file holds a
 preprocessed batch, and an .npz file holds one array for each of several inputs. JAX compiles the
 program for the device it runs on: CPU, GPU or TPU.
 """
@@ -113,7 +113,7 @@ def write_map(path, results, manifest, picture_path):
         np.savez(path, **results)
         return
     if manifest["attribution"] != "attribution":
-        sys.exit(f"This network has one map per input, which {path} cannot hold. Write a .npz file.")
+        sys.exit(f"This network has one map per input, but {path} can hold only one map. Write a .npz file.")
     attribution = results["attribution"]
     if path.suffix == ".npy":
         np.save(path, attribution)
@@ -144,10 +144,10 @@ def main():
     given = read_inputs(args.images, manifest)
     if "class" in manifest["targets"]:
         if not TOP_CLASS <= args.target < (manifest["classes"] or np.inf):
-            sys.exit(f"--target {args.target} is out of range. The network has the classes 0 to {manifest['classes'] - 1}.")
+            sys.exit(f"--target {args.target} is out of range. Choose a class from 0 to {manifest['classes'] - 1}.")
         given.append(np.full(len(given[0]), args.target, np.int32))
     elif args.target != TOP_CLASS:
-        sys.exit(f"{manifest['method']} was exported without a target. Leave --target out.")
+        sys.exit(f"{manifest['method']} was exported without a target. Omit --target.")
     results = {name: np.asarray(array) for name, array in program(*given).items()}
     for number, index in enumerate(results.get("target", [])):
         names = manifest["labels"] or []

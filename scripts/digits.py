@@ -51,7 +51,7 @@ class Digits:
 
 
 def load_digits() -> Digits:
-    """Load MNIST if Keras can download it within a minute, or else scikit-learn's 8x8 digits.
+    """Load MNIST if Keras can download it within a minute, and scikit-learn's 8x8 digits otherwise.
 
     Returns:
         The digits.
@@ -66,8 +66,8 @@ def load_digits() -> Digits:
         from sklearn import datasets
     except ImportError as error:
         raise MissingPackageError(
-            "MNIST cannot be downloaded, and scikit-learn, which includes digits, is not installed. "
-            f"Run: {install_command('digits')}"
+            "MNIST cannot be downloaded, and scikit-learn, which contains a set of digits, is not installed. Run: "
+            f"{install_command('digits')}"
         ) from error
     images, labels = datasets.load_digits(return_X_y=True)
     source = "scikit-learn's digits, 8x8 pixels, because MNIST cannot be downloaded"

@@ -29,7 +29,7 @@ FIRST_SEED = 10_000  # Training uses other seeds, so these scenes are new.
 
 @dataclass(frozen=True)
 class Pictures:
-    """A model's inputs, (N, H, W, C), and the class regions in each."""
+    """A model's inputs, (N, H, W, C), and each image's class regions."""
 
     images: np.ndarray
     regions: list[Regions]
@@ -46,7 +46,7 @@ class Part:
         name: the name of the part's score file.
         methods: the function that builds the methods, keyed by name.
         metrics: the metrics.
-        count: the largest number of images.
+        count: the maximum number of images.
     """
 
     name: str

@@ -39,7 +39,7 @@ class Against(ChoosingTarget):
 
     def __post_init__(self) -> None:
         if not isinstance(self.classes, (int, np.integer)) or isinstance(self.classes, bool) or self.classes < 1:
-            raise OptionError(f"`classes` must be an integer of at least 1. Received: {self.classes!r}.")
+            raise OptionError(f"`classes` must be a positive integer. Received: {self.classes!r}.")
         if not isinstance(self.alpha, (int, float, np.number)) or not np.isfinite(self.alpha):
             raise OptionError(f"`alpha` must be a finite number. Received: {self.alpha!r}.")
         if self.c is not None and not isinstance(self.c, str):
@@ -57,17 +57,23 @@ class Against(ChoosingTarget):
     def check(self, count: int | None, classes: int | None) -> None:
         chosen = np.atleast_1d([] if self.c is None else np.asarray(self.c))
         if chosen.ndim > 1 or (chosen.size and not np.issubdtype(chosen.dtype, np.integer)):
-            raise TargetError(f"Against expects a class number or name, or one class per image. Received: c={self.c!r}.")
+            raise TargetError(
+                f"`c` must be a class number or name, or a list with one class per image. Received: c={self.c!r}."
+            )
         if chosen.size and (chosen.min() < 0 or (classes is not None and chosen.max() >= classes)):
-            last = "" if classes is None else f" The model has {classes} classes, 0 to {classes - 1}."
+            last = (
+                " Class numbers start at 0." if classes is None else f" The model has {classes} classes (0 to {classes - 1})."
+            )
             raise TargetError(f"Class {int(chosen.min() if chosen.min() < 0 else chosen.max())} is out of range.{last}")
         if None not in (count, self.rows) and self.rows != count:
             raise TargetError(
-                f"Expected {count} classes, one per image. Received: {self.rows} in Against. Pass a single class to use it "
-                "for all images."
+                f"Against needs one class per image, {count} in total. Received: {self.rows} classes. Pass a single class to "
+                "use it for all images."
             )
         if classes == 1:
-            raise TargetError("Against contrasts a class with others, but the model has only one output. Pass target=0.")
+            raise TargetError(
+                "Against contrasts a class with others, but the model has only one output. Pass target=0 instead."
+            )
 
     def explained_classes(self, outputs: tf.Tensor) -> tf.Tensor:
         if self.c is None:

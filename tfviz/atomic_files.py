@@ -41,7 +41,7 @@ def write_atomically(path: str | Path, content: bytes | str) -> Path:
         unfinished.replace(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        advice = "Free some space." if error.errno in _FULL else "Pass a writable folder."
+        advice = "Free some disk space." if error.errno in _FULL else "Pass a writable folder."
         raise OutputError(f"{shown(path)} cannot be written ({reason}). {advice}") from error
     finally:
         with contextlib.suppress(OSError):

@@ -142,7 +142,7 @@ class Classifier:
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             size = "x".join(map(str, images.shape[1:3]))
             raise ImageError(
-                f"The model does not support images of {size} pixels ({first_line(error)}). Resize the image."
+                f"The model does not support images of {size} pixels ({first_line(error)}). Resize the images."
             ) from error
         return self.scores_from(outputs, images)
 

@@ -113,7 +113,7 @@ def explain_file(
     found = explainer(preprocessing.tensor(image)[None], target)
     if isinstance(found, dict):
         raise TargetError(
-            f"Only one class can be shown per image. Received: target={target!r}. Explain the classes one at a time."
+            f"Only one class per image can be shown. Received: target={target!r}. Explain the classes one at a time."
         )
     attribution = np.asarray(found)[0]
     if is_alone:

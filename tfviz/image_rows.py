@@ -89,8 +89,8 @@ def explain_files(
     files = [found.path for found in find_images(paths)]
     if not (target is None or callable(target) or isinstance(target, (str, int, np.integer))):
         raise TargetError(
-            f"explain_files uses one target for all images. Received: {type(target).__name__}. Pass a class, a name, or a "
-            "function of the outputs."
+            f"explain_files uses one target for all images. Received: {type(target).__name__}. Pass a class number or name, "
+            "or a function of the outputs."
         )
     run = _FileRun(explainer, files, target, preprocessing or preprocessing_for_files(explainer.model))
     return run.rows(batch_size)

@@ -16,7 +16,7 @@ from tfviz.errors import ImageError
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.render.overlays import Underlay
 from tfviz.render.panel import MOST_IMAGES, Panel, show
-from tfviz.render.pictures import Arrays
+from tfviz.render.pictures import Arrays, preprocessing_of_images
 
 if TYPE_CHECKING:
     from tfviz.methods.explainer import Explainer
@@ -74,14 +74,14 @@ def panel_of(
     """
     if len(explainer.graph.inputs) > 1:
         raise ImageError(
-            f"The model has {len(explainer.graph.inputs)} inputs, but `show` draws only one. Call the explainer, and pass one "
-            "input and its maps to tfviz.show."
+            f"The model has {len(explainer.graph.inputs)} inputs, but `show` draws only one. Call the explainer yourself, and "
+            "pass one input and its maps to tfviz.show."
         )
     array = images if isinstance(images, np.ndarray) else np.asarray(images)
     rank = explainer.graph.inputs[0].rank
     if array.ndim == rank and len(array) > MOST_IMAGES:
         raise ImageError(
-            f"A panel shows at most {MOST_IMAGES} images. Received: {len(array)}. Pass a slice, such as images[:16]."
+            f"A panel can show at most {MOST_IMAGES} images. Received: {len(array)} images. Pass a slice, such as images[:16]."
         )
     named = explainer.named_target(target)
     found = {
@@ -89,6 +89,8 @@ def panel_of(
         for name, one in (named.items() if isinstance(named, dict) else [("", named)])
     }
     first = next(iter(found.values()))
+    if pictures is None and preprocessing is None:
+        preprocessing = preprocessing_of_images(array, [explainer.model])
     known = {name: one.classes for name, one in found.items() if all(one.classes)}
     return show(
         array if pictures is None else pictures,

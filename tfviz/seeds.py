@@ -211,7 +211,7 @@ class FunctionSeed(Seed):
         _require_one_number_per_image(score)
         gradients = tape.gradient(score, flat)
         if all(gradient is None for gradient in gradients):
-            raise TargetError("The target function does not depend on the model's outputs. Compute its result from them.")
+            raise TargetError("The target function does not depend on the model's outputs. Compute its return value from them.")
         gradients = [tf.zeros_like(x) if g is None else g for x, g in zip(flat, gradients, strict=True)]
         return tree.pack_sequence_as(outputs, gradients)
 
@@ -227,6 +227,6 @@ def _require_one_number_per_image(score: object) -> None:
     if not tf.is_tensor(score) or len(score.shape) != 1:  # type: ignore[attr-defined]
         received = f"shape {tuple(score.shape)}" if tf.is_tensor(score) else type(score).__name__  # type: ignore[attr-defined]
         raise TargetError(
-            f"The target function must return one number per image, shape (N,). It returned {received}. For one class of a "
+            f"The target function must return one number per image, shape (N,). Received: {received}. For one class of a "
             "classifier, pass lambda outputs: outputs[:, 3]."
         )

@@ -36,7 +36,7 @@ def targets_named(word: str, labels: Callable[[], Labels], classes: int | None) 
         count = int(rank[1] or 1)
         if count < 1 or (classes is not None and count > classes):
             most = "more" if classes is None else f"top{classes}, because the model has {classes} classes"
-            raise TargetError(f"Target {word!r} is out of range. Choose top1 to {most}.")
+            raise TargetError(f"Target {word!r} is out of range. Choose from top1 to {most}.")
         return {word: Rank(0)} if count == 1 else {f"top{place + 1}": Rank(place) for place in range(count)}
     return {word: class_named(word, labels, classes)}
 
@@ -45,7 +45,7 @@ def class_named(word: str, labels: Callable[[], Labels], classes: int | None) ->
     """Return the index for a class name or for a number in text form (see `targets_named`)."""
     index = int(word) if re.fullmatch(r"\s*\d+\s*", word) else labels().index(word)
     if classes is not None and not 0 <= index < classes:
-        raise TargetError(f"Target {word!r} is out of range. The model has {classes} classes. Choose 0 to {classes - 1}.")
+        raise TargetError(f"Target {word!r} is out of range. The model has {classes} classes (0 to {classes - 1}).")
     return index
 
 

@@ -63,7 +63,9 @@ class Rank(ChoosingTarget):
 
     def check(self, count: int | None, classes: int | None) -> None:
         if classes is not None and self.place >= classes:
-            raise TargetError(f"There is no class of rank {self.place + 1}. The model has {classes} classes.")
+            raise TargetError(
+                f"No class has rank {self.place + 1}, because the model has only {classes} classes. Choose a smaller rank."
+            )
 
     def choose(self, outputs: tf.Tensor) -> Choice:
         return [self.explained_classes(outputs)]
@@ -184,14 +186,14 @@ def _weights_at(target: At, outputs: tuple[int | None, ...], batch_size: int | N
         pixel = where
         if not all(0 <= i < (n or 0) for i, n in zip(pixel, sizes, strict=True)):
             raise TargetError(
-                f"Pixel {tuple(map(int, pixel))} is outside the output, which has size {sizes}. Pass a pixel within it."
+                f"Pixel {tuple(map(int, pixel))} is outside the output, which has size {sizes}. Pass a pixel inside it."
             )
         where = np.zeros(sizes, "float32")  # type: ignore[arg-type]
         where[tuple(pixel)] = 1
     where = where[None] if where.ndim == len(sizes) else where
     if where.ndim != len(sizes) + 1 or any(n not in (None, m) for n, m in zip(sizes, where.shape[1:], strict=True)):
         raise TargetError(
-            f"`where` must be a mask in the output's size {sizes}, one for all images or one per image, or a single pixel. "
+            f"`where` must be a single pixel, or a mask of the output's size {sizes} (one for all images or one per image). "
             f"Received: shape {np.shape(target.where)}."
         )
     index = _classes(_as_array(target.class_index), (None, classes), None).numpy()
@@ -216,8 +218,8 @@ def _require_one_output(outputs: Any) -> None:
             f"its output in a dict, {str(next(iter(outputs)))!r}" if isinstance(outputs, dict) and len(outputs) == 1 else count
         )
         raise TargetError(
-            f"The model has {count}. Choose one when creating the explainer, with output=0 or its name, or pass a function of "
-            "all outputs, such as target=lambda outputs: outputs[0][:, 3]."
+            f"The model has {count}. Choose an output when you create the explainer (output=0, or its name), or pass a "
+            "function of all outputs, such as target=lambda outputs: outputs[0][:, 3]."
         )
 
 
@@ -241,8 +243,8 @@ def _classes(array: Any, outputs: tuple[int | None, ...], batch_size: int | None
     classes = outputs[-1] if outputs else None
     if len(array.shape) > 1:
         raise TargetError(
-            "Expected one class per image, an int array of shape (N,). Received: an int array of shape "
-            f"{tuple(array.shape)}. Use floats to weight the outputs."
+            f"Expected one class per image, an int array of shape (N,). Received: an int array of shape {tuple(array.shape)}. "
+            "To weight the outputs, pass floats."
         )
     if len(array.shape) == 1 and None not in (batch_size, array.shape[0]) and array.shape[0] not in (1, batch_size):
         raise TargetError(
@@ -252,7 +254,7 @@ def _classes(array: Any, outputs: tuple[int | None, ...], batch_size: int | None
     values = None if _is_symbolic(array) else np.asarray(array)
     if values is not None and classes is not None and values.size and not 0 <= values.min() <= values.max() < classes:
         wrong = values.min() if values.min() < 0 else values.max()
-        raise TargetError(f"Target {wrong} is out of range. The model has {classes} classes, 0 to {classes - 1}.")
+        raise TargetError(f"Target {wrong} is out of range. The model has {classes} classes (0 to {classes - 1}).")
     if values is None:
         return tf.reshape(tf.cast(_checked_when_run(array, classes), tf.int32), [-1])
     return tf.constant(values.reshape(-1), tf.int32)
@@ -263,7 +265,7 @@ def _checked_when_run(array: tf.Tensor, classes: int | None) -> tf.Tensor:
     if classes is None:
         return array
     wide = tf.cast(array, tf.int64)
-    message = f"The target is out of range. The model has {classes} classes, 0 to {classes - 1}. Received:"
+    message = f"The target is out of range. The model has {classes} classes (0 to {classes - 1}). Received:"
     is_in_range = tf.reduce_all((wide >= 0) & (wide < classes))
     with tf.control_dependencies([tf.debugging.Assert(is_in_range, [message, array])]):
         return tf.identity(array)
@@ -307,15 +309,16 @@ def check_function(function: TargetFunction, outputs: Nested[tf.TensorSpec]) -> 
     except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:
         # The function does not fit the output shapes.
         raise TargetError(
-            f"The target function fails for a batch of {count}: {first_line(error)}. It must return one number per image, "
+            f"The target function failed for a batch of {count} ({first_line(error)}). It must return one number per image, "
             "shape (N,), for batches of any size."
         ) from error
     # Other results raise an error during compilation.
     shape = returned[0].shape if tf.is_tensor(returned[0]) else None
     if shape is not None and shape.rank == 1 and shape[0] not in (None, count):
         raise TargetError(
-            f"The target function must return one number per image. It returned {shape[0]} for a batch of {count}, possibly "
-            "because it combines the outputs with an array of another length. In explain(), set batch_size to that length."
+            f"The target function must return one number per image. Received: {shape[0]} numbers for a batch of {count}, "
+            "possibly because the function combines the outputs with an array of another length. In explain(), set "
+            "batch_size to that length."
         )
 
 

@@ -171,7 +171,7 @@ def test_a_full_disk_ends_the_run_and_a_later_one_goes_on(
             patch.setattr(Path, "write_bytes", raising_after(count, full, Path.write_bytes))
         assert explain(photos) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Skipped")]
-    assert len(error) == 1 and "No space left on device). Free some space." in error[0]
+    assert len(error) == 1 and "No space left on device). Free some disk space" in error[0]
     assert not list((tmp_path / "out").rglob("*.tmp"))
     assert explain(photos) == 1
     assert explain(photos, output="whole") == 1

@@ -142,7 +142,7 @@ def test_an_upload_is_found_by_its_digest_until_newer_ones_replace_it(client: ht
         ({"method": "legrad"}, 422, "vision transformers"),
         ({"layer": "nowhere"}, 422, "has no layer 'nowhere'"),
         ({"method": "saliency", "layer": "block1_pool"}, 422, "does not accept a layer"),
-        ({"target": 10}, 422, "The model has 10 classes, 0 to 9. Received: 10."),
+        ({"target": 10}, 422, "The model has 10 classes (0 to 9). Received: 10."),
         ({"target": 1, "against": 10}, 422, "Received: 10."),
         ({"target": -1}, 422, "Invalid target"),
         ({"against": "x"}, 422, "Invalid against"),

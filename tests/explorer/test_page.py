@@ -87,7 +87,9 @@ def test_a_person_explores_an_image(server: Explorer, open_page: Callable[..., A
     page.get_by_role("tab", name="Gradient × Input").click()
     until_ready(page, "b", "Gradient × Input", "star · score")
     page.get_by_role("tab", name="LeGrad").click(force=True)  # it has aria-disabled
-    playwright.expect(page.locator("#question")).to_contain_text("LeGrad is not available. legrad explains vision transformers")
+    playwright.expect(page.locator("#question")).to_contain_text(
+        "LeGrad is not available. legrad supports only vision transformers"
+    )
     until_ready(page, "b", "Gradient × Input")
     page.locator("#panel-image canvas").hover(position={"x": 30, "y": 40})
     playwright.expect(page.locator("#panel-a .value")).to_contain_text("row")

@@ -361,13 +361,13 @@ def test_contradictory_options_for_files_are_rejected(network: Path, tmp_path: P
     explainer = tfviz.GradCAM(loaded_network(network))
     with pytest.raises(tfviz.OptionError, match=r"`include` must be 'image', or None.*Received: 'images'"):
         explainer.export(tmp_path / "x", include="images")
-    with pytest.raises(tfviz.OptionError, match=r"overlay=True needs the images that include='image' adds\. Pass both"):
+    with pytest.raises(tfviz.OptionError, match=r"overlay=True requires include='image'\. Pass both"):
         explainer.export(tmp_path / "x", overlay=True)
 
 
 def test_a_network_with_unknown_preprocessing_takes_no_files(tmp_path: Path) -> None:
     with pytest.raises(
-        tfviz.ExportError, match=r"needs the preprocessing of the model 'functional.*', which is unknown.*preprocessing='tf'"
+        tfviz.ExportError, match=r"needs the preprocessing, but none is known for the model 'functional.*'.*preprocessing='tf'"
     ):
         tfviz.GradCAM(cli_material.network()).export(tmp_path / "x", include="image")
 
@@ -384,7 +384,9 @@ def test_a_map_without_height_and_width_is_rejected(tmp_path: Path) -> None:
 def test_a_map_with_an_unknown_number_of_channels_is_rejected(tmp_path: Path) -> None:
     explainer = tfviz.Saliency(lambda images: tf.reduce_mean(images, axis=(1, 2)))
     assert explainer.export(tmp_path / "x", image_shape=(8, 8, None)).is_dir()
-    with pytest.raises(tfviz.ExportError, match=r"how many channels the map has.*image_shape=\(height, width, channels\)"):
+    with pytest.raises(
+        tfviz.ExportError, match=r"a map with a fixed number of channels.*image_shape=\(height, width, channels\)"
+    ):
         explainer.export(tmp_path / "y", include="image", preprocessing="unit", image_shape=(8, 8, None))
 
 

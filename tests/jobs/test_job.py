@@ -110,7 +110,10 @@ def test_a_second_run_repeats_nothing_and_other_options_are_refused(
     assert job(photos, "--output", finished, "--shard-size", SHARD, "--method", "grad_cam", "--overlays") == 2
     assert 'methods was ["grad_cam", "saliency"] and is now ["grad_cam"]' in capsys.readouterr().err
     assert job(photos / "00.png", *same[1:]) == 2
-    assert "a job on other images: 0 are new and 10 are missing" in capsys.readouterr().err
+    assert (
+        "a job with other images: 0 of the given images are new, and 10 of the job's images were not given"
+        in capsys.readouterr().err
+    )
 
 
 def test_shares_make_one_complete_folder(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,7 +180,7 @@ def test_an_image_that_kills_its_process_is_found(photos: Path, tmp_path: Path) 
     found = rows(tmp_path / "job")
     assert [Path(row["path"]).name for row in found] == ["00.png", "01.png", "011.png", "02.png"]
     assert [row["status"] for row in found] == ["explained", "explained", "failed", "explained"]
-    assert "ended the process (signal 9)" in found[2]["error"]
+    assert "died while it explained this image (signal 9)" in found[2]["error"]
     assert not list((tmp_path / "job" / "attempts").iterdir())
 
 
@@ -199,9 +202,9 @@ def test_a_job_that_is_killed_goes_on_where_it_was(photos: Path, tmp_path: Path)
     ("args", "message"),
     [
         (["--output", "out"], "out contains no job to resume"),
-        (["photos"], "No job folder was given. Pass --output DIR"),
-        (["photos", "--output", "out", "--shards", "3/2"], "Expected a share such as 2/8"),
-        (["photos", "--output", "out", "--shards", "0/2"], "Expected a share such as 2/8"),
+        (["photos"], "No output folder was given. Pass --output DIR"),
+        (["photos", "--output", "out", "--shards", "3/2"], "Expected I/N with 1 ≤ I ≤ N, such as 2/8"),
+        (["photos", "--output", "out", "--shards", "0/2"], "Expected I/N with 1 ≤ I ≤ N, such as 2/8"),
         (["photos", "--output", "out", "--engine", "spark"], "Unknown engine 'spark'. Available: 'local', 'ray'"),
         (["nothing", "--output", "out"], "does not exist"),
         (["photos", "--output", "out", "--method", "grad_cma"], "Did you mean 'grad_cam'"),

@@ -56,8 +56,8 @@ def test_a_function_of_several_outputs_has_a_seed_for_each() -> None:
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "a class too high": (5, r"Target 5 is out of range\. The model has 5 classes, 0 to 4"),
-    "a class too low": (-1, r"Target -1 is out of range\. The model has 5 classes, 0 to 4"),
+    "a class too high": (5, r"Target 5 is out of range\. The model has 5 classes \(0 to 4\)"),
+    "a class too low": (-1, r"Target -1 is out of range\. The model has 5 classes \(0 to 4\)"),
     "one class of several too high": ([0, 7, 1], "Target 7 is out of range"),
     "a class too high, as a tensor": (tf.constant(8), "Target 8 is out of range"),
     "too few classes": ([0, 1], r"Expected 3 targets, one per image\. Received: 2"),
@@ -250,7 +250,9 @@ def test_a_class_out_of_range_raises_inside_a_tf_function_too(dtype: tf.DType, c
         return explainer(images, target)
 
     np.testing.assert_array_equal(explain(tf.constant([4, 1], dtype)), explainer(images, [4, 1]))
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"The target is out of range\. The model has 5 classes, 0 to 4"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"The target is out of range\. The model has 5 classes \(0 to 4\)"
+    ):
         explain(tf.cast(tf.constant(classes), dtype))
 
 

@@ -405,7 +405,9 @@ def test_fewer_keys_than_queries_are_refused(method: str) -> None:
 def test_a_network_without_attention_is_refused(method: str) -> None:
     inputs = keras.Input((16, 16, 3))
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(inputs))
-    with pytest.raises(tfviz.UnsupportedModelError, match=rf"{method} explains vision transformers, but '.*has no attention"):
+    with pytest.raises(
+        tfviz.UnsupportedModelError, match=rf"{method} supports only vision transformers, but '.*has no attention"
+    ):
         tfviz.METHODS[method](keras.Model(inputs, layers.Dense(2)(x)))
 
 
@@ -424,7 +426,7 @@ def test_a_head_that_also_reads_the_image_is_refused() -> None:
     x = layers.GlobalAveragePooling1D()(transformers.encoder(transformers.patches(image)))
     x = layers.Concatenate()([x, layers.GlobalAveragePooling2D()(image)])
     model = with_random_weights(keras.Model(image, layers.Dense(3)(x)), 0)
-    with pytest.raises(tfviz.UnsupportedModelError, match="do not depend only on the tokens of its last attention block"):
+    with pytest.raises(tfviz.UnsupportedModelError, match="depend on more than the tokens of its last attention block"):
         tfviz.LeGrad(model)
 
 

@@ -177,9 +177,9 @@ def test_images_are_matched_by_the_end_of_their_path() -> None:
 
 
 def test_a_name_that_matches_several_files_is_an_error() -> None:
-    with pytest.raises(OptionError, match=r"'a\.jpg' are ambiguous: x/a\.jpg, y/a\.jpg"):
+    with pytest.raises(OptionError, match=r"'a\.jpg' matches several files, or is annotated several times: x/a\.jpg, y/a\.jpg"):
         matched([AnnotatedImage("a.jpg", None)], [Path("x/a.jpg"), Path("y/a.jpg")])
-    with pytest.raises(OptionError, match="are ambiguous"):
+    with pytest.raises(OptionError, match="is annotated several times"):
         matched([AnnotatedImage("a.jpg", None), AnnotatedImage("x/a.jpg", None)], [Path("x/a.jpg")])
 
 
@@ -201,12 +201,12 @@ def test_annotations_of_other_images_are_an_error() -> None:
         ("a.json", [entry(), entry(file=None)], OptionError, "Entry 1 of .*needs 'file'"),
         ("a.json", [entry(boxes=None)], OptionError, "needs 'boxes'"),
         ("a.json", [entry(classes=None)], OptionError, "needs 'classes'"),
-        ("a.json", [entry(classes=[True, None])], OptionError, "must have class numbers or names"),
+        ("a.json", [entry(classes=[True, None])], OptionError, "must contain class numbers or names"),
         ("a.json", [entry(width="10")], OptionError, r"needs 'width' \(int\)"),
         ("a.json", [entry(classes=["tabbby"])], LabelsError, "a class that the model does not have.*Did you mean 'tabby'"),
-        ("a.json", [entry(classes=[4])], LabelsError, r"has the class 4, but the model has 4 classes, 0 to 3"),
-        ("a.json", [entry(classes=[-1])], LabelsError, "has the class -1"),
-        ("a.json", coco(bbox=[1, 2, 3]), OptionError, r"not \[x, y, width, height\]"),
+        ("a.json", [entry(classes=[4])], LabelsError, r"contains class 4, but the model has 4 classes \(0 to 3\)"),
+        ("a.json", [entry(classes=[-1])], LabelsError, "contains class -1"),
+        ("a.json", coco(bbox=[1, 2, 3]), OptionError, r"not of the form \[x, y, width, height\]"),
         ("a.json", coco(image_id=8), OptionError, "unknown image or category"),
         ("a.json", coco(category_id=9), OptionError, "unknown image or category"),
         ("a.json", coco(category_id=4), LabelsError, "The model has none of the classes in .*'zebra'"),
@@ -242,7 +242,7 @@ def test_paths_that_hold_no_annotations_are_errors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        (AnnotatedImage("a.jpg", (8, 9), []), "a size of 9x8 pixels, but the image has 10x8"),
+        (AnnotatedImage("a.jpg", (8, 9), []), "has 9x8 pixels, but the image has 10x8"),
         (
             AnnotatedImage("a.jpg", None, [AnnotatedObject((1,), [[1, 2, 40, 6]])]),
             r"'a\.jpg': .*extends beyond the image of 10x8",

@@ -63,7 +63,7 @@ def test_invalid_regions_are_reported(classes, size, message: str) -> None:
 
 
 def test_a_class_without_a_region_is_reported() -> None:
-    with pytest.raises(OptionError, match=r"Class 1 has no region in this image\. Classes with regions: 3"):
+    with pytest.raises(OptionError, match=r"Class 1 has no region in this image\. Choose a class with regions: 3"):
         Regions({3: [[0, 0, 1, 1]]}, SIZE).mask(1)
 
 

@@ -289,7 +289,7 @@ def test_one_image_has_no_unrelated_map() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"orders": ("topdown",)}, tfviz.OptionError, "Unknown order 'topdown'. Did you mean 'top_down'"),
+        ({"orders": ("topdown",)}, tfviz.OptionError, "Unknown randomization order 'topdown'. Did you mean 'top_down'"),
         ({"randomization": "shuffle"}, tfviz.OptionError, "Unknown randomization 'shuffle'"),
         ({"steps": 0}, tfviz.OptionError, "`steps` must be a positive integer. Received: 0"),
         ({"batch_size": 2.5}, tfviz.OptionError, "`batch_size` must be a positive integer"),

@@ -201,7 +201,7 @@ def test_the_top_class_is_marked_right_or_wrong(tmp_path):
     page = written(tmp_path, entries)
     assert [mark["class"] for mark in page.all("p") if "truth" in (mark.get("class") or "")] == ["truth right", "truth wrong"]
     assert "Right: tabby" in page.text and "Wrong. True class: <dog>" in page.text
-    assert "top class right for 1 of 2 images with a known class" in page.text
+    assert "top class correct for 1 of 2 images with a known class" in page.text
     assert [card.get("data-truth") for card in page.all("article")] == ["right", "wrong", None]
     assert "True class" not in written(tmp_path, [entry()]).text
 

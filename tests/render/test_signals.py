@@ -136,7 +136,7 @@ def test_a_kind_can_be_given() -> None:
     signals = RANDOM.random((2, 50, 1))
     assert kind_of(signals, {"saliency": signals}) == "image"
     assert len(panels_of(plot(signals, {"saliency": signals}, kind="signal"))) == 2
-    with pytest.raises(OptionError, match="Unknown kind 'sound'"):
+    with pytest.raises(OptionError, match="Unknown data kind 'sound'"):
         plot(signals, {"saliency": signals}, kind="sound")
 
 
@@ -223,7 +223,7 @@ def test_a_slice_that_does_not_exist_is_rejected(slices: list[int]) -> None:
 
 
 def test_slices_are_for_volumes() -> None:
-    with pytest.raises(OptionError, match="`slices` applies to volumes"):
+    with pytest.raises(OptionError, match="`slices` applies only to volumes"):
         plot(SIGNALS, {"grad_cam": MAPS}, slices=[0])
 
 

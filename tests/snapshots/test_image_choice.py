@@ -79,7 +79,7 @@ def test_small_classes_give_their_share_to_others_and_the_seed_decides() -> None
 
 
 def test_a_dataset_sorted_by_class_causes_a_warning() -> None:
-    with pytest.warns(UserWarning, match="first 5 images of the dataset all have class 0"):
+    with pytest.warns(UserWarning, match="first 5 images in the dataset all have class 0"):
         tfviz.images_from(elements(IMAGES, np.sort(LABELS)), n=2, max_read=5)
 
 
@@ -98,11 +98,11 @@ def test_reading_does_not_affect_a_shuffled_dataset() -> None:
         ({"dataset": (IMAGES, IMAGES)}, tfviz.LabelsError, "one label per image"),
         ({"dataset": (IMAGES, LABELS + 0.5)}, tfviz.LabelsError, "one label per image"),
         ({"dataset": (IMAGES, LABELS[:3])}, tfviz.LabelsError, r"Received: \[3, 40\]"),
-        ({"dataset": (IMAGES, LABELS - 10)}, tfviz.ImageError, "no image with a label"),
+        ({"dataset": (IMAGES, LABELS - 10)}, tfviz.ImageError, "no labeled images"),
         ({"n": 0}, tfviz.OptionError, "`n` must be a positive integer"),
         ({"max_read": 2.5}, tfviz.OptionError, "`max_read` must be a positive integer"),
-        ({"per_class": True, "worst": True}, tfviz.OptionError, "either `per_class` or `worst`"),
-        ({"per_class": False}, tfviz.OptionError, "either `per_class` or `worst`"),
+        ({"per_class": True, "worst": True}, tfviz.OptionError, "exactly one of `per_class` and `worst`"),
+        ({"per_class": False}, tfviz.OptionError, "exactly one of `per_class` and `worst`"),
         ({"kind": "sound"}, tfviz.OptionError, "`kind` must be one of"),
     ],
 )

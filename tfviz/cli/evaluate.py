@@ -19,16 +19,16 @@ and write a report:
   OUTPUT/report.html   the scores and their intervals next to the controls, the curves, the sanity
                        checks, and every map with its scores; opens without a server
   OUTPUT/report.md     the same tables as Markdown
-  OUTPUT/report.csv    the same rows; sanity.csv has the sanity checks
+  OUTPUT/report.csv    the same results as CSV; the sanity checks are in sanity.csv
   OUTPUT/scores.csv    one row per image, class, method and measure
   OUTPUT/maps/IMAGE/   the image with its annotated regions, and the scored maps
 
-To resume a run that was stopped, start it again with the same arguments.
+To resume a run that was stopped, run the same command again.
 """
 _EXIT_CODES = """\
-metrics: single_deletion, deletion_insertion, road, pointing_game and mass_in_region (both need
-         --boxes), sanity; mu_fidelity, max_sensitivity and average_drop are optional.
-         "default" selects those that are not optional; "all" selects every metric
+metrics: single_deletion, deletion_insertion, road, pointing_game and mass_in_region (these two need
+         --boxes) and sanity; mu_fidelity, max_sensitivity and average_drop are optional.
+         "default" selects all that are not optional; "all" selects every metric
 
 boxes:   a JSON file of boxes, a COCO annotation file, a Pascal VOC .xml file or a folder of them,
          or a folder of masks with one subfolder per class
@@ -43,7 +43,7 @@ exit code: 0 all images evaluated
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Register the command."""
     parser = new_parser(
-        subparsers.add_parser, "evaluate", help="measure how faithful maps are", description=_ABOUT, epilog=_EXIT_CODES
+        subparsers.add_parser, "evaluate", help="measure how faithful the maps are", description=_ABOUT, epilog=_EXIT_CODES
     )
     parser.set_defaults(module="tfviz.cli.evaluate")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, or folders to search for them")
@@ -71,8 +71,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=listed,
         default=["top"],
         metavar="T",
-        help="class whose maps are scored, by number or name; top: each image's top class. Metrics that need boxes score "
-        "every annotated class; default: top",
+        help="class to evaluate, by number or name; top: each image's top class; default: top. Metrics that need boxes "
+        "evaluate every annotated class",
     )
     parser.add_argument(
         "--labels", type=Path, metavar="F", help="class names: .txt, one per line, or .json; default: the model's own"

@@ -78,7 +78,7 @@ class EvaluationRun:
         images = read_annotations(args.boxes, self.plan.labels, self.plan.classifier.classes or 0, say)
         found, missing = matched(images, [job.path for job in self.jobs])
         if missing:
-            say(f"Note: {len(missing)} annotated images were not given as PATH, for example '{shown(missing[0])}'.")
+            say(f"Note: {len(missing)} annotated images are not among the given images, for example '{shown(missing[0])}'.")
         if others := len(self.jobs) - len(found):
             say(f"Note: {others} of {len(self.jobs)} images have no annotations. Metrics that need annotations skip them.")
         return found
@@ -129,7 +129,9 @@ class EvaluationRun:
     def _score(self, batch: ImageBatch, places: Sequence[int]) -> None:
         scores = self.plan.classifier.scores(batch.tensors)
         if scores is None:
-            raise UnsupportedModelError("Metrics need a classifier with one output (N, classes). Choose another --model.")
+            raise UnsupportedModelError(
+                "Metrics need a classifier with one output (N, classes), which this model is not. Choose another --model."
+            )
         targets = self._targets(scores)
         found = [self._scored_image(batch, row, place, scores[row], targets[row]) for row, place in enumerate(places)]
         images = [one for one in found if one is not None]
@@ -144,7 +146,9 @@ class EvaluationRun:
     def _targets(self, scores: ClassScores) -> np.ndarray:
         columns = [] if self.plan.targets is None else self.plan.targets.columns(scores)
         if len(columns) != 1:
-            raise OptionError(f"Pass one class to --targets, or top. Received: {len(columns)} classes. Run once per class.")
+            raise OptionError(
+                f'--targets must be one class or "top". Received: {len(columns)} classes. Run the command once per class.'
+            )
         return columns[0]
 
     def _scored_image(self, batch: ImageBatch, row: int, place: int, scores: ClassScores, target: int) -> ScoredImage | None:
@@ -214,4 +218,4 @@ class EvaluationRun:
                 self._progress.show(self._done, f"sanity check of {explainers[min(number + 1, len(explainers) - 1)].key}")
         except UnsupportedModelError as error:
             self._note(f"The sanity checks were skipped. {error}")
-            self._progress.say(f"Note: The sanity checks were skipped. {error}")
+            self._progress.say(f"Note: The sanity checks were skipped: {error}")

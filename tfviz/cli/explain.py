@@ -40,18 +40,18 @@ _MOST_WAITING = 2  # drawing and writing tasks that may wait
 _DRAWERS = min(8, os.cpu_count() or 1)
 
 _ABOUT = """\
-Write colored maps of what the network looks at in each image, and OUTPUT/index.html, a page
+Draw colored maps of what the network looks at in each image, and write OUTPUT/index.html, a page
 that shows them next to the predicted classes and opens without a server:
 
   OUTPUT/index.html
   OUTPUT/predictions.csv              one row per image, method and class, for programs
-  OUTPUT/IMAGE/image.png              the part of the image that the network sees, at most
-                                      1600 pixels a side
+  OUTPUT/IMAGE/image.png              the part of the image that the network sees, with at most
+                                      1600 pixels per side
   OUTPUT/IMAGE/METHOD.png             the map for the top class, or for a method without a target
   OUTPUT/IMAGE/METHOD-281-tabby.png   the map for a class from --target, by number and name
   OUTPUT/IMAGE/image-scale/METHOD…    if there are several classes: the same maps, with all classes
                                       of the image on one scale. With --scale image, the files
-                                      above have that scale, and map-scale/ holds the others
+                                      above have that scale, and map-scale/ contains the others
   OUTPUT/IMAGE/METHOD.npy             with --raw: the map itself, float32, neither resized nor
                                       scaled: (h, w) at the layer's resolution, or
                                       (height, width, channels) of the network's input
@@ -60,8 +60,8 @@ IMAGE is the file's path inside the given folder without its extension. The exte
 two images would otherwise share a name.
 
 To resume a run that was stopped or killed, run the same command again. Finished images are not
-explained again, and new images are added to the page and the table. A run with other options needs
-another --output, or --overwrite.
+explained again, and new images are added to the page and the table. To use other options, choose
+another --output, or pass --overwrite.
 """
 _EXIT_CODES = """\
 exit code: 0 all images explained
@@ -120,7 +120,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--scale",
         choices=SCALES,
         default="map",
-        help="map: scale each map on its own; image: all classes of an image share one scale per method; default: %(default)s",
+        help="map: scale each map separately; image: scale all classes of an image together, for each method; default: "
+        "%(default)s",
     )
     parser.add_argument(
         "--underlay",
@@ -131,10 +132,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--raw", action="store_true", help="also write the maps as arrays (.npy)")
     parser.add_argument(
-        "--table", choices=tuple(TABLES), default="csv", help="format of the table of predictions; default: %(default)s"
+        "--table", choices=tuple(TABLES), default="csv", help="format of the prediction table; default: %(default)s"
     )
     parser.add_argument(
-        "--no-pictures", dest="pictures", action="store_false", help="write the table only, and the arrays with --raw"
+        "--no-pictures", dest="pictures", action="store_false", help="write only the table (and, with --raw, the arrays)"
     )
     parser.add_argument("--overwrite", action="store_true", help="discard the run in the output folder if it has other options")
     return parser
@@ -234,7 +235,7 @@ class _ExplainRun:
                 try:
                     self._explain(batch, jobs)
                 except ImageError as error:  # The model does not accept this image size.
-                    for job in jobs:  # after the results that are still waiting
+                    for job in jobs:  # reported after the results that are still waiting
                         self._backlog.add(partial(self._fail, job, error))
                 self._backlog.add(partial(self._finish, jobs[-1]))
                 self._done += len(jobs)

@@ -52,15 +52,16 @@ def explainers_for(
 ) -> list[Explainer]:
     """Build the chosen methods on the model.
 
-    A method named explicitly must support the model. Methods selected by "all" or by default are
-    skipped with a note if they do not support it, or if they run it too often. At least one method
-    must remain. If a layer is given, one of the remaining methods must accept a layer.
+    Methods that are named explicitly must support the model. Methods selected by "all" or by
+    default are skipped with a note if they do not support the model, or if they run it too many
+    times per image. At least one method must remain. If a layer is given, one of the remaining
+    methods must accept a layer.
 
     Args:
         model: the model.
         names: method keys, or "all". None selects the default methods.
-        options: "layer", the value of `--layer`, and "backgrounds", the images of `--backgrounds`,
-            if they were given. Each method gets the options that it accepts.
+        options: "layer" (the value of `--layer`) and "backgrounds" (the images of `--backgrounds`),
+            if they were given. Each method receives the options that it accepts.
         classes: the number of classes, or None for a model that is not a classifier.
         say: prints a line.
 
@@ -112,8 +113,8 @@ def _require_takers(methods: Sequence[type[Explainer]], options: Mapping[str, ob
             takers = ", ".join(key for key, method in METHODS.items() if takes(method, option))
             what, received = _WORDS[option], value if isinstance(value, str) else "images"
             raise OptionError(
-                f"None of the chosen methods accepts {what}. Received: --{option} {received}. Methods that accept {what}: "
-                f"{takers}."
+                f"None of the chosen methods accepts {what}. Received: --{option} {received}. Omit the option, or choose a "
+                f"method that accepts {what}: {takers}."
             )
 
 

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from tfviz.images.folders import FoundImage
 
 _ABOUT = """\
-Explain images in the browser: drop an image on the page, or choose one from PATH, and click a
-class, a layer or a method. The page compares two settings side by side, and shows the Python code
-of each map.
+Explain images in the browser. Drop an image on the page, or choose one from PATH, and click a
+class, a layer or a method. The page compares two settings side by side and shows the Python code
+for each map.
 """
 _EXAMPLES = """\
 examples:
   tfviz explore photos --model resnet50              this machine only, at http://127.0.0.1:1338/
   tfviz explore --model my.keras --preprocess unit   your own network; drop images on the page
-  TFVIZ_TOKEN=SECRET tfviz explore --host 0.0.0.0    other machines too; enter SECRET on the page
+  TFVIZ_TOKEN=SECRET tfviz explore --host 0.0.0.0    on other machines too; enter SECRET on the page
 """
 
 

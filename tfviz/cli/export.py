@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tfviz.methods.explainer import Explainer
 
 _ABOUT = """\
-Write a folder that can explain images without tfviz. The exported explainer accepts arrays in the
+Export an explainer to a folder that can be used without tfviz. The explainer accepts arrays in the
 network's format and returns the outputs, the class and the map. With --include image it also
 accepts JPEG and PNG files; with --overlay it also returns overlays.
 """
@@ -41,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = new_parser(
         subparsers.add_parser,
         "export",
-        help="write an explainer for production",
+        help="export an explainer for production",
         description=_ABOUT,
         epilog=_EPILOG.format(formats=formats),
     )
@@ -114,7 +114,7 @@ def _explainer(args: argparse.Namespace, model: keras.Model, progress: Progress)
 
     if "," in args.method or args.method.lower() == "all":
         raise OptionError(
-            f"Each export contains a single method. Received: --method {args.method}. Export each method to its own folder."
+            f"An export contains only one method. Received: --method {args.method}. Export each method to a separate folder."
         )
     options = method_options(args, model)
     (explainer,) = explainers_for(model, [args.method], options, Classifier(model).classes, progress.say)
@@ -152,7 +152,7 @@ def _require_of_format(options: list[tuple[str, Any]]) -> None:
     """Raise OptionError for a parameter of `tfviz.export` itself, such as overwrite."""
     for name, _ in options:
         if name in inspect.signature(export).parameters:
-            raise OptionError(f"No export format supports this option. Received: --option {name}. See `tfviz export --help`.")
+            raise OptionError(f"No export format has an option {name}. See `tfviz export --help` for the available options.")
 
 
 def closing_lines(path: Path, manifest: Manifest) -> list[str]:
@@ -180,7 +180,7 @@ def _size(shape: Sequence[int | None]) -> str:
 
 
 def _next_steps(path: Path, manifest: Manifest) -> list[str]:
-    steps = [f"In Python: tfviz.load_explainer({str(path)!r}). Its tfviz.json describes the preprocessing."]
+    steps = [f"In Python: tfviz.load_explainer({str(path)!r}). The preprocessing is described in tfviz.json."]
     if manifest.format == "saved_model":
         steps.append(f"Without tfviz: tf.saved_model.load({str(path)!r}), or saved_model_cli show --dir {shown(path)} --all")
     return steps

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 DONE, SOME_FAILED = 0, 1
 
 _ABOUT = """\
-Explain any number of images, and write tables for programs: one row per image, method and class,
-with the top classes and the map at its own resolution.
+Explain any number of images, and write tables with one row per image, method and class. A row
+contains the top classes and the map at its own resolution.
 
   OUTPUT/shards/part-000123.parquet   the results of one shard of images
   OUTPUT/report.json                  the progress, and the first errors
   OUTPUT/_SUCCESS                     appears when all shards are done
 
 To resume a job that was stopped or killed, run the same command again. Finished shards are not
-read again. Several commands can work on one OUTPUT at once: give each a part of the shards with
---shards, or start workers on several machines that share a file system.
+read again. Several commands can work on the same OUTPUT at once: assign each a part of the shards
+with --shards, or start workers on several machines that share a file system.
 
   tfviz job photos --model resnet50 --output results
   tfviz job list.csv --model resnet50 --output results --shards 2/8     one of eight machines
@@ -38,8 +38,8 @@ read again. Several commands can work on one OUTPUT at once: give each a part of
   tfviz job status results
 """
 _INPUTS = (
-    'image files, folders, globs ("photos/**/*.jpg"), lists of paths (.txt, .csv, .parquet), TFRecord files, WebDataset '
-    "archives (.tar), or URLs such as s3://bucket/photos; default: the images of the job in OUTPUT"
+    'image files, folders, globs ("photos/**/*.jpg"), path lists (.txt, .csv, .parquet), TFRecord files, WebDataset archives '
+    "(.tar), or URLs such as s3://bucket/photos; default: the images of the job in OUTPUT"
 )
 _EXIT_CODES = """\
 exit code: 0 all shards of this command are done
@@ -89,14 +89,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="classes to explain, by number or name; top: the top class; top3: the top three; default: top",
     )
     parser.add_argument("--labels", metavar="F", help="class names: .txt, one per line, or .json; default: the model's own")
-    parser.add_argument("--output", metavar="DIR", help="folder of the job, or a URL such as s3://bucket/job; no default")
+    parser.add_argument("--output", metavar="DIR", help="job folder, or a URL such as s3://bucket/job; no default")
     parser.add_argument("--batch-size", type=count, default=32, metavar="N", help="images per batch; default: %(default)s")
-    parser.add_argument("--image-size", type=size, metavar="HxW", help="input size; default: the network's own")
+    parser.add_argument(
+        "--image-size",
+        type=size,
+        metavar="HxW",
+        help="input size, for networks that accept any size; default: the network's own",
+    )
     parser.add_argument("--overlays", action="store_true", help="also store each map drawn over its image, as a JPEG")
     parser.add_argument(
         "--engine", default="local", metavar="E", help="engine that runs the workers: local (processes) or ray; default: local"
     )
-    parser.add_argument("--workers", type=count, default=1, metavar="N", help="processes or actors; default: %(default)s")
+    parser.add_argument(
+        "--workers", type=count, default=1, metavar="N", help="number of worker processes or Ray actors; default: %(default)s"
+    )
     parser.add_argument(
         "--shards",
         type=_share,
@@ -105,7 +112,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="every Nth shard, starting with the Ith; default: 1/1",
     )
     parser.add_argument("--shard-size", type=count, default=1000, metavar="N", help="images per shard; default: %(default)s")
-    parser.add_argument("--retry-failed", action="store_true", help="explain images that failed in finished shards again")
+    parser.add_argument("--retry-failed", action="store_true", help="retry images that failed in finished shards")
     parser.add_argument("--extend", action="store_true", help="add images to the job in OUTPUT")
     return parser
 
@@ -118,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     if args.paths[:1] == ["status"] and len(args.paths) == 2:
         return _print_status(args.paths[1])
     if not args.output:
-        raise OptionError("No job folder was given. Pass --output DIR.")
+        raise OptionError("No output folder was given. Pass --output DIR.")
     engine = _engine(args.engine)
     from tfviz.jobs.engines.crew import Crew
     from tfviz.jobs.report import status_of, write_report
@@ -180,8 +187,8 @@ def _with_new_inputs(args: argparse.Namespace, storage: Storage, known: JobPlan,
         return plan
     if added or missing:
         raise JobError(
-            f"{args.output} holds a job on other images: {len(added)} are new and {missing} are missing. Pass --extend to add "
-            "the new ones, or choose another --output."
+            f"{args.output} contains a job with other images: {len(added)} of the given images are new, and {missing} of the "
+            "job's images were not given. Pass --extend to add the new images, or choose another --output."
         )
     return known
 
@@ -212,7 +219,10 @@ def _fingerprint(args: argparse.Namespace, run: dict[str, Any], say: Callable[[s
 
 
 def _todo(args: argparse.Namespace, storage: Storage, plan: JobPlan) -> list[int]:
-    """Return this command's shards that are unfinished or, if requested, have failed images."""
+    """Return the shards that this command has to process.
+
+    These are its unfinished shards and, if requested, its shards with failed images.
+    """
     from tfviz.jobs.plan import done_shards
     from tfviz.jobs.report import failed_shards
 
@@ -257,7 +267,7 @@ def _print_status(folder: str) -> int:
 def _summary(status: Status, root: str) -> str:
     lines = [f"{status.shards_done} of {status.shards} shards done, {status.rows} rows: {root}"]
     if status.attempts and not status.is_done:
-        lines.append(f"{status.attempts} attempts to process shards have not finished")
+        lines.append(f"{status.attempts} attempts at unfinished shards are still running or were stopped")
     if status.failed:
         lines.append(f"{status.failed} of {status.images} images could not be explained:")
         lines += [f"  {path}: {error}" for path, error in status.errors[:5]]
@@ -267,5 +277,7 @@ def _summary(status: Status, root: str) -> str:
 def _share(text: str) -> tuple[int, int]:
     numbers = re.fullmatch(r"(\d+)/(\d+)", text)
     if numbers is None or not 1 <= int(numbers[1]) <= int(numbers[2]):
-        raise argparse.ArgumentTypeError(f"Expected a share such as 2/8, the second of eight. Received: {text!r}.")
+        raise argparse.ArgumentTypeError(
+            f"Expected I/N with 1 ≤ I ≤ N, such as 2/8 for the second of eight parts. Received: {text!r}."
+        )
     return int(numbers[1]), int(numbers[2])

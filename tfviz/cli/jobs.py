@@ -59,13 +59,15 @@ def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
     is_within = any(root in _real(path).parents for path in paths)
     found = [one for one in find_images(paths) if is_within or root not in _real(one.path).parents]
     if not found:
-        raise ImageError(f"All images are in the output folder, {shown(output)}, which is skipped. Choose another --output.")
+        raise ImageError(
+            f"All images found are in the output folder {shown(output)}, which is not searched. Choose another --output."
+        )
     folders = _folders([one.relative for one in found])
     return [Job(one.path, folder, _name(one)) for one, folder in zip(found, folders, strict=True)]
 
 
 def placed(jobs: Sequence[Job], known: Mapping[str, tuple[str, str]]) -> list[Job]:
-    """Assign each image its folder and name from earlier results, or unused ones.
+    """Restore the folders and names that images had in earlier results, and avoid collisions.
 
     Args:
         jobs: the images of this run.
@@ -92,7 +94,7 @@ def placed(jobs: Sequence[Job], known: Mapping[str, tuple[str, str]]) -> list[Jo
 
 
 def _real(path: str | Path) -> Path:
-    """Resolve links. Unlike Path.resolve, this does not raise for a link to itself."""
+    """Resolve symbolic links. Unlike Path.resolve, this does not raise for a link to itself."""
     return Path(os.path.realpath(path))
 
 

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the arguments. The result's `module` names the command's module.
+    """Parse the arguments. The result's `module` is the name of the command's module.
 
     Raises:
         SystemExit: the help was printed, or the usage is wrong.
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = new_parser(
         Parser,
         prog="tfviz",
-        description="See what a convolutional network looks at.",
+        description="Show what a neural network looks at in an image.",
         epilog=_EXAMPLES,
     )
     parser.add_argument("--version", action="version", version=f"tfviz {tfviz.__version__}")

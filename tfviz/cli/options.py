@@ -38,14 +38,14 @@ def add_model(parser: argparse.ArgumentParser, weights: str, choices: str) -> No
     Args:
         parser: the command's parser.
         weights: the default value of --weights.
-        choices: the start of the help text of --weights.
+        choices: the beginning of the help text for --weights.
     """
     parser.add_argument(
         "--model",
         default="shapes",
         metavar="M",
-        help='name of a keras.applications network such as "resnet50", or a .keras or .h5 file; default: the small '
-        "shapes network that comes with tfviz",
+        help='name of a keras.applications network such as "resnet50", or a .keras or .h5 file; default: the small network '
+        "for shapes that is included in tfviz",
     )
     parser.add_argument(
         "--weights",
@@ -60,8 +60,8 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preprocess",
         metavar="MODE",
-        help="preprocessing for a model file: tf, torch, caffe (as in keras.applications), unit (0..1), none "
-        "(0..255), or a JSON file; default: the network's own, if tfviz recognizes its name",
+        help="preprocessing for a model file: tf, torch, caffe (as in keras.applications), unit (0..1), none (0..255), or a "
+        "JSON file; default: the network's own, if tfviz knows it",
     )
 
 
@@ -71,7 +71,7 @@ def add_backgrounds(parser: argparse.ArgumentParser) -> None:
         "--backgrounds",
         type=Path,
         metavar="PATH",
-        help="folder of at least 8 typical images that expected_gradients uses as baselines; default: none",
+        help="folder with at least 8 typical images, the baselines for expected_gradients; default: none",
     )
 
 
@@ -85,13 +85,17 @@ def add_server(parser: argparse.ArgumentParser, port: int, clients: str) -> None
     """
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen on; default: %(default)s")
     parser.add_argument(
-        "--port", type=port_number, default=port, metavar="P", help="port to listen on; 0: any free port; default: %(default)s"
+        "--port",
+        type=port_number,
+        default=port,
+        metavar="P",
+        help="port to listen on; 0 selects any free port; default: %(default)s",
     )
     parser.add_argument(
         "--token",
         metavar="T",
-        help=f"secret that {clients} must send; required, with at least 16 characters, if other machines "
-        "can reach the host; default: the environment variable TFVIZ_TOKEN",
+        help=f"secret that {clients} must send; at least 16 characters; required if other machines can reach the host; "
+        "default: the environment variable TFVIZ_TOKEN",
     )
 
 
@@ -103,7 +107,7 @@ def token_of(args: argparse.Namespace) -> str | None:
 def port_number(text: str) -> int:
     """Parse a port."""
     if not (text.isascii() and text.isdecimal() and int(text) < 65536):
-        raise argparse.ArgumentTypeError(f"Expected a port, 0 to 65535. Received: {text!r}.")
+        raise argparse.ArgumentTypeError(f"Expected a port number from 0 to 65535. Received: {text!r}.")
     return int(text)
 
 
@@ -111,7 +115,7 @@ def listed(text: str) -> list[str]:
     """Parse names separated by commas."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise argparse.ArgumentTypeError(f"Expected names separated by commas. Received: {text!r}.")
+        raise argparse.ArgumentTypeError(f"Expected comma-separated names. Received: {text!r}.")
     return names
 
 
@@ -126,12 +130,12 @@ def size(text: str) -> tuple[int, int]:
     """Parse a height and width in pixels, such as 224x224."""
     sides = re.fullmatch(r"(\d+)[xX×](\d+)", text)
     if sides is None or 0 in (size := (int(sides[1]), int(sides[2]))):
-        raise argparse.ArgumentTypeError(f"Expected height x width in pixels, such as 224x224. Received: {text!r}.")
+        raise argparse.ArgumentTypeError(f"Expected HEIGHTxWIDTH in pixels, such as 224x224. Received: {text!r}.")
     return size
 
 
 def whole_number(text: str) -> int:
     """Parse a nonnegative integer."""
     if not re.fullmatch(r"\d+", text):
-        raise argparse.ArgumentTypeError(f"Expected an integer of at least 0. Received: {text!r}.")
+        raise argparse.ArgumentTypeError(f"Expected a non-negative integer. Received: {text!r}.")
     return int(text)

@@ -85,14 +85,14 @@ def plan_for(args: argparse.Namespace, say: Callable[[str], None]) -> Plan:
     classifier = Classifier(model)
     labels = labels_of(model)
     if classifier.classes == 1 and not labels.names:
-        labels = Labels(("output",))  # A single number is not a class.
+        labels = Labels(("output",))  # A single output is not a class.
     live = explainers_for(model, args.method, method_options(args, model), classifier.classes, say)
     explainers = [explainer.freeze() for explainer in live]  # a command never changes the weights
     targets = ClassTargets(args.target, labels, classifier.classes) if classifier.classes is not None else None
     preprocessing = preprocessing_of(model)
     if preprocessing.output_size is None:
         say(
-            "Note: Each image is explained at its own size, and every new size triggers a compilation. To use one size, "
+            "Note: Each image is explained at its own size, and each new size triggers a compilation. To use a single size, "
             "pass --image-size."
         )
     title = f"the {PACKAGED} network" if args.model == PACKAGED else name

@@ -22,8 +22,8 @@ DONE, SOME_FAILED = 0, 1
 Row = dict[str, Any]
 
 _ABOUT = """\
-Draw pictures from a job's tables without running the network again: the images and their maps,
-and index.html, a page that shows them.
+Draw a job's images and maps from its tables without running the network again, and write
+index.html, a page that shows them.
 
   tfviz render results --select "*/cat-*.jpg" --output cats
   tfviz render results --class tabby --limit 20 --output tabbies
@@ -32,14 +32,14 @@ and index.html, a page that shows them.
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Register the command."""
-    parser = new_parser(subparsers.add_parser, "render", help="draw pictures from a job", description=_ABOUT)
+    parser = new_parser(subparsers.add_parser, "render", help="draw a job's maps as pictures", description=_ABOUT)
     parser.set_defaults(module="tfviz.cli.render")
-    parser.add_argument("job", metavar="FOLDER", help="folder of a job (see `tfviz job`)")
+    parser.add_argument("job", metavar="FOLDER", help="job folder (see `tfviz job`)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--select", default="*", metavar="GLOB", help="images to draw, by path; default: all")
-    parser.add_argument("--method", type=listed, metavar="A,B,...", help="methods to draw; default: all methods of the job")
+    parser.add_argument("--method", type=listed, metavar="A,B,...", help="methods to draw; default: all methods in the job")
     parser.add_argument(
-        "--class", dest="target", metavar="NAME", help="only maps for this class, by number or name; default: all classes"
+        "--class", dest="target", metavar="NAME", help="class whose maps are drawn, by number or name; default: all classes"
     )
     parser.add_argument("--limit", type=count, default=100, metavar="N", help="maximum number of images; default: %(default)s")
     return parser
@@ -131,7 +131,7 @@ def _drawn(folder: Path, number: int, one: Input, rows: list[Row], plan: JobPlan
 
 
 def _look() -> Look:
-    """Return the look that the maps and the legend share."""
+    """Return the `Look` for the maps and the legend."""
     from tfviz.render.overlays import Look
 
     return Look(underlay="gray")

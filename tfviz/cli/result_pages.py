@@ -20,7 +20,7 @@ _MOST_TIME_SHARE = 0.05
 
 
 class ResultPages:
-    """Writes the page and the table from time to time, so that they cover the finished images.
+    """Writes the page and the table periodically, so that they cover the finished images.
 
     Args:
         results: the results.

@@ -242,7 +242,7 @@ class Results:
         return line
 
     def finish(self, last: Job | None = None) -> None:
-        """Store the records of all images up to `last`. Their results must be written already.
+        """Store the records of all images up to `last`. Their results must already be written.
 
         Args:
             last: the last image. None means all images.

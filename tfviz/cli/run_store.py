@@ -66,8 +66,8 @@ class RunStore:
         differences = _differences(before, arguments) if before is not None else []
         if differences and not overwrite:
             raise OptionError(
-                f"{shown(self._output)} has an {self._work} with other arguments: {'; '.join(differences)}. Choose another "
-                "--output, or pass --overwrite to discard it."
+                f"{shown(self._output)} contains an {self._work} with other arguments: {'; '.join(differences)}. Choose "
+                "another --output, or pass --overwrite to discard it."
             )
         if before is None or differences:
             self._path.unlink(missing_ok=True)
@@ -87,14 +87,16 @@ class RunStore:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise OutputError(f"{shown(self._folder)} cannot be written ({error.strerror}). Free some space.") from error
+            raise OutputError(
+                f"{shown(self._folder)} cannot be written ({error.strerror}). Free some disk space, or choose another --output."
+            ) from error
 
     def require_present(self) -> None:
         """Raise OutputError if the output folder was removed or replaced during the run."""
         if not self.is_present():
             raise OutputError(
-                f"{shown(self._output)} was removed or replaced during the run. Run the command again, and keep the "
-                "folder until it ends."
+                f"{shown(self._output)} was removed or replaced during the run. Run the command again, and do not change the "
+                "folder while it runs."
             )
 
     def is_present(self) -> bool:
@@ -149,7 +151,7 @@ def _stored(path: Path) -> dict[str, str] | None:
 def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     names = dict.fromkeys([*before, *now])
     return [
-        f"{name} was {before.get(name, 'not stored')}, now {now.get(name, 'not used')}"
+        f"{name} was {before.get(name, 'not set')} and is now {now.get(name, 'not set')}"
         for name in names
         if before.get(name) != now.get(name)
     ]

@@ -43,7 +43,7 @@ class ScoredImage:
         scores: the model's class scores.
         classes: the explained classes, starting with the target.
         regions: the annotated regions, in the file's pixels, or None without annotations.
-        seen: the regions, cropped to the part that the network sees.
+        seen: `regions`, cropped to the part that the network sees.
     """
 
     job: Job
@@ -66,7 +66,7 @@ def draw_maps(
         images: images of the same tensor shape.
         explainers: the methods.
         labels: the class names, for file names.
-        batch_size: the largest number of maps to compute at once.
+        batch_size: the maximum number of maps to compute at once.
 
     Returns:
         For each image, the drawn maps: their method, target, path and style.

@@ -34,7 +34,7 @@ def ignored_write_errors(stream: TextIO) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError):  # ValueError: the stream is closed.
-        # Otherwise writing the text left in the buffer would fail again at exit.
+        # Otherwise, flushing the rest of the buffer would fail again at exit.
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
@@ -47,12 +47,12 @@ def open_standard_streams() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # uses the lowest free number
+            os.open(os.devnull, os.O_RDWR)  # uses the lowest unused descriptor
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open until exit
         elif hasattr(getattr(sys, name), "reconfigure"):
-            # A file name that the terminal can't show must not stop the command.
+            # A file name that the terminal cannot display must not stop the command.
             getattr(sys, name).reconfigure(errors="replace")
 
 
@@ -136,21 +136,21 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow and start its devices silently. If that fails, show what it printed."""
+    """Import TensorFlow and initialize its devices silently. If that fails, show its output."""
     if "tensorflow" in sys.modules:
         return
     with quiet_stderr():
         import tensorflow as tf
 
         let_memory_grow()
-        tf.zeros(())  # The first tensor prints some lines too.
+        tf.zeros(())  # Creating the first tensor prints messages too.
 
 
 def let_memory_grow() -> None:
     """Let TensorFlow allocate GPU memory on demand, so that processes can run side by side.
 
-    Only commands and their worker processes do this, before the first tensor. The library leaves
-    the choice to the program that uses it.
+    Only commands and their worker processes call this, before they create a tensor. The library
+    leaves the choice to the program that uses it.
     """
     import tensorflow as tf
 

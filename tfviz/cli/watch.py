@@ -12,18 +12,18 @@ from tfviz.errors import shown
 
 _ABOUT = """\
 Show the snapshots of the runs in LOG_DIR, during training and afterwards: maps, a time slider, and
-loss and metric curves. SnapshotCallback may write its folders anywhere inside LOG_DIR. Training
-runs on other machines send their snapshots with viewer="http://THIS_MACHINE:PORT". They are stored
-in LOG_DIR too.
+loss and metric curves. A SnapshotCallback may write its folder anywhere inside LOG_DIR. On other
+machines, pass viewer="http://THIS_MACHINE:PORT" to SnapshotCallback to send the snapshots here.
+They are also stored in LOG_DIR.
 """
 _EXAMPLES = """\
 examples:
   tfviz watch runs                                     this machine only, at http://127.0.0.1:1337/
-  TFVIZ_TOKEN=SECRET tfviz watch runs --host 0.0.0.0   other machines too; enter SECRET on the page
+  TFVIZ_TOKEN=SECRET tfviz watch runs --host 0.0.0.0   on other machines too; enter SECRET on the page
 
 Prefer the environment variable TFVIZ_TOKEN to --token, which every user of this machine can see in
 the process list. Enter the token on the page. A link that ends in ?token=SECRET also works, but
-it stays in the browser's history and wherever you paste it.
+it remains in the browser's history and wherever you paste it.
 """
 
 
@@ -31,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Register the command."""
     parser = subparsers.add_parser(
         "watch",
-        help="show training runs live",
+        help="show training runs in the browser",
         description=_ABOUT,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -7,14 +7,14 @@ GET  /api/thumbnail.png?image=         a small copy
 GET  /api/image.png?image=             the region that the network sees
 GET  /api/classes?image=               the classes with the highest scores
 GET  /api/map?…                        a map: its class, layer, strength and Python code
-GET  /api/map.npy?…                    the values, as the method returned them
-GET  /api/map.png?…                    each pixel's position on the color bar; in the style
-                                       "grey", the picture
+GET  /api/map.npy?…                    the values that the method returned
+GET  /api/map.png?…                    each pixel's position on the color bar, or the gray map
+                                       itself for the style "grey"
 GET  /api/overlay.png?…&alpha=&gray=   the map over its image
 GET  /, /{asset}                       the page
 
 … stands for image=, method=, and optionally layer=, target=, against= (a class, or "rivals"). With
-page= and side=, a newer request from the same page and side replaces waiting ones.
+page= and side=, a newer request from the same page and side replaces older ones.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def _colored(one: ComputedMap, picture: np.ndarray) -> np.ndarray:
 
 
 def _checked(work: Callable[[], T]) -> T:
-    """Convert a computation's errors to error responses."""
+    """Run a computation and convert its errors to error responses."""
     try:
         return work()
     except HttpError:

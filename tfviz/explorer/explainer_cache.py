@@ -15,7 +15,7 @@ class ExplainerCache:
 
     Args:
         build: builds a method's explainer for a layer.
-        most: the largest number of explainers.
+        most: the maximum number of explainers.
     """
 
     def __init__(self, build: Callable[[str, str | None], Explainer], most: int) -> None:
@@ -29,7 +29,7 @@ class ExplainerCache:
         return key in self._explainers
 
     def get(self, method: str, layer: str | None) -> Explainer:
-        """Return an explainer, and build it if it is not cached.
+        """Return an explainer. Build it if it is not cached.
 
         Raises:
             TfvizError: the method does not support the model or the layer.

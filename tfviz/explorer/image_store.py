@@ -47,10 +47,10 @@ class _Upload:
 
 
 class ImageStore:
-    """Images, keyed by id: "file/NAME" for the images of a folder, "upload/DIGEST" for uploads.
+    """Images, keyed by id: "file/NAME" for the images in a folder, "upload/DIGEST" for uploads.
 
-    All methods are thread-safe. When there are too many uploads, the one that was used least
-    recently is dropped.
+    All methods are thread-safe. When there are too many uploads, the least recently used one is
+    dropped.
 
     Args:
         found: the images in a folder.
@@ -67,7 +67,7 @@ class ImageStore:
         self._lock = threading.Lock()
 
     def listed(self) -> list[dict[str, str]]:
-        """Return the id and name of each image of the folder."""
+        """Return the id and name of each image in the folder."""
         return [{"id": one, "name": one.removeprefix("file/")} for one in self._files]
 
     def add(self, data: bytes, name: str) -> str:
@@ -88,7 +88,7 @@ class ImageStore:
         return id
 
     def image(self, id: str) -> NetworkImage:
-        """Return an image, and decode it if it is not cached.
+        """Return an image. Decode it if it is not cached.
 
         Raises:
             HttpError: the image does not exist, or is no longer stored.
@@ -115,12 +115,12 @@ class ImageStore:
             return shrunk(self._preprocessing.picture(self._read(id, self._upload(id))), THUMBNAIL_PX)
 
     def path_of(self, id: str) -> str:
-        """Return an image's path, or an upload's file name, to use in Python code."""
+        """Return the path that Python code uses for an image: an upload's path is its file name."""
         upload = self._upload(id)
         return str(self._files[id]) if upload is None else upload.name
 
     def _upload(self, id: str) -> _Upload | None:
-        """Return an upload, or None for a file of the folder."""
+        """Return an upload, or None for a file in the folder."""
         if id in self._files:
             return None
         with self._lock:

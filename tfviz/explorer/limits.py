@@ -9,7 +9,7 @@ from tfviz.viewer.limits import ServerLimits
 
 @dataclass(frozen=True)
 class ExplorerLimits(ServerLimits):
-    """The largest values that an explorer allows.
+    """The maximum sizes and counts that an explorer allows.
 
     Attributes:
         image_bytes: the size of an uploaded image file.
@@ -20,7 +20,7 @@ class ExplorerLimits(ServerLimits):
         listed: the number of images that the page lists.
         explainers: the number of compiled explainers that the server keeps.
         maps: the number of maps that the server keeps.
-        waiting: the number of computations that wait for their turn.
+        waiting: the number of computations that may wait for their turn.
     """
 
     image_bytes: int = 32 << 20

@@ -30,7 +30,7 @@ _BATCH_SIZE = 32  # of perturbed copies, as in a call
 
 @dataclass(frozen=True)
 class ComputedMap:
-    """A map, and the facts about it that the page shows.
+    """A map, with the details that the page shows.
 
     Attributes:
         recipe: the request for the map, with the explained class.
@@ -56,7 +56,7 @@ class ComputedMap:
 
 
 class MapCache:
-    """Computes maps. Use it from one thread only.
+    """Computes and caches maps. Use it from one thread only.
 
     Args:
         network: the model.
@@ -90,7 +90,7 @@ class MapCache:
         return known
 
     def get(self, recipe: Recipe, turn: Turn) -> ComputedMap:
-        """Return a map, and compute it if it is not cached.
+        """Return a map. Compute it if it is not cached.
 
         Args:
             recipe: the request for the map. Without a target, the top class is explained.
@@ -136,7 +136,7 @@ class MapCache:
         return ComputedMap(recipe, values, drawn, explainer.style, layer, strength, scores, note, compute_s)
 
     def _strength(self, recipe: Recipe, explainer: Explainer, drawn: Map, scores: ClassScores | None, turn: Turn) -> Strength:
-        """Compare a map with the top class's map, which is usually cached."""
+        """Return a map's strength relative to the top class's map, which is usually cached."""
         top = None if scores is None or recipe.target is None else int(scores.ranked[0])
         plain = replace(recipe, target=top, against=None)
         is_expensive = explainer.takes_copies and rows_per_image(explainer) > MOST_ROWS_OF_ALL
@@ -151,9 +151,11 @@ class MapCache:
 
 
 def _first_map(call: PreparedCall, turn: Turn) -> np.ndarray:
-    """Run a call on one image in batches, and stop between them if it was replaced."""
+    """Run a call on one image in batches. Stop after a batch if the call was replaced."""
     attribution = call.run_in_batches(_BATCH_SIZE, lambda _rows: turn.require_wanted())
     call.check(attribution)
     if not hasattr(attribution, "shape"):
-        raise ImageError("The model has several inputs, and their maps cannot be drawn over one image. Explain it in Python.")
+        raise ImageError(
+            "The model has several inputs, and their maps cannot be drawn over one image. Explain this model in Python."
+        )
     return np.asarray(attribution, np.float32)[0]

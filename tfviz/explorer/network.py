@@ -21,7 +21,7 @@ from tfviz.models.labels import Labels
 from tfviz.reading.read_model import read_model
 from tfviz.render.titles import title_of
 
-MOST_CLASSES = 10  # that the page lists
+MOST_CLASSES = 10  # listed on the page
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Network:
         self.kind = self._classifier.kind
         self._labels = labels_of(model)
         if self.classes == 1 and not self._labels.names:
-            self._labels = Labels(("output",))  # A single number is not a class.
+            self._labels = Labels(("output",))  # A single output is not a class.
         self._layers: dict[str, list[Layer]] = {}
 
     def name_of(self, index: int) -> str:
@@ -63,17 +63,17 @@ class Network:
         return shown(self._labels.name(index))
 
     def require_class(self, index: int | None) -> None:
-        """Check that the model has a class.
+        """Check that the model has this class. None is valid.
 
         Raises:
             OptionError: the model has no class with this index.
         """
         if index is not None and (self.classes is None or not 0 <= index < self.classes):
-            most = "no classes" if self.classes is None else f"{self.classes} classes, 0 to {self.classes - 1}"
+            most = "no classes" if self.classes is None else f"{self.classes} classes (0 to {self.classes - 1})"
             raise OptionError(f"The model has {most}. Received: {index}. Choose a class on the page.")
 
     def scores(self, tensor: np.ndarray) -> ClassScores | None:
-        """Return the class scores of one image, or None if the model is not a classifier.
+        """Return an image's class scores, or None if the model is not a classifier.
 
         Raises:
             ImageError: the model does not accept the image, or a score is not finite.
@@ -82,17 +82,19 @@ class Network:
         if scores is None:
             return None
         if not np.isfinite(scores.values).all():
-            raise ImageError("The model's outputs for this image contain NaN or infinity. Check its weights and the image.")
+            raise ImageError(
+                "The model's outputs for this image contain NaN or infinity. Check the model's weights and the image."
+            )
         return scores[0]
 
     def best(self, scores: ClassScores | None) -> list[dict[str, Any]]:
-        """Return the number, name and score of each of the highest-scoring classes."""
+        """Return the number, name and score of the highest-scoring classes."""
         if scores is None:
             return []
         return [self.described(int(index), scores) for index in scores.ranked[:MOST_CLASSES]]
 
     def described(self, index: int, scores: ClassScores | None) -> dict[str, Any]:
-        """Return the number, name and score of a class."""
+        """Return a class's number, name and score."""
         return {"class": index, "name": self.name_of(index), "score": None if scores is None else float(scores.values[index])}
 
     def build(self, key: str, layer: str | None) -> Explainer:
@@ -108,7 +110,7 @@ class Network:
         return map_explainer(method, self._model, options, self.classes)
 
     def methods(self) -> list[dict[str, Any]]:
-        """Describe all methods. `reason` says why the model is unsupported, or is None."""
+        """Describe all methods. `reason` is why a method cannot explain the model, or None."""
         return [self._described_method(key, method) for key, method in METHODS.items()]
 
     def _described_method(self, key: str, method: type[Explainer]) -> dict[str, Any]:
@@ -123,7 +125,7 @@ class Network:
         try:
             return {**described, "reason": None, "rows": rows_per_image(self.build(key, None))}
         except UNSUITABLE as error:
-            # a method without a default layer may support other layers
+            # A method without a default layer may support other layers.
             reason = None if self.layers(key) else str(error)
             return {**described, "reason": reason, "rows": 1}
 

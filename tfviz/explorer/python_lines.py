@@ -1,4 +1,4 @@
-"""The Python code that makes a map."""
+"""Write the Python code that computes a map."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ModelCode:
 
 
 def python_lines(recipe: Recipe, path: str, code: ModelCode, classes: int | None) -> str:
-    """Return the code that makes a map.
+    """Return the code that computes a map.
 
     Args:
         recipe: the request for the map.

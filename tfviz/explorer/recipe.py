@@ -18,10 +18,10 @@ class Recipe:
     Attributes:
         image: the image id.
         method: the method key.
-        layer: the layer path; None means the method's default.
-        target: the explained class; None for a method without a target.
-        against: the class to contrast it with, or "rivals" for the classes most similar to it; None
-            for the class alone.
+        layer: the layer path. None means the method's default layer.
+        target: the explained class, or None for a method without a target.
+        against: the class to contrast the target with, or "rivals" for the classes most similar to
+            it. None explains the target alone.
     """
 
     image: str

@@ -6,7 +6,7 @@
 A format is a module with three functions:
 
     check(explainer, **options)
-        raises if the format does not support the explainer, before anything is written
+        called before anything is written; raises if the format does not support the explainer
     write(explainer, folder, manifest, **options)
         writes to a new folder, and stores format-specific fields in manifest.extra
     read(folder, manifest, trusted) -> LoadedExplainer
@@ -43,8 +43,8 @@ class Format:
         module: the module with `check`, `write` and `read`.
         description: one line for tables.
         extra: the setup.cfg extra that the format needs.
-        names_weights: whether the folder stores the model's own weights by name, so that a frozen
-            explainer, which has other weights, is not the default.
+        names_weights: whether the folder stores the model's own weights by name. If so, `export`
+            does not freeze the explainer by default, because freezing changes the weights.
     """
 
     module: str
@@ -53,7 +53,7 @@ class Format:
     names_weights: bool = False
 
     def load(self) -> ModuleType:
-        """Import the module."""
+        """Import the format's module."""
         return importlib.import_module(self.module)
 
 
@@ -82,7 +82,7 @@ def format_named(key: str) -> Format:
     """
     found = FORMATS.get(str(key).strip().lower().replace("-", "_"))
     if found is None:
-        raise OptionError(f"There is no export format {key!r}. {near_matches(str(key), FORMATS)}")
+        raise OptionError(f"Unknown export format {key!r}. {near_matches(str(key), FORMATS)}")
     return found
 
 
@@ -105,13 +105,13 @@ def export(
         path: the folder to create.
         format: a key of FORMATS.
         overwrite: whether to replace an existing export once the new one is complete.
-        preprocessing: the preprocessing, as for `load_model`. None uses that of the model, if any.
-        labels: the class names, as for `load_model`. None uses those of the model, if any.
+        preprocessing: the preprocessing, as for `load_model`. None uses the model's, if any.
+        labels: the class names, as for `load_model`. None uses the model's, if any.
         freeze: whether to export the frozen explainer, with folded BatchNormalizations (see
             `Explainer.freeze`). None means True, except for "stablehlo", which stores the model's
             own weights by name, and for models in half precision, whose constants would be rounded.
-            Excitation backprop also needs the unfolded kernels, so it is never frozen, which stores
-            each weight once.
+            Excitation backprop is never frozen, because it also needs the unfolded kernels and a
+            frozen explainer would store weights twice.
         **options: the format's options (see `write` in its module).
 
     Returns:
@@ -185,7 +185,7 @@ def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplaine
         manifest.files = {}
     if manifest.format not in list(FORMATS):
         raise ExportError(
-            f"{shown(folder)} contains an explainer in the format {manifest.format!r}, but this version of tfviz reads "
+            f"{shown(folder)} contains an explainer in the format {manifest.format!r}, but this version of tfviz reads only "
             f"{', '.join(FORMATS)}. Export it again, or use the version of tfviz that wrote it."
         )
     manifest.require_regular(folder)
@@ -198,4 +198,4 @@ def _check_options(key: str, module: ModuleType, options: Mapping[str, object]) 
     for name in options:
         if name not in taken:
             known = near_matches(name, taken) if taken else "It has no options."
-            raise OptionError(f"The format {key!r} has no option {name!r}. {known}")
+            raise OptionError(f"The export format {key!r} has no option {name!r}. {known}")

@@ -43,7 +43,7 @@ _STATE = re.compile(
     r"|(Anonymous)?(Mutable)?(Dense)?HashTable(OfTensors)?(V2)?|LookupTable(Export|Find|Import|Insert|Remove|Size)V2"
     r"|InitializeTableV2|CudnnRNN\w*"
 )
-# Most TensorFlow operations that read files have such names.
+# Most TensorFlow operations that read files have names like these.
 _INPUT_PIPELINES = re.compile(r"\w*(Dataset|Iterator)\w*")
 _CHECKPOINT = ("SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename")
 _PRINT, _STREAMS = "PrintV2", ("stderr", "stdout", "log(info)", "log(warning)", "log(error)")
@@ -69,9 +69,8 @@ def require_harmless(folder: Path) -> None:
         ) from error
     if found := sorted(set(_disallowed(meta_graph))):
         raise ExportError(
-            f"The SavedModel in {shown(folder)} was not loaded, because loading or calling it could do more than compute: it "
-            f"contains {', '.join(map(shown, found))}. If you created this export yourself or trust its author, pass "
-            "trusted=True."
+            f"The SavedModel in {shown(folder)} was not loaded, because it contains operations that can do more than compute: "
+            f"{', '.join(map(shown, found))}. If you created this export yourself or trust its author, pass trusted=True."
         )
 
 

@@ -16,8 +16,8 @@ from tfviz.export.manifest import FILE_NAME
 def destination(path: str | Path, *, overwrite: bool) -> Path:
     """Return the folder to create.
 
-    Raise ExportError unless the folder is missing, is empty, or contains an exported explainer that
-    may be overwritten.
+    Raise ExportError unless the folder does not exist, is empty, or contains an exported explainer
+    that may be overwritten.
     """
     folder = Path(os.path.realpath(path))
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -52,7 +52,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         _move(unfinished, folder)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise OutputError(f"Cannot write to {shown(folder)} ({reason}). Pass a writable folder.") from error
+        raise OutputError(f"{shown(folder)} cannot be written ({reason}). Pass a writable folder.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         for parent in new_parents:

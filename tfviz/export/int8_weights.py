@@ -33,8 +33,8 @@ _PER_CHANNEL_VERSION = 5  # of the operation DEQUANTIZE
 def rounded(function: tf.types.experimental.ConcreteFunction) -> dict[int, np.ndarray]:
     """Return the rounded weights of a concrete function, keyed by the id of the variable's handle.
 
-    The smallest layers, up to a tenth of all weights, are not rounded. They include those near the
-    image, whose rounding errors would affect all other layers.
+    The smallest layers, which hold up to a tenth of all weights, are not rounded. They include the
+    layers near the image, whose rounding errors would affect all other layers.
     """
     variables = {id(one.handle): one for one in function.graph.variables if len(one.shape) > 1}
     sizes = {key: one.shape.num_elements() for key, one in variables.items()}
@@ -66,7 +66,7 @@ def _read_depthwise(function: tf.types.experimental.ConcreteFunction) -> set[int
 
 
 def with_int8_weights(model: bytes) -> bytes:
-    """Store constants that consist of whole steps as int8. They become float32 on loading."""
+    """Store constants that consist of whole steps as int8. LiteRT converts them back to float32."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -86,7 +86,7 @@ def with_int8_weights(model: bytes) -> bytes:
 
 
 def _in_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """Convert values to int8 step counts, the step size per channel, and the channel axis.
+    """Return the values as int8 step counts, each channel's step size, and the channel axis.
 
     Return None if the values are not whole steps.
     """
@@ -100,7 +100,7 @@ def _in_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
 
 
 def _steps(by_channel: np.ndarray) -> np.ndarray | None:
-    """Return the step size of each row, or None if a row has none.
+    """Return each row's step size, or None if the values of a row are not whole steps.
 
     A row's largest magnitude is a whole number of steps. It may be less than 127 steps if the
     constant contains only part of the channel.

@@ -10,8 +10,8 @@ replaced first (see `lowering.litert_operations`). A file has one image size and
 
 LiteRT stores separate kernels for the forward and the backward pass. A class activation map or
 VisualBackProp needs hardly any backward pass, so its file is about as large as the model's weights.
-Methods that backpropagate to the image take twice that, and excitation backprop, which also needs
-positive kernels, three to four times.
+Files of methods that backpropagate to the image are twice that size. Files of excitation backprop,
+which also needs positive kernels, are three to four times that size.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:  # Explainer.export imports this package
     from tfviz.methods.explainer import Explainer
 
 _QUANTIZE = (None, "int8", "float16")
-_INSTEAD = 'Export it with format="saved_model", which supports every method.'
+_INSTEAD = 'Use format="saved_model", which supports every method.'
 _NOT_BUILT_IN = re.compile(r"(?:TF Select|Flex|TF Custom|Custom) ops: ([\w, ]+)")
 _UNKNOWN = re.compile(r"'?tf\.(\w+)'? op ")
 
@@ -115,7 +115,7 @@ def _convertible(
         raise
     except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"{manifest.method} for the model '{manifest.model}' cannot be traced as one graph with fixed input shapes "
+            f"{manifest.method} for the model '{manifest.model}' cannot be traced as a single graph with fixed input shapes "
             f"({type(error).__name__}: {_first_line(error)}). {_INSTEAD}"
         ) from error
 
@@ -142,7 +142,7 @@ def _converted(function: tf.types.experimental.ConcreteFunction, manifest: Manif
 
 
 def _missing_operations(error: Exception, function: tf.types.experimental.ConcreteFunction) -> str:
-    """Name the operations that could not be converted, and their positions in the graph."""
+    """Describe which operations could not be converted, and where they are in the graph."""
     text = str(error)
     types = {name.strip() for names in _NOT_BUILT_IN.findall(text) for name in names.split(",")} | set(_UNKNOWN.findall(text))
     if not types:

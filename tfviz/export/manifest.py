@@ -121,13 +121,13 @@ class Manifest:
         return manifest
 
     def note_files(self, folder: Path) -> None:
-        """Record the SHA-256 of every file in a folder."""
+        """Record the SHA-256 of every file in the folder."""
         files = (path for path in sorted(folder.rglob("*")) if path.is_file())
         self.files = {path.relative_to(folder).as_posix(): _digest(path) for path in files}
 
     @staticmethod
     def require_regular(folder: Path) -> None:
-        """Raise ExportError if the folder contains a pipe or device. Opening one may block."""
+        """Raise ExportError if the folder contains a pipe or device. Opening one could block."""
         for path in folder.rglob("*"):
             if not (path.is_file() or path.is_dir()):
                 raise ExportError(f"{shown(path)} is not a regular file. Export the explainer again.")

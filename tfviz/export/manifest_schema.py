@@ -37,7 +37,7 @@ Target = Literal["top", "class", "weights", "fixed"]
 
 
 class Tensor(TypedDict):
-    """An input or a result."""
+    """A tensor that a program accepts or returns."""
 
     name: Name
     shape: Shape

@@ -87,7 +87,7 @@ def write(
         raise
     except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"{manifest.method} for the model '{manifest.model}' cannot be traced as a single graph of fixed image size "
+            f"{manifest.method} for the model '{manifest.model}' cannot be traced as a single graph with a fixed image size "
             f"({type(error).__name__}: {first_line(error)}). {_INSTEAD}"
         ) from error
     model = _converted(convertible, names)
@@ -107,7 +107,7 @@ def write(
     (folder / FILE).write_bytes(model.SerializeToString())
 
 
-_INSTEAD = 'Export it with format="saved_model", which supports every method.'
+_INSTEAD = 'Use format="saved_model", which supports every method.'
 
 
 def _converted(function: tf.types.experimental.ConcreteFunction, names: list[str]) -> ModelProto:
@@ -166,7 +166,7 @@ def _require_known(model: ModelProto, manifest: Manifest) -> None:
     if unknown:
         raise ExportError(
             f"{manifest.method} for the model '{manifest.model}' cannot be exported to ONNX. Its graph uses "
-            f"{' and '.join(map(repr, unknown))}, but ONNX has no such operation. {_INSTEAD}"
+            f"{' and '.join(map(repr, unknown))}, for which ONNX has no operation. {_INSTEAD}"
         )
 
 
@@ -179,13 +179,13 @@ def _require_same(model: ModelProto, function: tf.types.experimental.ConcreteFun
     for one, got, want in zip(session.get_outputs(), session.run(None, feed), wanted, strict=True):
         if got.shape != want.shape or np.linalg.norm(got - want) > _MAX_DEVIATION * np.linalg.norm(want):
             raise ExportError(
-                f"{manifest.method} for the model '{manifest.model}' cannot be exported to ONNX. The converted graph's "
+                f"{manifest.method} for the model '{manifest.model}' cannot be exported to ONNX. The converted graph's output "
                 f"'{one.name}' differs from TensorFlow's. {_INSTEAD}"
             )
 
 
 def _random(x: tf.Tensor) -> tf.Tensor:
-    """Return random images for an input, and the top class and class 0 in turn for a target."""
+    """Return random images. For the target input, alternate between the top class and class 0."""
     shape = [_TRIED_IMAGES if n is None else n for n in x.shape]
     if len(shape) == 1:
         return tf.constant(np.resize([TOP_CLASS, 0], shape), x.dtype)

@@ -59,7 +59,9 @@ def requests_for(explainer: Explainer, manifest: Manifest, target: Target = None
     """
     if not explainer.takes_target:
         if target is not None:
-            raise TargetError(f"{explainer.key} is class-agnostic and takes no target. Received: target={target!r}. Omit it.")
+            raise TargetError(
+                f"{explainer.key} is class-agnostic and does not accept a target. Received: target={target!r}. Omit the target."
+            )
         return {"serving_default": Request(lambda *images: _results(explainer.compute(list(images)), manifest))}
     fixed = _fixed(explainer, manifest, target)
     if is_classifier(explainer.graph):
@@ -109,13 +111,13 @@ def _fixed(explainer: Explainer, manifest: Manifest, target: Target) -> Prepared
         raise ExportError(
             f"The model '{manifest.model}' returns {shapes} instead of a single output (N, classes), so there is no top class "
             "to explain. Pass a target to export(path, target=...): a function `outputs -> (N,)` or, for a map of classes, "
-            "tfviz.At(class, mask). Alternatively, choose an output when you build the explainer: output=0."
+            "tfviz.At(class, mask). Alternatively, choose one output when you build the explainer: output=0."
         )
     prepared: Any = targets.prepare(target, shapes, None)
     if tf.is_tensor(prepared) and prepared.shape[0] != 1:
         raise TargetError(
-            f"A fixed target applies to all images. Received: one target for each of {prepared.shape[0]} images. Pass one "
-            "target, or pass several when you call the exported explainer."
+            f"An export has a single fixed target for all images. Received: {prepared.shape[0]} targets, one per image. Pass "
+            "a single target, or pass the targets when you call the exported explainer."
         )
     return prepared
 
@@ -127,7 +129,7 @@ def _score_shapes(explainer: Explainer) -> Nested[Shape]:
 def _of_classes(explainer: Explainer, manifest: Manifest, fixed: tf.Tensor | None) -> dict[str, Request]:
     """Return the three signatures of a classifier.
 
-    They share one graph, because a class is a weight of 1.
+    They share one graph, because explaining a class is the same as weighting it by 1.
     """
     manifest.targets = ["top" if fixed is None else "fixed", "class", "weights"]
     classes = manifest.classes

@@ -93,15 +93,17 @@ def _traced(manifest: Manifest, requests: dict[str, Request]) -> dict[str, tf.ty
         }
     except ImageError as error:  # some methods need a fixed image size
         raise ExportError(
-            f"{manifest.method} cannot be exported for images {specs_of(manifest)[0].shape} ({first_line(error).rstrip('.')}). "
-            "Set their size: image_shape=(height, width, channels) (--image-size on the command line)."
+            f"{manifest.method} cannot be exported for images of shape {specs_of(manifest)[0].shape} "
+            f"({first_line(error).rstrip('.')}). Set the image size: image_shape=(height, width, channels) (--image-size on "
+            "the command line)."
         ) from error
     except TfvizError:
         raise
     except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"The model '{manifest.model}' cannot be traced ({type(error).__name__}: {first_line(error)}). Use only TensorFlow "
-            "or keras.ops between images and outputs: no .numpy(), no NumPy functions and no Python branching on values."
+            f"The model '{manifest.model}' cannot be traced ({type(error).__name__}: {first_line(error)}). Use only "
+            "TensorFlow or keras.ops between images and outputs: no .numpy(), no NumPy functions and no Python branches on "
+            "tensor values."
         ) from error
     for function in functions.values():
         _require_exportable(function.graph, manifest)
@@ -117,8 +119,8 @@ def _require_exportable(graph: tf.Graph, manifest: Manifest) -> None:
     nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
     if found := next((node for node in nodes if node.op in _PYTHON_OPERATIONS), None):
         raise ExportError(
-            f"The model '{manifest.model}' calls Python while it runs (tf.py_function or tf.numpy_function, "
-            f"'{found.name}'), which an exported model cannot do. Write that step in TensorFlow or keras.ops."
+            f"The model '{manifest.model}' calls Python code at run time (tf.py_function or tf.numpy_function, at "
+            f"'{found.name}'), which an exported model cannot do. Rewrite that step with TensorFlow or keras.ops."
         )
 
 

@@ -79,7 +79,8 @@ class _Requested(ChoosingTarget):
     def choose(self, outputs: tf.Tensor) -> Choice:
         if len(outputs.shape) != 2:
             raise TargetError(
-                f"The model's output is {tuple(outputs.shape)}, not (N, classes). Pass a fixed target: export(target=...)."
+                f"The model's output has shape {tuple(outputs.shape)}, not (N, classes). Pass a fixed target, "
+                "export(target=...)."
             )
         # In ONNX, tf.one_hot would count negative classes from the end, but NO_CLASS must match no
         # class.
@@ -100,8 +101,8 @@ def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
     if image_shape is None:
         if shapeless := [one.name for one in manifest.inputs if not one.shape]:
             raise ExportError(
-                f"The model '{manifest.model}' does not define the shape of {shapeless[0]}. Pass image_shape=(height, "
-                "width, channels), with None for any size."
+                f"The model '{manifest.model}' does not define the shape of its input {shapeless[0]}. Pass "
+                "image_shape=(height, width, channels), with None for dimensions of any size."
             )
         return
     (own,) = manifest.inputs if len(manifest.inputs) == 1 else (None,)
@@ -109,7 +110,7 @@ def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
     if own is None or not is_shape:
         raise OptionError(
             f"`image_shape` must be (height, width, channels), and the model must have one input. Received: {image_shape!r} "
-            f"(number of inputs: {len(manifest.inputs)})."
+            f"(model inputs: {len(manifest.inputs)})."
         )
     fits = not own.shape or (
         len(image_shape) == len(own.shape) - 1
@@ -151,9 +152,9 @@ def listed(tensors: Mapping[str, tf.Tensor | tf.TensorSpec | np.ndarray]) -> lis
 
 
 def named_results(explanation: Explanation, manifest: Manifest) -> dict[str, tf.Tensor]:
-    """Name the outputs, the target and the attribution as in the manifest.
+    """Return the outputs, the target and the attribution, keyed by their names in the manifest.
 
-    This sets how the maps are nested in the manifest.
+    This also records in the manifest how the maps are nested.
     """
     maps = tree.flatten(explanation.attribution)
     if len(maps) == 1:
@@ -216,7 +217,7 @@ def _preprocessing(explainer: Explainer, given: str | Path | Preprocessing | Non
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] is None:
         raise OptionError(
             f"`preprocessing` needs a model with one input (N, height, width, channels). This model's inputs are {shapes}. "
-            "Omit it."
+            "Omit `preprocessing`."
         )
     height, width, channels = shapes[0][1], shapes[0][2], int(shapes[0][3])
     size = (height, width) if height and width else None

@@ -115,8 +115,8 @@ def _compiled(
     except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
             f"The model '{manifest.model}' cannot be compiled to StableHLO ({type(error).__name__}: {first_line(error)}). Use "
-            "only TensorFlow or keras.ops with static shapes, which XLA can compile: no .numpy(), no Python functions and no "
-            "strings."
+            "only TensorFlow or keras.ops operations with static shapes, which XLA can compile: no .numpy(), no Python "
+            "functions and no strings."
         ) from error
     weights = _captured(concrete)
     _require_portable(text, [*specs, *weights.values()], manifest)
@@ -166,13 +166,13 @@ def _require_portable(text: str, arguments: list[tf.TensorSpec | np.ndarray], ma
     given = [_mlir_type(one) for one in arguments]
     if taken != given:
         raise ExportError(
-            f"The program for the model '{manifest.model}' has {len(taken)} arguments, but {len(given)} were "
-            "expected, or their shapes differ. The model reads something that is neither an input nor a weight; make "
-            "it a weight."
+            f"The program for the model '{manifest.model}' must have {len(given)} arguments with the shapes of its inputs and "
+            f"weights. Received: {len(taken)} arguments. The model reads a tensor that is neither an input nor a weight. Make "
+            "that tensor a weight."
         )
     if call := _CUSTOM_CALL.search(text):
         raise ExportError(
-            f"The model '{manifest.model}' uses the operation {call[1]}, which StableHLO does not support. Export it with "
+            f"The model '{manifest.model}' uses the operation {call[1]}, which StableHLO does not support. Use "
             'format="saved_model".'
         )
 
@@ -286,7 +286,7 @@ def _require_harmless(text: str, folder: Path) -> None:
     """Raise ForeignCallError if the program calls external functions, such as Python functions."""
     if calls := sorted(set(_CUSTOM_CALL.findall(text))):
         raise ForeignCallError(
-            f"{shown(folder / PROGRAM)} was not loaded, because running it could do more than compute: it calls "
+            f"{shown(folder / PROGRAM)} was not loaded, because it calls functions that can do more than compute: "
             f"{', '.join(map(shown, calls))}. If you created this export yourself or trust its author, pass trusted=True."
         )
 

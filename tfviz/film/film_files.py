@@ -107,7 +107,7 @@ class FilmFile:
 
 @contextmanager
 def film_file(path: str | Path, size: tuple[int, int], fps: float, samples: Iterable[Picture]) -> Iterator[FilmFile]:
-    """Open a film. The file appears when the block ends. On failure, an existing file is kept.
+    """Open a film. The file is created when the block ends. A failure keeps an existing file.
 
     Args:
         path: the file to write.
@@ -146,7 +146,7 @@ def _new_stream(container: Any, kind: FilmKind, size: tuple[int, int], rate: Fra
         stream = container.add_stream(kind.codec, rate=rate, options=kind.codec_options)
     except ValueError as error:  # PyAV's UnknownCodecError is a ValueError.
         raise MissingPackageError(
-            f"This build of PyAV does not include FFmpeg's encoder {kind.codec}, but the standard build does. Run: "
+            f"This PyAV build does not include FFmpeg's {kind.codec} encoder, but the standard build does. Run: "
             f"{install_command('film')}"
         ) from error
     stream.height, stream.width = size
@@ -161,7 +161,7 @@ def _new_stream(container: Any, kind: FilmKind, size: tuple[int, int], rate: Fra
 def _conversion(
     kind: FilmKind, size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]
 ) -> Callable[[Any], list[Any]]:
-    """Return a function that converts an RGB frame, or None at the end, to frames to encode."""
+    """Return a function that converts RGB frames for the encoder. It receives None at the end."""
     if kind.pixels == "pal8":
         return GifColors(size, rate, samples)
     return lambda frame: [] if frame is None else [frame.reformat(format=kind.pixels, dst_colorspace="ITU709")]

@@ -8,8 +8,8 @@
     ring 0.55                disc 0.97
     ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~              the loss, with the current step
 
-The number of columns is the one that brings the frame's aspect ratio closest to a screen's. H.264
-needs an even height and width.
+The number of columns is chosen to bring the frame's aspect ratio as close as possible to a
+screen's. H.264 needs an even height and width.
 """
 
 from __future__ import annotations

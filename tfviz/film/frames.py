@@ -115,7 +115,7 @@ class FramePainter:
     def _read(self, path: Path, image: int) -> Picture | None:
         """Read an image's picture, or return None so that the film can show the other pictures.
 
-        A picture is None if its file is missing or damaged, or if its size differs from the image.
+        The result is None if the file is missing or damaged, or does not have the image's size.
         The size is checked first, because a tampered file could need gigabytes to decode.
         """
         size = self.run["images"][image]

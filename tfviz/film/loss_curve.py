@@ -18,7 +18,7 @@ _SUBPIXEL_BITS = 4
 
 
 class LossCurve:
-    """A loss curve that is drawn into a box. The loss is None for frames without a loss."""
+    """A loss curve that is drawn into a box. In `losses`, None marks a frame without a loss."""
 
     def __init__(self, losses: Sequence[float | None], box: Box) -> None:
         self.box = box

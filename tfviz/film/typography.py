@@ -48,7 +48,7 @@ def write_line(
         size: the text size in pixels.
         color: the text color, RGB.
         align: the alignment at `x`.
-        width: the largest width in pixels. Longer text ends in "…". None means the picture width.
+        width: the maximum width in pixels. Longer text ends in "…". None means the picture width.
     """
     (line, *_) = wrapped(_drawable(text), width or picture.shape[1], font(size), most_lines=1) or [""]
     if line:
@@ -64,7 +64,7 @@ def _drawable(text: str) -> str:
 
 @functools.lru_cache(_CACHED_TEXTS)
 def _coverage(line: str, size: int) -> npt.NDArray[np.uint8]:
-    """Return the coverage of each pixel by the letters, from 0 to 255."""
+    """Return how much of each pixel the letters cover, from 0 to 255."""
     height, width = line_height(size), text_width(line, size) + 2
     renderer = RendererAgg(width, height, _DOTS_PER_INCH)
     renderer.draw_text(renderer.new_gc(), 1, size, line, font(size), 0)

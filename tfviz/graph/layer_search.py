@@ -117,9 +117,9 @@ def automatic_layer(graph: Graph) -> Step:
     if map_step is not None:
         return map_step
     raise UnsupportedModelError(
-        f"The model '{graph.model_name}' has no feature map with height and width that every path to the output goes through, "
-        "and no attention between the patches of an image that tfviz can read. Name a layer, or use a method that needs none, "
-        "such as saliency or guided_backprop."
+        f"The model '{graph.model_name}' has no feature map with height and width on all paths to the output, and no "
+        "attention between image patches that tfviz can read. Choose a layer, or use a method that needs none, such as "
+        "saliency or guided_backprop."
     )
 
 

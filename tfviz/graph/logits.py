@@ -119,12 +119,12 @@ def _require_removable(graph: Graph, output: Value) -> None:
     if step.layer is graph.model:
         warn(
             f"The outputs of '{step.path}' end in a {last.function} that cannot be removed, so tfviz explains the outputs "
-            "themselves. If that is intended, set score='outputs'."
+            "themselves. If this is intended, set score='outputs' to silence this warning."
         )
         return
     raise UnsupportedModelError(
-        f"The model ends in {step.label}, and its {last.function} cannot be removed, because its kernel is quantized or it "
-        "has a custom `call`. To explain the outputs including the activation, set score='outputs'."
+        f"The model ends in {step.label}, and its {last.function} cannot be removed, because the layer has a quantized kernel "
+        "or a custom `call`. To explain the outputs including the activation, set score='outputs'."
     ) from step.operation.cause
 
 
@@ -133,9 +133,9 @@ def _warn_of_remaining_activation(graph: Graph, output: Value) -> None:
     step = _remaining_activation(graph, output)
     if step is not None:
         warn(
-            f"The outputs of '{graph.model_name}' are computed from a {step.operation.function} ('{step.path}') that "
-            "cannot be removed, so tfviz explains the outputs themselves. Their gradient vanishes where the "
-            f"{step.operation.function} saturates. If that is intended, set score='outputs'."
+            f"The outputs of '{graph.model_name}' are computed from a {step.operation.function} ('{step.path}') that cannot "
+            "be removed, so tfviz explains the outputs themselves. Their gradient vanishes where the "
+            f"{step.operation.function} saturates. If this is intended, set score='outputs' to silence this warning."
         )
 
 
@@ -238,7 +238,7 @@ def with_output(graph: Graph, output: str | int | None) -> Graph:
     if len(chosen) != 1:
         raise OptionError(
             f"The model has no output {output!r}. Its outputs are {', '.join(map(repr, output_names(graph)))}. Pass one of "
-            "these names, or an index from 0."
+            "these names, or a zero-based index."
         )
     return replace(graph, output_structure=chosen[0])
 

@@ -53,7 +53,7 @@ def read_batches(
     Args:
         sources: the images to read, for example file paths.
         preprocessing: converts images to tensors.
-        size: the largest number of images per batch.
+        size: the maximum number of images per batch.
         skip: called with the position and error of each image that cannot be used.
         max_side_px: the longest side in pixels of an image that maps are drawn on. Larger images
             are downscaled. None means no limit.

@@ -83,12 +83,11 @@ def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.
             supported.
     """
     if not data:
-        raise ImageError(f"{name} is empty (0 bytes). Expected: an image. Copy the file again.")
+        raise ImageError(f"{name} is an empty file (0 bytes), not an image. Copy the file again.")
     container = describe(data)
     if container is None:
         raise ImageError(
-            f"{name} is not a {FORMATS} file. It starts with {data[:12]!r}. Convert it to one of these "
-            "formats, or leave it out."
+            f"{name} is not a {FORMATS} file. It starts with {data[:12]!r}. Convert it to one of these formats, or omit it."
         )
     if container.kind == "TIFF" and container.size is None:
         raise ImageError(_unreadable(name, container.kind))
@@ -100,7 +99,8 @@ def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.
         _check_size(name, least_px, *container.size)
     if container.scans > MAX_JPEG_SCANS:
         raise ImageError(
-            f"{name} is a JPEG with {container.scans} scans, but at most {MAX_JPEG_SCANS} are supported. Save the image again."
+            f"{name} is a JPEG with {container.scans} scans, but at most {MAX_JPEG_SCANS} are supported. Save it again as a "
+            "baseline JPEG."
         )
     pixels, is_damaged = decode(data)
     if pixels is None:
@@ -111,7 +111,9 @@ def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.
         )
     _check_size(name, least_px, *pixels.shape[:2])
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"{name} has {pixels.dtype} values. Expected: 8 or 16 bits per channel. Convert it first.")
+        raise ImageError(
+            f"{name} has {pixels.dtype} values, but only images with 8 or 16 bits per channel can be read. Convert it first."
+        )
     if container.pages > 1:
         _warn_of_pages(name, container)
     scale = 255 if pixels.dtype == np.uint8 else _deep_scale(name, pixels, container.bits)
@@ -119,7 +121,7 @@ def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.
 
 
 def _unreadable(name: str, kind: str) -> str:
-    return f"{name} is truncated or damaged, or a kind of {kind} that OpenCV cannot read. Convert it to PNG."
+    return f"{name} is truncated, damaged, or a type of {kind} that OpenCV cannot read. Convert it to PNG."
 
 
 def _warn_of_pages(name: str, container: Container) -> None:
@@ -154,9 +156,9 @@ def _bytes_of(path: Path) -> bytes:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             os.scandir(path).close()
-            raise ImageError(f"{shown(path)} is a folder. Expected: an image file. Pass the files in it.")
+            raise ImageError(f"{shown(path)} is a folder, not an image file. Pass the files in it.")
         if not stat.S_ISREG(mode):
-            raise ImageError(f"{shown(path)} is a pipe or device. Expected: an image file. Save its content to a file first.")
+            raise ImageError(f"{shown(path)} is a pipe or device, not an image file. Save its content to a file first.")
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImageError(f"The file {shown(path)} does not exist. Check the path.") from error
@@ -174,7 +176,7 @@ def _check_size(name: str, least_px: int, height: int, width: int) -> None:
     if max(height, width) > MAX_SIDE_PX:
         raise ImageError(f"{description}, but each side may have at most {MAX_SIDE_PX} pixels. Downscale the image first.")
     if min(height, width) < least_px:
-        raise ImageError(f"{description}, but each side must have at least {least_px} pixels. Leave the image out.")
+        raise ImageError(f"{description}, but each side must have at least {least_px} pixels. Omit the image.")
 
 
 def _rgb(pixels: np.ndarray, scale: int, is_premultiplied: bool) -> np.ndarray:
@@ -281,5 +283,6 @@ def require_image(rgb: object) -> np.ndarray:
         return rgb
     received = f"{rgb.dtype} {rgb.shape}" if isinstance(rgb, np.ndarray) else type(rgb).__name__
     raise ImageError(
-        f"Expected an image, a uint8 RGB array (height, width, 3). Received: {received}. Read image files with read_image."
+        f"Expected an image as a uint8 RGB array of shape (height, width, 3). Received: {received}. Read image files with "
+        "read_image."
     )

@@ -27,7 +27,7 @@ class FoundImage:
 def find_images(paths: str | Path | Iterable[str | Path]) -> list[FoundImage]:
     """Find image files, and search folders recursively.
 
-    In a folder, files with an image extension are found in sorted order, except hidden ones
+    In a folder, files with an image extension are returned in sorted order, except hidden ones
     (".name"). Files that are passed explicitly are always included, but only once. If `paths` is
     one folder, `relative` starts inside it. If there are several paths, it starts with the folder
     name.
@@ -79,12 +79,12 @@ def _files_of(path: Path) -> list[tuple[Path, Path]]:
         return [(path, Path(path.name))]
     if not is_folder(path):
         raise ImageError(
-            f"The file or folder {shown(path)} does not exist. Pass image files ({FORMATS}) or folders that contain some."
+            f"The file or folder {shown(path)} does not exist. Pass image files ({FORMATS}) or folders with such files."
         )
     files = [(file, Path(path.name) if file == path else file.relative_to(path)) for file in _walk(path)]
     if not files:
         raise ImageError(
-            f"The folder {shown(path)} contains no image. Expected: files such as {', '.join(sorted(EXTENSIONS))}."
+            f"The folder {shown(path)} contains no images. Supported file extensions: {', '.join(sorted(EXTENSIONS))}."
         )
     return files
 

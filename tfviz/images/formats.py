@@ -1,4 +1,4 @@
-"""Inspect image containers before decoding: the format, the size, and completeness.
+"""Read the format and size from an image file's container, and check that the data is complete.
 
 Decoders differ on truncated files. Some fail, while others fill the rest with gray and report
 nothing. This module therefore looks for the end of the data in the container. Bytes after that end

@@ -23,7 +23,7 @@ class LoadedImages(np.ndarray):
     """
 
     _pictures: np.ndarray | None
-    _checksums: np.ndarray | None  # one per picture, of the image it shows
+    _checksums: np.ndarray | None  # one per image, computed when its picture was attached
 
     def __array_finalize__(self, source: np.ndarray | None) -> None:
         self.pictures = None

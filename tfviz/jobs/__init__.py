@@ -5,7 +5,7 @@ A job is a folder, local or in an object store:
     job.json              the worker arguments and the fingerprint of model, methods and options
     inputs/000.parquet    the images, one row group per shard
     shards/part-000123.parquet    the results of shard 123; the shard is done if it exists
-    attempts/             shards that have started but not ended
+    attempts/             shards that have started but not finished
     report.json           the job's progress
     _SUCCESS              written when every shard is done
 

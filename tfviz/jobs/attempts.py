@@ -1,8 +1,9 @@
 """Handle shards that kill their process, and find the responsible images after three attempts.
 
-An attempt leaves a file until its shard is done, so attempts are counted across processes, machines
-and restarts. From the fourth attempt on, parts of the shard run in separate processes. A part whose
-process dies is halved until a single image is left. That image gets a row with the error.
+Each attempt leaves a file until its shard is done, so attempts are counted across processes,
+machines and restarts. From the fourth attempt on, parts of the shard run in separate processes. A
+part whose process dies is halved until a single image is left. That image gets a row with the
+error.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def _parts(run: dict[str, Any], inputs: Sequence[Input]) -> Iterator[pa.Table]:
         yield table
     elif len(inputs) == 1:
         end = f"signal {-code}" if code < 0 else f"exit code {code}"
-        error = f"Explaining this image ended the process ({end}). Leave it out, or check the file."
+        error = f"The process died while it explained this image ({end}). Check the file, or omit it."
         row = {"path": inputs[0].path, "status": FAILED, "error": error}
         yield arrow().Table.from_pylist([row], schema=result_schema())
     else:

@@ -36,7 +36,7 @@ class Input(NamedTuple):
 
 
 def find_inputs(paths: Iterable[str]) -> list[Input]:
-    """Find the images at the given paths. Return each once, sorted by path.
+    """Find the images at the given paths. Return each image once, sorted by path.
 
     Args:
         paths: image files, folders, globs such as "photos/**/*.jpg", lists of paths (.txt, .csv,
@@ -82,7 +82,7 @@ def _remote(url: str) -> Iterator[Input]:
     names = [name if is_remote(name) else f"{scheme}://{name.lstrip('/') if scheme != 'file' else name}" for name in names]
     images = [name for name in names if Path(name).suffix.lower() in EXTENSIONS or name == url]
     if not images:
-        raise ImageError(f"{shown(url)} does not exist or contains no image. Check the URL.")
+        raise ImageError(f"{shown(url)} does not exist or contains no images. Check the URL.")
     yield from (Input(name, name) for name in images)
 
 
@@ -109,7 +109,8 @@ def _path_column(path: str, columns: list[str]) -> str:
         if name and name.lower() in _PATH_COLUMNS:
             return name
     raise ImageError(
-        f"{shown(path)} has no path column. Received: {', '.join(map(repr, columns)) or 'no columns'}. Name the column 'path'."
+        f"{shown(path)} has no column 'path'. Its columns: {', '.join(map(repr, columns)) or 'none'}. Name the column "
+        "with the file paths 'path'."
     )
 
 
@@ -143,7 +144,7 @@ def _tar(path: str) -> Iterator[Input]:
             f"{shown(path)} is not an uncompressed tar archive ({error}). Unpack it, and pass the folder."
         ) from error
     if not members:
-        raise ImageError(f"{shown(path)} contains no image. Expected: files such as {', '.join(sorted(EXTENSIONS))}.")
+        raise ImageError(f"{shown(path)} contains no images. Supported file extensions: {', '.join(sorted(EXTENSIONS))}.")
     source = path if is_remote(path) else str(Path(path).absolute())
     yield from (Input(f"{path}::{one.name}", source, one.offset_data, one.size) for one in members)
 
@@ -200,4 +201,7 @@ def content_of(one: Input) -> bytes:
     for key in ("image/encoded", "image", "image_raw", "jpg", "png"):
         if features[key].bytes_list.value:
             return bytes(features[key].bytes_list.value[0])
-    raise ImageError(f"{shown(one.path)} contains no 'image/encoded'. It contains: {', '.join(sorted(features)) or 'nothing'}.")
+    raise ImageError(
+        f"The record in {shown(one.path)} has no encoded image. Its features: {', '.join(sorted(features)) or 'none'}. "
+        "Store the image bytes as 'image/encoded'."
+    )

@@ -42,7 +42,7 @@ class JobPlan:
         fingerprint: the settings that determine the results. Two commands work on the same job only
             if their fingerprints are equal.
         shard_size: the number of images per shard.
-        parts: the images.
+        parts: the images, one part per command that added some.
     """
 
     run: dict[str, Any]
@@ -120,8 +120,8 @@ def require_same(old: dict[str, Any], new: dict[str, Any], folder: str) -> None:
     differences = list(_differences(old, new))
     if differences:
         raise JobError(
-            f"{shown(folder)} contains another job: {'; '.join(differences[:5])}. Use that job's options, or choose another "
-            "--output."
+            f"{shown(folder)} contains a job with other options: {'; '.join(differences[:5])}. Use that job's options, or "
+            "choose another --output."
         )
 
 

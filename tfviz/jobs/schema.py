@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def arrow() -> pa:
-    """Return pyarrow.
+    """Import pyarrow and return it.
 
     Raises:
         MissingPackageError: pyarrow is not installed.

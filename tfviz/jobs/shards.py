@@ -1,4 +1,4 @@
-"""Run one shard, from job.json to its result file. Every engine uses this unit."""
+"""Run one shard and write its result file. Every engine uses this module."""
 
 from __future__ import annotations
 

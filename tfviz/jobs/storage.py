@@ -51,7 +51,9 @@ class Storage:
         try:
             self._remote.pipe_file(self._path(name), data)
         except Exception as error:  # Each object store raises different errors.
-            raise OutputError(f"{shown(self.root)}/{name} cannot be written ({first_line(error)}).") from error
+            raise OutputError(
+                f"{shown(self.root)}/{name} cannot be written ({first_line(error)}). Check the permissions and the free space."
+            ) from error
 
     def names(self, folder: str) -> list[str]:
         """Return the sorted file names in a folder, or [] if it does not exist."""

@@ -77,7 +77,7 @@ class AttentionExplainer(Explainer):
         if any(None in size for size in sizes):
             raise ImageError(
                 f"{self.key} needs the image size at compile time. Received: images of shape {images[0].shape} inside a "
-                "tf.function. Pass that function an input_signature with height and width, or call the explainer outside it."
+                "tf.function. Give that function an input_signature with height and width, or call the explainer outside it."
             )
         return self._grid_for(sizes)
 
@@ -166,7 +166,7 @@ def _global_blocks(graph: Graph, method: str) -> list[Block]:
     if not blocks:
         is_hidden = attention_blocks(graph, graph.inputs[0]) > 0
         why = "has no attention between tokens that tfviz can read" if is_hidden else "has no attention between tokens"
-        raise UnsupportedModelError(f"{method} explains vision transformers, but '{graph.model_name}' {why}. {_INSTEAD}")
+        raise UnsupportedModelError(f"{method} supports only vision transformers, but '{graph.model_name}' {why}. {_INSTEAD}")
     for block in blocks:
         if is_windowed(graph, block):
             raise UnsupportedModelError(
@@ -175,8 +175,8 @@ def _global_blocks(graph: Graph, method: str) -> list[Block]:
             )
         if block.stream.rank != 3 or block.stream.shape[2] != blocks[0].stream.shape[2] or len(_token_counts(blocks)) > 1:
             raise UnsupportedModelError(
-                f"{method} needs the same tokens in each block, but '{block.step.path}' attends to positions of a tensor with "
-                f"shape {block.stream.shape}. {_INSTEAD}"
+                f"{method} needs the same tokens in each block, but '{block.step.path}' attends to a tensor of shape "
+                f"{block.stream.shape}. {_INSTEAD}"
             )
     return blocks
 

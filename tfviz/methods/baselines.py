@@ -14,7 +14,7 @@ from tfviz.graph.graph import Graph, Value
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.images.reference_colors import black, mean_color, white
 from tfviz.methods.numeric_options import finite_array
-from tfviz.models import is_preprocessing_known, preprocessing_of
+from tfviz.models import known_preprocessing
 
 Baseline: TypeAlias = "str | np.ndarray | tf.Tensor"
 NAMES = ("black", "mean", "white", "blur")
@@ -76,19 +76,14 @@ def baseline_for(one: Baseline, model: keras.Model, images: tf.Tensor, first: tf
     return array if array.shape[0] == 1 else tf.gather(array, tf.range(tf.shape(images)[0]) + (0 if first is None else first))
 
 
-def known_preprocessing(model: keras.Model) -> Preprocessing | None:
-    """Return the model's preprocessing, or None if it is unknown."""
-    return preprocessing_of(model) if isinstance(model, keras.Model) and is_preprocessing_known(model) else None
-
-
 _COLORS: dict[str, Callable[[Preprocessing], np.ndarray]] = {"black": black, "mean": mean_color, "white": white}
 
 
 def _require_preprocessing(model: keras.Model) -> None:
     if known_preprocessing(model) is None:
         raise OptionError(
-            f"The baseline 'white' needs the preprocessing of '{model.name}', which is unknown. Pass the baseline as an array, "
-            "or load the model with tfviz.load_model(..., preprocessing=...)."
+            f"The baseline 'white' needs the preprocessing, but none is known for the model '{model.name}'. Pass the baseline "
+            "as an array, or load the model with tfviz.load_model(..., preprocessing=...)."
         )
 
 
@@ -102,8 +97,8 @@ def blurred(images: tf.Tensor) -> tf.Tensor:
     height = images.shape[1]
     if len(images.shape) != 4 or height is None:
         raise ImageError(
-            f"The baseline 'blur' needs images (N, height, width, channels) of known size. Received: {tuple(images.shape)}. "
-            "Pass another baseline."
+            "The baseline 'blur' needs images of shape (N, height, width, channels) with a known size. Received: shape "
+            f"{tuple(images.shape)}. Pass another baseline."
         )
     sigma = _BLUR_SIGMA * height
     reach = int(4 * sigma + 0.5)

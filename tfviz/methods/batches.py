@@ -24,8 +24,7 @@ def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbos
         raise OptionError(f'`devices` must be "all" or None. Received: {devices!r}.')
     if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise OptionError(
-            f"`batch_size` must be an integer of at least 1. Received: {batch_size!r}. Pass the number of images to run at "
-            "once."
+            f"`batch_size` must be a positive integer (the number of images to run at once). Received: {batch_size!r}."
         )
     explainer._read_again_if_changed()
     try:
@@ -61,11 +60,11 @@ def _explained(explainer: Any, images: Any, target: Any, batch_size: int, verbos
         done += len(rows)
         bar.reach(done)
     if not results:
-        raise ImageError("Expected at least one image. Received: none. Pass images, or a dataset that is not empty.")
+        raise ImageError("Expected at least one image. Received: none. Pass images or a non-empty dataset.")
     if rows_of_target not in (None, done):
         raise TargetError(
-            f"Expected one target per image, {done} in total. Received: {rows_of_target} targets. Pass one target per image, "
-            "or a single target for all images."
+            f"Expected one target per image, {done} in total. Received: {rows_of_target} targets. Pass a single target to use "
+            "it for all images."
         )
     bar.end(done)
     attributions = tree.map_structure(lambda *parts: np.concatenate(parts), *results)

@@ -92,20 +92,20 @@ def _reason_for_nonfinite(explainer: Any, images: list[tf.Tensor], target: targe
     for step in graph.before(graph.outputs):
         if not _are_finite(values, step.outputs):
             end = "" if _are_finite(values, graph.outputs) else " and reach the network's output"
-            return f"They originate in the output of '{step.path}'{end}. Check the layer's weights and the images."
+            return f"These values originate in the output of '{step.path}'{end}. Check the layer's weights and the images."
     prepared = explainer.prepared_target(images, target) if explainer.takes_target else None
     found = origin(graph, images, targets.seed_for(prepared))
     if found and found.is_singular:
         return (
-            f"The derivative of {found.step.label} is infinite or undefined for this image, like that of a square root, a "
+            f"The derivative of {found.step.label} is infinite or undefined for these images, as for a square root, a "
             "logarithm or a division at 0. Keep its argument away from 0, as in sqrt(x + 1e-6), or explain a layer above it."
         )
     where = f" at {found.step.label}" if found else ""
     if not graph.is_half_precision():
-        return f"The gradient overflows float32{where}. Check the magnitude of the weights."
+        return f"The gradient overflows float32{where}. Check the weights for large values."
     return (
         f"The gradient{where} overflows the network's compute dtype. Build the network with the dtype policy 'float32' or "
-        "'mixed_bfloat16'. The weights can stay the same."
+        "'mixed_bfloat16' and the same weights."
     )
 
 
@@ -120,11 +120,11 @@ def _reason_for_zero(explainer: Any, images: list[tf.Tensor], target: targets.Ta
     dead = _dead_step(explainer, values)
     if dead:
         return (
-            f"All activations of '{dead}' are 0 for such an image, and every path goes through this layer. Check its weights "
+            f"All activations of '{dead}' are 0 for these images, and all paths pass through this layer. Check its weights "
             "and the image preprocessing."
         )
     if explainer.takes_target and not _score_moves(explainer, values, target, at):
-        cause = "a softmax or sigmoid is saturated" if explainer.score == "outputs" else "it is saturated"
+        cause = "its softmax or sigmoid is saturated" if explainer.score == "outputs" else "it is saturated"
         remedy = "Explain the logits with score='logits', or try" if explainer.score == "outputs" else "Try"
         return (
             f"The score does not depend on the explained values: either {cause}, or the target does not use them. {remedy} "

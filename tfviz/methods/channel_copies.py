@@ -70,8 +70,8 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         width = self.layers[number].shape[-1]
         if width is None:
             raise UnsupportedModelError(
-                f"The number of channels of '{self.layer_path}' is unknown until the model is called, so {self.key} cannot "
-                "determine its number of runs. Use grad_cam."
+                f"The number of channels in '{self.layer_path}' is unknown until the model is called, so {self.key} cannot "
+                "plan its forward passes. Use grad_cam."
             )
         return width if most is None else min(most, width)
 

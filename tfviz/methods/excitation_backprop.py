@@ -135,7 +135,7 @@ class ExcitationBackprop(Explainer):
                 f"{int(is_lost.sum())} of {len(arrived)} maps of {self.key} at '{self.layer_path}' lost more than half of the "
                 f"probability: their sums are {arrived[is_lost].min():.2g} to {arrived[is_lost].max():.2g} instead of 1. "
                 "Probability is lost at neurons without a positive excitation, often because of normalizations and depthwise "
-                "convolutions. Explain a higher layer (`tfviz layers` lists them), or treat the map as part of the evidence."
+                "convolutions. Explain a higher layer (`tfviz layers` lists them), or treat the map as incomplete evidence."
             )
 
     _has_warned_of_loss = False
@@ -149,8 +149,8 @@ class ExcitationBackprop(Explainer):
         if unexplained := [self.graph.name_of(value) for value in self.graph.inputs if value not in explained]:
             names = ", ".join(map(repr, unexplained))
             warn(
-                f"Excitation backprop has no rule for an operation between the output and {names}, so the attribution there is "
-                "0. The images are explained as usual."
+                f"Excitation backprop has no rule for an operation between the output and {names}, so the attribution there "
+                "is 0. The attribution for the images is not affected."
             )
         return explained
 

@@ -92,8 +92,8 @@ class ExpectedGradients(PathExplainer):
         self._positions = _positions(positive_integer("samples", samples), positions, checked_seed(seed))
         if len(self.graph.inputs) > 1:
             raise UnsupportedModelError(
-                f"{self.key} explains models with one input, but '{self.graph.model_name}' has {len(self.graph.inputs)}. Use "
-                "integrated_gradients, or build a model in which the other inputs are constant."
+                f"{self.key} supports only models with one input, but '{self.graph.model_name}' has {len(self.graph.inputs)}. "
+                "Use integrated_gradients, or build a model in which the other inputs are constant."
             )
 
     def baselines(self, number: int, images: tf.Tensor) -> tf.Tensor:
@@ -114,7 +114,7 @@ def _checked(backgrounds: np.ndarray | None) -> np.ndarray:
     if backgrounds is None or np.ndim(backgrounds) < 2 or len(backgrounds) < _FEWEST:
         received = "none" if backgrounds is None else f"shape {np.shape(backgrounds)}"
         raise OptionError(
-            f"expected_gradients needs at least {_FEWEST} background images, (B, H, W, C). Received: {received}. Pass "
+            f"expected_gradients needs at least {_FEWEST} background images of shape (B, H, W, C). Received: {received}. Pass "
             "backgrounds=, for example a random sample of the training data."
         )
     return finite_array("backgrounds", backgrounds)
@@ -127,7 +127,7 @@ def _positions(samples: int, given: np.ndarray | None, seed: int) -> np.ndarray:
     positions = finite_array("positions", given)
     if positions.ndim != 1 or not positions.size or not ((positions >= 0) & (positions <= 1)).all():
         raise OptionError(
-            f"`positions` must be numbers from 0 to 1, one per sample. Received: shape {positions.shape}, from "
+            f"`positions` must be numbers from 0 to 1, one per sample. Received: shape {positions.shape}, with values from "
             f"{positions.min(initial=1):g} to {positions.max(initial=0):g}."
         )
     return positions

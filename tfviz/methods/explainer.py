@@ -150,7 +150,7 @@ class Explainer(abc.ABC):
             raise OptionError(f"`dtype` must be one of {', '.join(FROZEN_DTYPES)}. Received: {dtype!r}.")
         if not isinstance(self.model, keras.Model):
             raise UnsupportedModelError(
-                f"Only a keras.Model can be frozen, because the weights of other functions are unknown. Received: "
+                "Only a keras.Model can be frozen, because the weights of other callables are unknown. Received: "
                 f"{type(self.model).__name__}. Use the explainer without freezing it."
             )
         self._read_again_if_changed()
@@ -463,7 +463,8 @@ class Explainer(abc.ABC):
             scale: as for `tfviz.plot`.
             alpha: as for `tfviz.plot`.
             underlay: as for `tfviz.plot`.
-            preprocessing: as for `tfviz.plot`.
+            preprocessing: as for `tfviz.plot`. None means the preprocessing that `load_model` knows
+                for the model.
 
         Returns:
             The panel. A notebook displays it as a cell's result, and `save` writes it as a page.
@@ -552,7 +553,7 @@ class Explainer(abc.ABC):
         """Compile a computation for checked images and bind its arguments."""
         if not self.takes_target and target is not None:
             raise targets.TargetError(
-                f"{self.key} is class-agnostic and takes no target. Received: target={target!r}. Omit it."
+                f"{self.key} is class-agnostic and does not accept a target. Received: target={target!r}. Omit the target."
             )
         prepared = self.prepared_target(images, target) if self.takes_target else None
         self.read.require_faithful(images, tuple(tuple(x.shape[1:]) for x in images))

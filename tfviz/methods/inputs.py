@@ -25,9 +25,7 @@ def checked_images(graph: Graph, images: Any) -> list[tf.Tensor]:
     counts = [x.shape[0] for x in checked]
     if len({count for count in counts if count is not None}) > 1:
         rows = ", ".join(f"{count} for '{graph.name_of(value)}'" for value, count in zip(graph.inputs, counts, strict=True))
-        raise ImageError(
-            f"All inputs must have the same number of rows, one per image. Received: {rows}. Pass batches of the same size."
-        )
+        raise ImageError(f"All inputs must have the same number of images. Received: {rows}. Pass batches of the same size.")
     return checked
 
 
@@ -38,8 +36,8 @@ def require_no_labels(graph: Graph, images: Any) -> None:
     if is_pair and rank and len(images[0].shape) == rank and len(images[1].shape) != rank:
         shapes = ", ".join(str(tuple(x.shape)) for x in images)
         raise ImageError(
-            f"Expected only images. Received: a tuple of {len(images)} arrays of shapes {shapes}, which looks like images with "
-            "labels. Pass its first element, or pass the dataset itself to explain()."
+            f"Expected only images. Received: a tuple of {len(images)} arrays with shapes {shapes}, which looks like images "
+            "with labels. Pass only its first element, or pass the dataset to explain()."
         )
 
 
@@ -96,7 +94,7 @@ def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
     expected = value.shape
     if images is None:
         raise ImageError(
-            f"Input '{graph.name_of(value)}' is None, but tfviz needs a value for each input. Pass an array "
+            f"Input '{graph.name_of(value)}' is None, but tfviz needs a value for each input. Pass an array of shape "
             f"{_shown(expected)}, or build a model without this input."
         )
     require_dense(images)
@@ -108,8 +106,8 @@ def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
         is_number = False
     if not is_number:
         raise ImageError(
-            f"Expected images as an array of numbers {_shown(expected)}. Received: {type(images).__name__}. Convert them with "
-            "np.asarray."
+            f"Expected images as an array of numbers of shape {_shown(expected)}. Received: {type(images).__name__}. Convert "
+            "them with np.asarray."
         )
     _check_shape(graph, expected, tuple(array.shape))
     _check_finite(array)
@@ -130,7 +128,8 @@ def has_fixed_batch(graph: Graph) -> bool:
 def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[int | None, ...]) -> None:
     if expected and len(shape) == len(expected) - 1:
         raise ImageError(
-            f"The model '{graph.model_name}' needs batches {_shown(expected)}. Received: one image {shape}. Pass image[None]."
+            f"The model '{graph.model_name}' needs batches of shape {_shown(expected)}. Received: one image of shape {shape}. "
+            "Pass image[None]."
         )
     if has_fixed_batch(graph) and shape and None not in (expected[0], shape[0]) and shape[0] != expected[0]:
         raise ImageError(
@@ -142,11 +141,11 @@ def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[in
         fits = all(None in (n, m) or n == m for n, m in zip(expected[1:], shape[1:], strict=True))
     if not fits:
         raise ImageError(
-            f"The model '{graph.model_name}' needs images {_shown(expected)}. Received: {_shown(shape)}. Resize the images and "
-            "check their channels, or load them with tfviz.load_images, which does both."
+            f"The model '{graph.model_name}' needs images of shape {_shown(expected)}. Received: {_shown(shape)}. Resize the "
+            "images and check their channels, or load them with tfviz.load_images, which does both."
         )
     if shape and shape[0] == 0:
-        raise ImageError(f"Expected at least one image. Received: an empty batch {shape}.")
+        raise ImageError(f"Expected at least one image. Received: an empty batch of shape {shape}.")
 
 
 def _check_finite(array: np.ndarray | tf.Tensor) -> None:

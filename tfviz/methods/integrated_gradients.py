@@ -99,7 +99,10 @@ class IntegratedGradients(PathExplainer):
         rank = self.graph.inputs[self._image].rank or 4
         counts = {len(one) for one in self._baselines if not isinstance(one, str) and one.ndim == rank} - {1}
         if len(counts) > 1:
-            raise OptionError(f"All baselines must have the same number of rows. Received: {sorted(counts)}.")
+            raise OptionError(
+                f"All baselines must have the same number of rows. Received: {sorted(counts)} rows. Pass the same number in "
+                "each array."
+            )
         self._rows = counts.pop() if counts else None  # for baselines with one row per image
         self._first: int | None = None
         self._first_row = tf.Variable(0, trainable=False, dtype=tf.int32) if self._rows else None
@@ -115,8 +118,9 @@ class IntegratedGradients(PathExplainer):
             needed = count if self._first is None else self._first + count
             if self._rows < needed or (self._first is None and self._rows != needed):
                 raise ImageError(
-                    f"Expected one baseline per image. Received: {self._rows} for {needed} images"
-                    f"{'' if self._first is None else ' or more'}. Pass one baseline per image, or a single one for all images."
+                    f"Expected one baseline per image. Received: {self._rows} baselines for {needed} "
+                    f"images{'' if self._first is None else ' or more'}. Pass one baseline per image, or a single baseline "
+                    "for all images."
                 )
         return super()._bound(images, target, computation)
 
@@ -183,8 +187,8 @@ class IntegratedGradients(PathExplainer):
         if errors.max() > _MOST_ERROR:
             self._has_warned_of_error = True
             warn(
-                f"{int((errors > _MOST_ERROR).sum())} of {len(errors)} maps of {self.key} have a sum that differs from the "
-                f"score difference by more than {_MOST_ERROR:.0%} (the worst by {errors.max():.0%}). Increase `steps` from "
+                f"For {int((errors > _MOST_ERROR).sum())} of {len(errors)} maps of {self.key}, the sum differs from the score "
+                f"difference by more than {_MOST_ERROR:.0%} (at most by {errors.max():.0%}). Increase `steps` from "
                 f"{self._steps}, or choose a baseline whose score differs more."
             )
 

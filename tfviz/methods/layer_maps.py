@@ -119,8 +119,9 @@ class LayerExplainer(Explainer):
         sizes = tuple(tuple(known[value].shape[1:]) for value in self.graph.inputs)
         if any(None in size for size in sizes):
             raise ImageError(
-                f"{self.key} needs the image size at compile time, because layer '{self.layer_path}' consists of tokens. "
-                f"Received: images of shape {sizes[0]} inside a tf.function. Pass it an input_signature with height and width."
+                f"{self.key} needs the image size at compile time, because the output of layer '{self.layer_path}' consists "
+                f"of tokens. Received: images of shape {sizes[0]} inside a tf.function. Give that function an input_signature "
+                "with height and width."
             )
         if (layer, sizes) not in self._grids:
             self._grids[layer, sizes] = token_grids(self.graph, [layer], sizes).get(layer)

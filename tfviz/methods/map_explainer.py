@@ -42,7 +42,7 @@ def map_explainer(method: type[Explainer], model: keras.Model, options: Mapping[
         )
     if takes(method, "backgrounds") and "backgrounds" not in options:
         raise OptionError(
-            "It compares the image with typical images. Pass a folder with at least 8 of them: --backgrounds PATH."
+            "This method compares the image with typical images. Pass a folder with at least 8 of them: --backgrounds PATH."
         )
     given: dict[str, Any] = {name: value for name, value in options.items() if takes(method, name)}
     explainer = method(model, **given)

@@ -83,7 +83,7 @@ class NoiseExplainer(SampledExplainer):
         super().__init__(model, score=score, output=output, class_names=class_names)
         self.use_batch_size(batch_size)
         if isinstance(noise, bool) or not isinstance(noise, (int, float, np.number)) or not 0 <= noise < np.inf:
-            raise OptionError(f"`noise` must be a number of at least 0. Received: {noise!r}.")
+            raise OptionError(f"`noise` must be a non-negative number. Received: {noise!r}.")
         self._noise, self._seed = float(noise), checked_seed(seed)
         self._draws = None if draws is None else np.atleast_1d(finite_array("draws", draws))
         self._samples = positive_integer("samples", samples if self._draws is None else len(self._draws))

@@ -14,7 +14,7 @@ def positive_integer(name: str, given: object) -> int:
         OptionError: the option is not an integer of at least 1.
     """
     if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or given < 1:
-        raise OptionError(f"`{name}` must be an integer of at least 1. Received: {given!r}.")
+        raise OptionError(f"`{name}` must be a positive integer. Received: {given!r}.")
     return int(given)
 
 

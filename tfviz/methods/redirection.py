@@ -73,7 +73,7 @@ def warn_without_relu(graph: Graph, method: str) -> None:
     operations = {step: step.operation for step in graph.before(graph.outputs)}
     if not any(isinstance(operation, (Relu, Activation)) for operation in operations.values()):
         activations = {operation.function for operation in operations.values() if _is_activation(operation)}
-        remedy = ' Pass activations="all" to redirect these as well.' if activations else ""
+        remedy = ' Pass activations="all" to redirect these.' if activations else ""
         activations |= {operation.name.lower() for operation in operations.values() if isinstance(operation, Opaque)}
         warn(
             f"{method} redirects ReLUs, but '{graph.model_name}' has none, so its maps equal the plain gradient. The model's "
@@ -82,7 +82,7 @@ def warn_without_relu(graph: Graph, method: str) -> None:
     for step, operation in operations.items():
         if isinstance(operation, Opaque) and operation.contents.may_hide_relu:
             warn(
-                f"{method} cannot redirect ReLUs inside the opaque layer {step.label}; they keep their own derivative. Build "
+                f"{method} cannot redirect ReLUs inside the opaque layer {step.label}. They keep their own derivative. Build "
                 "that part as a Functional model to redirect its ReLUs."
             )
 

@@ -107,7 +107,7 @@ class VisualBackProp(Explainer):
         if any(None in x.shape[1:] for x in images):
             raise ImageError(
                 f"VisualBackProp needs the image size at compile time. Received: images of shape {images[0].shape} inside a "
-                "tf.function. Pass that function an input_signature with height and width, or call the explainer outside it."
+                "tf.function. Give that function an input_signature with height and width, or call the explainer outside it."
             )
         steps = self.steps.before([step.outputs[0] for step in self.maps])
         values = run(inputs_of(self.graph, images), steps)
@@ -188,8 +188,8 @@ def warn_of_hidden_maps(graph: Graph) -> None:
     for step in graph.before(graph.outputs):
         if isinstance(step.operation, Opaque) and _gives_maps(graph, step) and step.operation.contents.may_hide_relu:
             warn(
-                f"{VisualBackProp.key} cannot use ReLUs inside the opaque layer {step.label}; they are not among its feature "
-                "maps. Build that part as a Functional model to include them."
+                f"{VisualBackProp.key} cannot use ReLUs inside the opaque layer {step.label}, so its mask does not cover "
+                "them. Build that part as a Functional model to include them."
             )
 
 
@@ -234,8 +234,8 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
             _scale_back(graph, values, step, output, mask, masks)
     if not any(value in masks for value in graph.inputs):
         raise UnsupportedModelError(
-            f"VisualBackProp cannot scale the feature maps of '{graph.model_name}' back to the image. The layers in between "
-            "discard positions, for example Dense layers after a Flatten. Use 'saliency' or 'guided_backprop'."
+            f"VisualBackProp cannot scale the feature maps of '{graph.model_name}' to the image size, because layers between "
+            "them discard positions (for example, Dense layers after a Flatten). Use 'saliency' or 'guided_backprop'."
         )
     return [unit_range(masks[value][..., 0]) if value in masks else None for value in graph.inputs]
 
@@ -245,7 +245,7 @@ def _scale_back(graph: Graph, values: Values, step: Step, output: int, mask: Ten
     sizes = [tuple(values[value].shape[1:])[: map_axes(graph, value)] for value in step.inputs]
     if any(None in size for size in (mask.shape[1:-1], *sizes)):
         raise UnsupportedModelError(
-            f"VisualBackProp needs the size of each feature map, but the size at {step.label} is not fixed. Build the model "
+            f"VisualBackProp needs feature maps of fixed sizes, but the size at {step.label} is not fixed. Build the model "
             "with a fixed image size, such as keras.Input((224, 224, 3))."
         )
     for value, part in zip(step.inputs, masks_of_inputs(step, mask, sizes, output), strict=True):

@@ -66,5 +66,5 @@ def _draw_curves(axes: Axes, key: str, curves: Mapping[str, np.ndarray], control
         axes.plot(points[:, 0], points[:, 1], label=label, linewidth=1, color=color, linestyle=line)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))  # a truncated axis exaggerates differences
     axes.set_title(key, fontsize=9)
-    axes.set_xlabel("fraction of the pixels", fontsize=7)
+    axes.set_xlabel("fraction of pixels", fontsize=7)
     axes.legend(fontsize=5)

@@ -118,7 +118,7 @@ class ImageScorer:
             yield from self._scored(pixels, start, boxes, targets, done)
             start += len(pixels)
         if start == 0:
-            raise ImageError("Expected at least one image. Received: none. Pass images, or a dataset that is not empty.")
+            raise ImageError("Expected at least one image. Received: none. Pass images or a non-empty dataset.")
         self._require_counts(boxes, targets, start)
 
     def _begin(
@@ -304,6 +304,5 @@ def _row(image: _Image, target: int, source: Source, case: Case, key: str, score
 def _require_positive(batch_size: object) -> None:
     if not isinstance(batch_size, (int, np.integer)) or isinstance(batch_size, bool) or batch_size < 1:
         raise OptionError(
-            f"`batch_size` must be an integer of at least 1. Received: {batch_size!r}. Pass the number of images to run at "
-            "once."
+            f"`batch_size` must be a positive integer (the number of images to run at once). Received: {batch_size!r}."
         )

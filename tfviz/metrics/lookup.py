@@ -32,7 +32,7 @@ def metrics_named(metrics: Metrics, *, has_regions: bool) -> list[Metric]:
     wanted = metrics if isinstance(metrics, Sequence) and not isinstance(metrics, str) else [metrics]
     found = {metric.key: metric for one in wanted for metric in _named(one, has_regions)}
     if not found:
-        raise OptionError(f"Expected at least one metric. Received: metrics={metrics!r}. Pass 'default' or keys of METRICS.")
+        raise OptionError(f"Expected at least one metric. Received: metrics={metrics!r}. Pass 'default' or keys from METRICS.")
     return list(found.values())
 
 
@@ -45,7 +45,7 @@ def _named(metric: str | Metric, has_regions: bool) -> list[Metric]:
     if found.needs_regions and not has_regions:
         raise OptionError(
             f"The metric {found.key!r} compares maps with annotated objects. Received: no boxes. Pass boxes= with one Regions "
-            "per image, or leave out the metric."
+            "per image, or omit the metric."
         )
     return [found]
 

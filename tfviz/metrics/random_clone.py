@@ -73,7 +73,7 @@ class RandomClone:
         self._own = _values(self.model.variables)
         self.groups = _groups_of(self.model)
         if not self.groups:
-            raise UnsupportedModelError(f"The model {model.name!r} has no layers with weights to randomize.")
+            raise UnsupportedModelError(f"The model {model.name!r} has no weights to randomize.")
 
     def _set_weights_of(self, model: keras.Model, images: np.ndarray) -> None:
         shapes = [[tuple(variable.shape) for variable in one.variables] for one in (model, self.model)]

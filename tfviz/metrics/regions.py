@@ -64,12 +64,12 @@ class Regions:
         """
         if index not in self.classes:
             known = ", ".join(map(str, self.classes)) or "none"
-            raise OptionError(f"Class {index} has no region in this image. Classes with regions: {known}. Choose one of these.")
+            raise OptionError(f"Class {index} has no region in this image. Choose a class with regions: {known}.")
         region = self.classes[index]
         if _is_mask(region):
             return _checked_mask(np.asarray(region), index, self.size)
         if len(region) == 0:
-            raise OptionError(f"Class {index} has no boxes. Received: an empty list. Leave out the class, or add its boxes.")
+            raise OptionError(f"Class {index} has no boxes. Received: an empty list. Omit the class, or add its boxes.")
         mask = np.zeros(self.size, bool)
         for box in region:
             left, top, right, bottom = _pixels(box, index, self.size)
@@ -111,11 +111,11 @@ def _is_mask(region: Sequence[Box] | np.ndarray) -> bool:
 def _checked_mask(mask: np.ndarray, index: int, size: tuple[int, int]) -> np.ndarray:
     if mask.shape != tuple(size):
         raise OptionError(
-            f"The mask of class {index} must have the original image's size (height, width), {tuple(size)}. Received: shape "
-            f"{mask.shape}. Resize the mask to match."
+            f"The mask for class {index} must have the size (height, width) of the original image, {tuple(size)}. Received: "
+            f"shape {mask.shape}. Resize the mask."
         )
     if not mask.any():
-        raise OptionError(f"The mask of class {index} covers no pixels. Leave out the class for this image.")
+        raise OptionError(f"The mask for class {index} covers no pixels. Omit this class for this image.")
     return mask
 
 
@@ -124,19 +124,21 @@ def _pixels(box: Box, index: int, size: tuple[int, int]) -> tuple[int, int, int,
     try:
         x0, y0, x1, y1 = (float(value) for value in box)
     except (TypeError, ValueError) as error:
-        raise OptionError(f"A box must be four numbers, [x0, y0, x1, y1]. Received for class {index}: {box!r}.") from error
+        raise OptionError(
+            f"A box for class {index} must consist of four numbers, [x0, y0, x1, y1]. Received: {box!r}."
+        ) from error
     height, width = size
     is_finite = all(map(math.isfinite, (x0, y0, x1, y1)))
     if not is_finite or min(x0, y0) < -_ROUNDING_PX or x1 > width + _ROUNDING_PX or y1 > height + _ROUNDING_PX:
         raise OptionError(
-            f"A box of class {index} extends beyond the image of {width}x{height} pixels. Received: {list(box)!r}. Pass boxes "
-            "as [x0, y0, x1, y1] in pixels of the original image."
+            f"A box for class {index} extends beyond the image of {width}x{height} pixels. Received: {list(box)!r}. Pass "
+            "boxes as [x0, y0, x1, y1] in pixels of the original image."
         )
     left, top = max(0, math.floor(x0)), max(0, math.floor(y0))
     right, bottom = min(width, math.ceil(x1)), min(height, math.ceil(y1))
     if x0 >= x1 or y0 >= y1 or left >= right or top >= bottom:
         raise OptionError(
-            f"A box of class {index} covers no pixels. Received: {list(box)!r}. Pass boxes as [x0, y0, x1, y1] with x0 < x1 "
+            f"A box for class {index} covers no pixels. Received: {list(box)!r}. Pass boxes as [x0, y0, x1, y1] with x0 < x1 "
             "and y0 < y1, not as width and height."
         )
     return left, top, right, bottom

@@ -36,7 +36,7 @@ def removal_color(model: keras.Model, images: object, channels: int, given: npt.
     if not isinstance(images, np.ndarray) or channels not in (1, 3):
         raise OptionError(
             "The model's preprocessing is unknown and cannot be inferred from the images. Pass mean_color=, the value that "
-            "replaces removed pixels, such as 0 for images with mean 0."
+            "replaces removed pixels (for example, 0 for images with mean 0)."
         )
     low, high = float(images.min()), float(images.max())
     color = np.zeros(channels, np.float32) if low < 0 else mean_color(named("unit" if high <= 1 else "none", None, channels))

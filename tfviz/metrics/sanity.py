@@ -115,7 +115,9 @@ def scores_by_method(
     _check_options(orders, steps, batch_size)
     images = np.asarray(images)
     if images.ndim != 4 or not len(images):
-        raise ImageError(f"Expected images (N, H, W, C). Received: shape {images.shape}. Pass a batch of at least one image.")
+        raise ImageError(
+            f"Expected images of shape (N, H, W, C). Received: shape {images.shape}. Pass a batch of at least one image."
+        )
     clone = RandomClone(model, images, randomization=randomization, seed=seed)
     classes = _Classes.of(clone.model, images, targets, batch_size, seed)
     for method in methods:
@@ -126,7 +128,7 @@ def scores_by_method(
 def _check_options(orders: Sequence[str], steps: int, batch_size: int) -> None:
     for order in [orders] if isinstance(orders, str) else orders:
         if order not in ORDERS:
-            raise OptionError(f"Unknown order {order!r}. {near_matches(str(order), ORDERS)}")
+            raise OptionError(f"Unknown randomization order {order!r}. {near_matches(str(order), ORDERS)}")
     for name, value in (("steps", steps), ("batch_size", batch_size)):
         if not isinstance(value, (int, np.integer)) or value < 1:
             raise OptionError(f"`{name}` must be a positive integer. Received: {value!r}.")

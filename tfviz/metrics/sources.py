@@ -63,7 +63,7 @@ def sources_of(
         reduce: how channels are combined into one map (see `pixel_maps`).
 
     Returns:
-        The sources, and a note for each method in "all" that was left out.
+        The sources, and a note for each skipped method in "all".
 
     Raises:
         UnknownMethodError: there is no such method.
@@ -89,15 +89,15 @@ def _named(model: keras.Model, key: str, output: str | int | None, is_of_all: bo
     explainer = method_named(key)(model, output=output)
     if is_of_all and (rows := rows_per_image(explainer)) > MOST_ROWS_OF_ALL:
         raise OptionError(
-            f'It runs the network {rows} times per image, and "all" leaves out methods above {MOST_ROWS_OF_ALL}. To include '
-            f'it, pass methods=["all", "{explainer.key}"].'
+            f'This method runs the network {rows} times per image, and "all" skips methods that need more than '
+            f'{MOST_ROWS_OF_ALL} runs. To include it, pass methods=["all", "{explainer.key}"].'
         )
     return explainer.freeze()  # an evaluation does not change the weights
 
 
 def note_of(name: str, error: Exception) -> str:
-    """Format the note about a method that was left out."""
-    return f"{name} was left out: {error}"
+    """Format the note about a skipped method."""
+    return f"{name} was skipped: {error}"
 
 
 def control(name: str, map_of: ControlMap, permutation: np.ndarray) -> Source:
@@ -126,12 +126,13 @@ def _listed(methods: Methods) -> Iterable[tuple[str, Method, bool]]:
 def _source(model: keras.Model, name: str, explainer: Method, reduce: str, may_fail: bool) -> Source:
     if not callable(explainer) or isinstance(explainer, type):
         raise OptionError(
-            f"Expected a method key, an explainer, or a function of images and classes. Received for {name!r}: "
-            f"{explainer!r}. Create the explainer first, such as tfviz.GradCAM(model)."
+            f"{name!r} must be a method key, an explainer, or a function of images and classes. Received: {explainer!r}. "
+            "Create the explainer first, for example tfviz.GradCAM(model)."
         )
     if isinstance(explainer, Explainer) and explainer.model is not model:
         raise OptionError(
-            f"The explainer {name!r} explains a different model, {explainer.model.name!r}. Create it for the evaluated model."
+            f"The explainer {name!r} explains a different model, {explainer.model.name!r}. Create an explainer for the "
+            "evaluated model."
         )
     takes_target = bool(getattr(explainer, "takes_target", True))
 

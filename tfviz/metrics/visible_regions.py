@@ -37,8 +37,8 @@ def visible_regions(given: AnyRegions, number: int, model: keras.Model, size: Si
         return None
     if not isinstance(given, (Regions, Mapping)):
         raise OptionError(
-            f"`boxes` must have a Regions, a dict or None for each image. Received for image {number}: {type(given).__name__}. "
-            "Pass Regions({class: [[x0, y0, x1, y1]]}, size=(height, width))."
+            f"`boxes` must contain a Regions, a dict or None for each image. Received: {type(given).__name__} for image "
+            f"{number}. Pass Regions({{class: [[x0, y0, x1, y1]]}}, size=(height, width))."
         )
     try:
         regions = given if isinstance(given, Regions) else Regions(given, size)
@@ -46,7 +46,7 @@ def visible_regions(given: AnyRegions, number: int, model: keras.Model, size: Si
         raise OptionError(f"The boxes of image {number} are invalid. {error}") from error
     if wrong := [index for index in regions.classes if not 0 <= index < classes]:
         raise OptionError(
-            f"The boxes of image {number} are for class {wrong[0]}, but the model has {classes} classes, 0 to {classes - 1}. "
+            f"The boxes of image {number} contain class {wrong[0]}, but the model has {classes} classes (0 to {classes - 1}). "
             "Use the model's class numbers."
         )
     if given is regions and is_preprocessing_known(model):

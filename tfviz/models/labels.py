@@ -75,12 +75,14 @@ class Labels:
         if len(found) == 1:
             return found[0]
         if found:
-            raise TargetError(f"Several classes are called {name_or_number!r}: {', '.join(map(str, found))}. Pass the number.")
+            raise TargetError(
+                f"Several classes are named {name_or_number!r}: {', '.join(map(str, found))}. Pass the class number."
+            )
         if number := re.fullmatch(r"\s*(?:class )?(\d+)\s*", name_or_number):
             return int(number[1])
         if name_or_number in self.wordnet_ids:
             return self.wordnet_ids.index(name_or_number)
-        raise TargetError(f"No class is called {name_or_number!r}. {self._advice(name_or_number)}")
+        raise TargetError(f"No class is named {name_or_number!r}. {self._advice(name_or_number)}")
 
     def index_of_folder(self, folder: str) -> int | None:
         """Return the class that a folder such as `tabby/` is named after, or None if there is none.
@@ -97,8 +99,8 @@ class Labels:
     def _advice(self, name: str) -> str:
         if not self.names:
             return (
-                "The model's class names are unknown. Pass the number, the names or a labels file (class_names=... in Python, "
-                "--labels on the command line)."
+                "The model's class names are unknown. Pass the class number, the class names or a labels file "
+                "(class_names=... in Python, --labels on the command line)."
             )
         return near_matches(_key(name), dict.fromkeys(key for label in self.names for key in sorted(_keys(label)) if key))
 

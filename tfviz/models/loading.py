@@ -152,6 +152,13 @@ def is_preprocessing_known(model: keras.Model) -> bool:
     return _notes.get(model, _ModelNotes()).is_preprocessing_given
 
 
+def known_preprocessing(model: object) -> Preprocessing | None:
+    """Return the model's preprocessing, or None if it is unknown."""
+    import keras
+
+    return preprocessing_of(model) if isinstance(model, keras.Model) and is_preprocessing_known(model) else None
+
+
 def labels_of(model: keras.Model) -> Labels:
     """Return a model's class names, if they are known.
 
@@ -224,9 +231,9 @@ def preprocessing_for_files(model: keras.Model) -> Preprocessing:
     if not is_preprocessing_known(model) and model not in _warned:
         _warned.add(model)
         warn(
-            f"No preprocessing is known for the model '{model.name}', so images are fed as RGB in 0-255. If it expects "
-            'other values, pass preprocessing="unit" (0-1), "tf", "torch" or "caffe" to tfviz.load_model, or pass a '
-            'tfviz.images.Preprocessing to load_images instead of the model. If 0-255 is right, pass "none".'
+            f"No preprocessing is known for the model '{model.name}', so images are fed as RGB in 0-255. If it expects other "
+            'values, pass preprocessing="unit" (0-1), "tf", "torch" or "caffe" to tfviz.load_model, or pass a '
+            'tfviz.images.Preprocessing to load_images instead of the model. If 0-255 is correct, pass preprocessing="none".'
         )
     return preprocessing
 
@@ -267,14 +274,14 @@ def _with_imagenet_weights(architecture: Architecture, size: Size) -> keras.Mode
     if not architecture.is_in_keras:
         raise WeightsError(
             f"Keras does not provide ImageNet weights for {architecture.name}. Pass a file, such as torchvision's: "
-            "weights=FILE, or --weights FILE on the command line."
+            "weights=FILE (--weights FILE on the command line)."
         )
     try:
         model = architecture.build("imagenet")
     except Exception as error:  # Keras raises a bare Exception if the download fails
         raise WeightsError(
-            f"The ImageNet weights for {architecture.name} cannot be downloaded ({first_line(error)}). Download that "
-            "file on another machine and pass it: weights=FILE, or --weights FILE on the command line."
+            f"The ImageNet weights for {architecture.name} cannot be downloaded ({first_line(error)}). Download the file on "
+            "another machine, and pass it: weights=FILE (--weights FILE on the command line)."
         ) from error
     if size == architecture.size:
         return model
@@ -294,17 +301,21 @@ def _model_file(name_or_path: str | Path) -> Path:
         return _PACKAGED_FOLDER / f"{PACKAGED}.keras"
     path = Path(name_or_path)
     if path.is_dir():
-        raise WeightsError(f"{shown(path)} is a folder. Expected: {_EXPECTED}. Save the model as .keras.")
+        raise WeightsError(
+            f"{shown(path)} is a folder, not a model file. Expected {_EXPECTED}. Save the model as a .keras file."
+        )
     if not path.exists():
         hint = "" if path.suffix else f" {near_matches(str(name_or_path).lower(), _NAMES)}"
-        raise WeightsError(f"{shown(path)!r} is neither a network nor a file. Expected: {_EXPECTED}.{hint}")
+        raise WeightsError(f"{shown(path)!r} is neither the name of a network nor a file. Expected {_EXPECTED}.{hint}")
     if not path.name.endswith(MODEL_EXTENSIONS) or path.name.endswith(".weights.h5"):
-        raise WeightsError(f"{shown(path)} is not a complete model. Expected: {_EXPECTED}. {_WEIGHTS_ADVICE}")
+        raise WeightsError(f"{shown(path)} is not a complete model. Expected {_EXPECTED}. {_WEIGHTS_ADVICE}")
     return path
 
 
 _NAMES = (PACKAGED, *map(str.lower, (*ARCHITECTURES, *OWN_ARCHITECTURES)))
-_EXPECTED = f'a name of keras.applications such as "vgg16", "{PACKAGED}", or a file {" or ".join(MODEL_EXTENSIONS[:2])}'
+_EXPECTED = (
+    f'a network from keras.applications such as "vgg16", the name "{PACKAGED}", or a {" or ".join(MODEL_EXTENSIONS[:2])} file'
+)
 _WEIGHTS_ADVICE = "For a weights file, pass the network's name, and the file as `weights`."
 
 
@@ -360,8 +371,8 @@ def _image_input(model: keras.Model) -> tuple[Size | None, int]:
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] is None:
         received = ", ".join(map(str, shapes)) or "none declared"
         raise UnsupportedModelError(
-            "Image files need a model with one input (batch, height, width, channels). This model's inputs: "
-            f"{received}. In Python, pass the arrays themselves."
+            "Image files can be loaded only for models with one input (batch, height, width, channels). This model's inputs: "
+            f"{received}. In Python, pass arrays instead."
         )
     _, height, width, channels = shapes[0]
     return ((height, width) if height and width else None), channels

@@ -95,9 +95,9 @@ def _are_near(actual: Sequence[object], expected: Sequence[object]) -> bool:
 def _unfaithful(graph: Graph, images: Sequence[tf.Tensor]) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"The graph that tfviz read from '{graph.model_name}' does not reproduce the model's outputs for images of shape "
-        f"{tuple(images[0].shape[1:])}. Code in one of its layers branches in Python on unknown sizes, or on other values that "
-        "are only known at run time. Build the model with a fixed image size, such as keras.Input((224, 224, 3)), or use "
-        "keras.ops.shape(x) in that layer."
+        f"{tuple(images[0].shape[1:])}. One of its layers branches in Python on a size or another value that is only known at "
+        "run time. Build the model with a fixed image size, such as keras.Input((224, 224, 3)), or use keras.ops.shape(x) in "
+        "that layer."
     )
 
 

@@ -31,7 +31,7 @@ def traced(
         The trace, or the reason why there is none.
     """
     if layer is not None and keras_internals.owns_variables(layer):
-        return NotReadable("owns weights that its code may read in any way")
+        return NotReadable("owns weights that its code may use directly")
     try:
         trace = trace_of_graph(*keras_internals.symbolic_graph(layer, symbols, call))
     except Exception as error:

@@ -97,9 +97,10 @@ def _not_readable(model: object, why: NotReadable) -> UnsupportedModelError:
         )
     cause = f" ({type(why.cause).__name__}: {_first_line(why.cause)})" if why.cause else ""
     return UnsupportedModelError(
-        f"'{model.name}' is a subclassed model ({type(model).__name__}) whose layers cannot be traced: it {why.reason}{cause}. "
-        "'saliency' works on it, because it only needs the input gradient. For the other methods, use keras.ops or TensorFlow "
-        "functions in `call`, or wrap the same layers in a Functional model: keras.Model(inputs, outputs)."
+        f"'{model.name}' is a subclassed model ({type(model).__name__}) whose layers cannot be traced: it "
+        f"{why.reason}{cause}. 'saliency' supports it, because saliency needs only the input gradient. For the other methods, "
+        "use keras.ops or TensorFlow functions in `call`, or wrap the same layers in a Functional model: keras.Model(inputs, "
+        "outputs)."
     )
 
 

@@ -21,7 +21,7 @@ from tfviz.render.signals import Signal, signal_colors, signal_maps, signal_mean
 from tfviz.render.strength import meaning_of
 from tfviz.render.volumes import Volume, evenly_spaced, slice_of, volume_maps, volumes_of
 
-# pixels
+# Sizes in pixels.
 LINE_WIDTH_PX, CHANNEL_PX, LOWEST_PX, HIGHEST_PX = 640, 40, 160, 1280
 SLICE_PX, LABEL_PX, GAP_PX = 160, 18, 4
 
@@ -86,7 +86,7 @@ class Canvas:
         return cmap
 
     def meaning(self, style: str, scale: str) -> str:
-        """Return the legend text for a style on a scale."""
+        """Return the legend text for a style and a scale."""
         return meaning_of(style, scale)
 
 
@@ -130,7 +130,7 @@ class SignalCanvas(Canvas):
         return signal_colors(style, cmap)
 
     def meaning(self, style: str, scale: str) -> str:
-        """Return the legend text for a style on a scale."""
+        """Return the legend text for a style and a scale."""
         return signal_meaning(style, scale)
 
     def finished(self, drawn: Picture, index: int) -> Picture:

@@ -31,7 +31,7 @@ MEANINGS = {  # for legends
     "signed": "negative to positive, dark is zero",
     "grey": "negative to positive, gray is zero",
 }
-# percentiles of the nonzero absolute values
+# Percentiles of the nonzero absolute values.
 PERCENTILES = {"heatmap": 99.5, "signed": 99.5, "grey": 99.0}
 METHOD_STYLES = {
     **dict.fromkeys(("saliency", "gradient_times_input", "integrated_gradients", "expected_gradients"), "signed"),

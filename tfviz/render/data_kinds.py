@@ -37,7 +37,7 @@ def kind_of(images: Arrays, attributions: Attributions, kind: str | None = None)
     """
     if kind is not None:
         if kind not in KINDS:
-            raise OptionError(f"Unknown kind {kind!r}. {near_matches(str(kind), KINDS)}")
+            raise OptionError(f"Unknown data kind {kind!r}. {near_matches(str(kind), KINDS)}")
         return kind
     if isinstance(images, list | tuple):
         return {2: "signal", 4: "volume"}.get(np.ndim(images[0]) if len(images) else 0, "image")

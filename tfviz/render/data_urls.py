@@ -15,8 +15,8 @@ from tfviz.render.colors import positions
 from tfviz.render.pictures import Map, Picture, shrunk_or_enlarged
 
 # Pairs of a side and a quality, best first. The side, in pixels, is that of a square with the
-# picture's area. The quality is a JPEG quality or a number of colors; an odd number keeps the color
-# of zero in a signed map.
+# picture's area. The quality is a JPEG quality or a number of colors. An odd number of colors keeps
+# the color of zero in a signed map.
 _MAPS = ((320, 65), (256, 65), (224, 65), (224, 33), (224, 17), (192, 17), (160, 17), (128, 17), (96, 17), (64, 17))
 _PICTURES = ((320, 88), (320, 75), (256, 75), (224, 75), (224, 60), (192, 60), (160, 50), (128, 50), (96, 50), (64, 40))
 _TRANSPARENT = np.zeros((1, 4), np.uint8)
@@ -26,7 +26,7 @@ _LEVEL = 6  # compression level; 9 takes ten times as long for 5% fewer bytes
 
 
 def encoded_picture(picture: Picture, most_bytes: int) -> str:
-    """Encode a picture (H, W, 3) as a JPEG data URL with the best quality that fits.
+    """Encode a picture (H, W, 3) as a JPEG data URL at the best quality that fits.
 
     Args:
         picture: the picture, uint8 RGB.
@@ -45,7 +45,7 @@ def encoded_picture(picture: Picture, most_bytes: int) -> str:
 def encoded_map(
     values: Map, style: str, colors: npt.NDArray[np.uint8], limit: float, covered: npt.NDArray[np.bool_], most_bytes: int
 ) -> str:
-    """Encode a map as the data URL of a transparent PNG with the best quality that fits.
+    """Encode a map as the data URL of a transparent PNG at the best quality that fits.
 
     Args:
         values: the map, (h, w) or (h, w, C).

@@ -21,7 +21,8 @@ from tfviz.render.strength import meaning_of
 from tfviz.render.titles import font, most_lines_of, widest, wrapped
 from tfviz.render.volumes import plot_volumes
 
-# Inches. To fit a screen, columns get narrower as their number grows, down to the title's width.
+# Sizes in inches. To fit a screen, columns get narrower as their number grows, down to the width of
+# a title.
 WIDEST_FIGURE = 16.0
 NARROWEST_COLUMN, HIGHEST_ROW, WIDEST_OWN_TITLE = 1.6, 2.4, 6.0
 MARGIN, GAP = 0.12, 0.08
@@ -93,7 +94,7 @@ def plot(
     look = Look(alpha, underlay, cmap)
     kind = kind_of(images, attributions, kind)
     if slices is not None and kind != "volume":
-        raise OptionError(f"`slices` applies to volumes (N, D, H, W, C). Received: {kind}s.")
+        raise OptionError(f"`slices` applies only to volumes (N, D, H, W, C). Received: {kind}s.")
     if kind == "signal":
         return plot_signals(images, attributions, captions=captions, scores=scores, styles=styles, scale=scale, cmap=cmap)
     if kind == "volume":
@@ -131,11 +132,11 @@ def plot(
 
 @dataclass(frozen=True)
 class _Layout:
-    """The layout of the figure, in inches.
+    """A figure's layout, in inches.
 
     Attributes:
-        column: the largest width of an image.
-        row: the largest height of an image.
+        column: the maximum image width.
+        row: the maximum image height.
         titles: the column titles.
         texts: for each row, the texts below its image and its maps.
         width: the figure width.

@@ -45,8 +45,8 @@ def write_gallery(
     Args:
         folder: the folder that holds the image files. It is created if necessary.
         entries: the images, in page order.
-        title: the heading, such as the model.
-        subtitle: the line below the heading, such as the layer.
+        title: the heading, such as the model's name.
+        subtitle: the line below the heading, such as the layer's name.
         failures: images that could not be explained, to list at the end.
         questions: method name -> the question it answers, shown on demand.
         scale: the scale of the maps at `GalleryMap.path`. If maps have an `other_path`, the page
@@ -93,7 +93,7 @@ def _summary(entries: Sequence[GalleryEntry], methods: Sequence[str], failures: 
     parts = [_counted(len(entries), "image"), _counted(len(methods), "method")]
     if judged := [entry.is_right for entry in entries if entry.is_right is not None]:
         known = " with a known class" if len(judged) < len(entries) else ""
-        parts.append(f"top class right for {sum(judged):,} of {_counted(len(judged), 'image')}{known}")
+        parts.append(f"top class correct for {sum(judged):,} of {_counted(len(judged), 'image')}{known}")
     if failures:
         parts.append(f'<a href="#failures">{len(failures):,} not explained</a>')
     return " · ".join(parts)
@@ -199,7 +199,7 @@ def _replace(path: Path, content: bytes) -> Path:
         Path(temporary).chmod(0o644)  # A web server could not read mkstemp's 0600.
         Path(temporary).replace(path)
     except OSError as error:
-        raise OutputError(f"{shown(path)} cannot be written: {error.strerror}. Choose a writable folder.") from error
+        raise OutputError(f"{shown(path)} cannot be written ({error.strerror}). Choose a writable folder.") from error
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)

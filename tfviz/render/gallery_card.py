@@ -35,7 +35,7 @@ def waiting_card(entry: GalleryEntry) -> str:
 
 
 def _search_data(entry: GalleryEntry) -> str:
-    """Return the attributes that the page searches and sorts."""
+    """Return the HTML attributes that the page searches and sorts by."""
     top = entry.predictions[0] if entry.predictions else None
     words = " ".join(
         dict.fromkeys(filter(None, (entry.name, entry.truth, top and top[0], *(one.target for one in entry.maps))))

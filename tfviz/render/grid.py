@@ -47,7 +47,7 @@ class Column:
 
     @property
     def title(self) -> str:
-        """The method's name with the target below it."""
+        """The column title: the method's name and, on the next line, the target's name, if any."""
         return "\n".join(filter(None, (title_of(self.method), self.target)))
 
     @property
@@ -217,7 +217,11 @@ def _at(scores: list[float] | None, index: int) -> float | None:
 def _strengths(
     method: str, maps: list[Map], names: Sequence[str], style: str, scores: Sequence[float | None]
 ) -> list[Strength]:
-    """Compare the maps with the highest-scoring one, or the strongest if a score is missing."""
+    """Return the maps' strengths, relative to one of them.
+
+    The reference is the map of the highest-scoring target, or the strongest map if a score is
+    missing.
+    """
     if len(maps) == 1:
         return strengths_of(method, maps, names, style, None)
     known = [float("-inf") if score is None else score for score in scores]
@@ -254,5 +258,5 @@ def captions_of(captions: Sequence[str | None] | None, count: int) -> list[str]:
         return [""] * count
     captions = [captions] if isinstance(captions, str) else list(captions)
     if len(captions) != count:
-        raise ImageError(f"`captions` must have one caption per image. Received: {len(captions)} for {count} images.")
+        raise ImageError(f"`captions` must have one caption per image. Received: {len(captions)} captions for {count} images.")
     return [caption or "" for caption in captions]

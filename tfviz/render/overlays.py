@@ -47,7 +47,7 @@ class Look:
         ramp("heatmap", self.cmap)
 
     def powers(self, style: str) -> npt.NDArray[np.float32]:
-        """Return, for each of a style's 256 colors, the power of `alpha` that is its weight."""
+        """Return the powers of `alpha` that weight a style's 256 colors."""
         if self.underlay == "color":
             return np.ones(256, np.float32)
         distances = np.linspace(0, 1, 256) if style == "heatmap" else np.abs(np.linspace(-1, 1, 256))

@@ -8,8 +8,8 @@ are unknown (the order may be BGR), and each image is stretched to its range wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeAlias, cast
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -18,6 +18,10 @@ import numpy.typing as npt
 from tfviz.errors import ImageError, warn
 from tfviz.images.image_array import LoadedImages
 from tfviz.images.preprocessing import Preprocessing, named
+from tfviz.models import known_preprocessing
+
+if TYPE_CHECKING:
+    import keras
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 # one array, or a list of arrays of different sizes
@@ -67,6 +71,37 @@ def pictures_of(images: Arrays, preprocessing: Preprocessing | str | None = None
     return [_picture(array, scale) for array in arrays]
 
 
+def preprocessing_of_images(images: Arrays, models: Iterable[keras.Model]) -> Preprocessing | None:
+    """Return the preprocessing of images that were made for one of these models.
+
+    Args:
+        images: as for `pictures_of`.
+        models: the models.
+
+    Returns:
+        The first model's preprocessing that is known, or None if it cannot have produced the images.
+    """
+    known = next((one for model in models if (one := known_preprocessing(model))), None)
+    arrays = [np.asarray(one) for one in (images if isinstance(images, list | tuple) else [images])]
+    return known if known and all(_is_made_by(known, array) for array in arrays) else None
+
+
+def has_known_colors(images: Arrays) -> bool:
+    """Return whether images are uint8, or from `load_images`, and so drawn unchanged."""
+    parts = images if isinstance(images, list | tuple) else [cast(npt.ArrayLike, images)]
+    return all(_with_loaded_colors(one).dtype == np.uint8 for one in parts)
+
+
+def _is_made_by(preprocessing: Preprocessing, array: npt.NDArray[Any]) -> bool:
+    if array.ndim == 0 or array.size == 0 or array.shape[-1] != preprocessing.channels:
+        return False
+    return array.dtype == np.uint8 or _is_in_range(preprocessing.rgb(array))
+
+
+def _is_in_range(pixels: npt.NDArray[np.float64]) -> bool:
+    return bool(-_TOLERANCE <= pixels.min() <= pixels.max() <= 255 + _TOLERANCE)
+
+
 def _with_loaded_colors(images: npt.ArrayLike) -> npt.NDArray[Any]:
     """Return the RGB images in an array from `load_images`, or any other array unchanged."""
     if isinstance(images, LoadedImages) and images.pictures is not None:
@@ -85,7 +120,7 @@ def _without_preprocessing(array: npt.NDArray[Any], preprocessing: Preprocessing
             "preprocessing that was applied to the images."
         )
     pixels = preprocessing.rgb(array)
-    if not -_TOLERANCE <= pixels.min() <= pixels.max() <= 255 + _TOLERANCE:
+    if not _is_in_range(pixels):
         raise ImageError(
             f"Undoing `preprocessing` produces pixels from {pixels.min():.4g} to {pixels.max():.4g} instead of 0-255, so the "
             f"images, with values from {array.min():.4g} to {array.max():.4g}, were not preprocessed this way. Pass the "
@@ -199,6 +234,6 @@ def _check_map(values: npt.NDArray[np.float64]) -> None:
         )
     if not np.isfinite(values).all():
         raise ImageError(
-            f"The attribution contains {np.count_nonzero(~np.isfinite(values))} NaN or infinite values of {values.size}, "
-            "so it cannot be drawn. Look for such values in the model's input, weights and activations."
+            f"The attribution contains NaN or infinite values ({np.count_nonzero(~np.isfinite(values))} of {values.size}), so "
+            "it cannot be drawn. Look for such values in the model's input, weights and activations."
         )

@@ -39,7 +39,7 @@ class Strength:
 
     @property
     def limit(self) -> float:
-        """The value of the strongest color. A nearly empty map has a higher one, to dim it."""
+        """The value of the strongest color. It is higher for a nearly empty map, to dim the map."""
         return self.own_limit * (DIMMING if self.is_nearly_empty else 1)
 
 
@@ -74,7 +74,7 @@ def strengths_of(method: str, maps: Sequence[Map], names: Sequence[str], style: 
 
 
 def meaning_of(style: str, scale: str) -> str:
-    """Return the legend text for a style on a scale."""
+    """Return the legend text for a style and a scale."""
     meaning = MEANINGS[style]
     return meaning if scale == "map" else meaning.replace("of each map", "of all targets of an image and method")
 

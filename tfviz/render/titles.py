@@ -75,9 +75,9 @@ def wrapped(text: str, width: float, properties: FontProperties, *, most_lines: 
 
     Args:
         text: the text.
-        width: the largest line width in points.
+        width: the maximum line width in points.
         properties: the font.
-        most_lines: the largest number of lines. Longer text ends in "…".
+        most_lines: the maximum number of lines. Longer text ends in "…".
 
     Returns:
         The lines.
@@ -93,7 +93,7 @@ def wrapped(text: str, width: float, properties: FontProperties, *, most_lines: 
 
 
 def most_lines_of(texts: Sequence[str]) -> int:
-    """Return the largest number of lines in wrapped texts, or 0 if all are empty."""
+    """Return the line count of the longest wrapped text, or 0 if all are empty."""
     return max((text.count("\n") + 1 for text in texts if text), default=0)
 
 

@@ -104,7 +104,7 @@ def evenly_spaced(depth: int) -> npt.NDArray[np.int64]:
 
 
 def slice_of(values: npt.NDArray[np.float64], index: int, depth: int) -> Map:
-    """Return the part of a map that lies over one slice. A shallower map uses its nearest layer.
+    """Return the part of a map that lies over one slice. A shallower map uses its nearest slice.
 
     Args:
         values: the map.

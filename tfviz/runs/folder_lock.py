@@ -47,7 +47,8 @@ class FolderLock:
         except BlockingIOError as error:
             file.close()
             raise FolderInUseError(
-                f"Another training run is writing to log_dir {shown(folder)}. Wait until it ends, or pass a different folder."
+                f"Another training run is writing to log_dir {shown(folder)}. Wait for it to finish, or pass a different "
+                "folder."
             ) from error
         except OSError:  # The file system has no locks.
             file.close()

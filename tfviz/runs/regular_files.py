@@ -29,7 +29,7 @@ def open_regular(path: str | Path) -> BinaryIO:
 
 
 def read_regular(path: str | Path, most: int | None = None) -> bytes:
-    """Return a file's content. Raise OSError if reading fails or it exceeds `most` bytes."""
+    """Return a file's content. Raise OSError if it cannot be read or exceeds `most` bytes."""
     with open_regular(path) as file:
         content = file.read() if most is None else file.read(most + 1)
     if most is not None and len(content) > most:

@@ -195,8 +195,9 @@ def check_folder(path: Path, images: Sequence[Picture], *, is_rechosen: bool = F
         if image_path(path, number).exists()
     ):
         raise OutputError(
-            f"log_dir {shown(path)} contains a run with different images. To continue it, pass the same images (a shuffled "
-            "dataset yields different images each time, so load them once and store them). Otherwise pass a new folder."
+            f"log_dir {shown(path)} contains a run with different images. To continue the run, pass the same images. A "
+            "shuffled dataset yields different images each time, so load the images once and store them. To start a new run, "
+            "pass a new folder."
         )
 
 

@@ -40,11 +40,11 @@ def read_run(folder: str | Path) -> Run:
         ) from error
     if isinstance(run, dict) and isinstance(run.get("id"), str) and run.get("format") != FORMAT:
         raise SnapshotsError(
-            f"{shown(path)} has format {run.get('format')!r}, but this version of tfviz reads format {FORMAT}. Install a newer "
-            "tfviz."
+            f"{shown(path)} has format {run.get('format')!r}, but this version of tfviz reads format {FORMAT}. Install a "
+            "newer version of tfviz."
         )
     if (fault := run_fault(run, is_strict=False)) is not None:
-        raise SnapshotsError(f"{shown(path)} is not a valid {RUN_FILE} ({fault}). Check whether the file is damaged.")
+        raise SnapshotsError(f"{shown(path)} is not a valid {RUN_FILE} ({fault}). Restore the file, or pass another folder.")
     return run
 
 

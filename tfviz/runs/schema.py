@@ -30,7 +30,7 @@ METHOD_PATTERN = r"^[a-z0-9_-]{1,64}$"
 
 @dataclass(frozen=True)
 class Range:
-    """The smallest and the largest allowed number."""
+    """The minimum and the maximum of a number."""
 
     least: float
     most: float | None = None
@@ -38,7 +38,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Length:
-    """The smallest and the largest allowed number of characters or items."""
+    """The minimum and the maximum number of characters or items."""
 
     least: int
     most: int

@@ -22,7 +22,7 @@ class Snapshot:
         images: the fixed images, uint8 RGB (H, W, 3).
         pictures: the maps drawn over the images, keyed by method name.
         maps: the raw maps, float32 (N, …), keyed by method name.
-        canvas: the pictures to draw maps over. None means those of the run.
+        canvas: the pictures to draw maps over. None means the run's pictures.
     """
 
     record: Mapping[str, Any]

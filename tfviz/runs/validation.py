@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from tfviz.runs.schema import Length, Pattern, Range, Record, Run, names_of
 
-_LENIENCE = 16  # A lenient check multiplies the largest length by this factor.
+_LENIENCE = 16  # A lenient check multiplies the maximum length by this factor.
 
 Check = Callable[[Any], None]  # raises _SchemaError
 

@@ -93,7 +93,7 @@ def _check(kinds: Sequence[str], size: int) -> None:
         if kind not in KINDS:
             raise OptionError(f"Unknown kind of shape {kind!r}. {near_matches(kind, KINDS, most=len(KINDS))}")
     if not 1 <= len(kinds) <= MOST_OBJECTS:
-        raise OptionError(f"`kinds` must contain 1 to {MOST_OBJECTS} kinds, one per object. Received: {len(kinds)}.")
+        raise OptionError(f"`kinds` must contain 1 to {MOST_OBJECTS} kinds, one per object. Received: {len(kinds)} kinds.")
     if size < LEAST_SIZE:
         raise OptionError(f"`size` must be at least {LEAST_SIZE} pixels. Received: {size}.")
 

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from tfviz.errors import LabelsError, OptionError, shown
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.keras_internals import require_tensorflow
+from tfviz.methods.explainer import Explainer
 from tfviz.models.labels import labels_from
 from tfviz.notebooks import is_notebook
 from tfviz.render.overlays import Look, Underlay
@@ -79,18 +80,20 @@ class SnapshotCallback(keras.callbacks.Callback):
         every: "epoch", or a number of batches, counted over the entire run. With
             `steps_per_execution` > 1, a snapshot is taken after the execution in which it falls
             due.
-        max_images: the largest number of images. All of them run in one batch.
+        max_images: the maximum number of images. All of them run in one batch.
         choose: "first" selects the first images. "spread" selects evenly spaced images from an
             array, which suits arrays sorted by class.
         truth: the true class of each image, as numbers, names or one-hot rows. None uses the labels
             of a dataset, if they are classes.
         pictures: the images to draw maps over, (N, H, W, 3) or a list of (H, W, 3). None means
-            `images`, in their original colors if `load_images` returned them.
+            `images`, in their original colors if `load_images` returned them, or if
+            `preprocessing` or the model's preprocessing is known.
         kind: "signal" for signals (N, T, C), which are drawn as lines, or "volume" for volumes and
-            videos (N, D, H, W, C), which are drawn as slices. None tells images from volumes by
-            their axes.
+            videos (N, D, H, W, C), which are drawn as slices. None distinguishes images from
+            volumes by their axes.
         preprocessing: how `images` (or `pictures`) were preprocessed, as for `overlay`. It is
-            undone before drawing.
+            undone before drawing. For `images`, None means the preprocessing that `load_model`
+            knows for the explained model.
         underlay: whether to draw the image under the maps in "gray" or in "color".
         labels: the class names: a sequence in order, a mapping from numbers, a data
             generator's class_indices, or a file (see `tfviz.models.labels.read_labels`).
@@ -100,11 +103,12 @@ class SnapshotCallback(keras.callbacks.Callback):
         token: that viewer's token.
         notebook: whether to show the newest snapshot below the running cell of a notebook. Outside
             of notebooks, this has no effect.
-        sinks: more destinations for the snapshots, such as `tfviz.WandbSink(run)`, or your own
-            subclasses of `tfviz.Sink`.
+        sinks: additional destinations for the snapshots, such as `tfviz.WandbSink(run)` or
+            instances of your own subclasses of `tfviz.Sink`.
         max_queued: the number of snapshots that may wait for the background thread. Snapshots are
             never dropped: when the queue is full, training waits.
-        strict: raise errors in the training thread instead of issuing a `SnapshotWarning` for each.
+        strict: whether to raise errors in the training thread instead of issuing a
+            `SnapshotWarning` for each.
 
     Raises:
         OptionError, UnknownMethodError, ImageError, TargetError, LabelsError, OutputError: an
@@ -145,11 +149,13 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._explainers = checked_explainers(explainers)
         self._schedule = Schedule(every)
         fixed = partial(fixed_images, preprocessing=preprocessing, kind=kind)
-        self._images = fixed(images, max_images, pictures, choose=choose)
+        models = [one.model for one in self._explainers if isinstance(one, Explainer)]
+        is_all = len(models) == len(self._explainers)  # A key explains the trained model, which `fit` names.
+        self._images = fixed(images, max_images, pictures, choose=choose, models=models if is_all else None)
         self._worst: WorstImages | None = None
         if isinstance(images, ImageChoice) and images.is_rechosen:
             _require_no_rows(target=target, truth=truth, pictures=pictures)
-            self._worst = WorstImages(images, lambda choice: fixed(choice, max_images))
+            self._worst = WorstImages(images, lambda choice, model: fixed(choice, max_images, models=[*models, model]))
         self._labels = _checked_labels(labels)
         names = labels_from(labels)
         self._target = checked_target(in_numbers(target, lambda: names, len(names) or None), self._images)
@@ -159,7 +165,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         if notebook and is_notebook():
             self._sinks.append(NotebookSink(self._images.canvas, self._look, viewer))
         self._max_queued, self._strict = max_queued, strict
-        check_folder(self.log_dir, self._images.pictures, is_rechosen=self._worst is not None)
+        self._check_folder()
         self._methods: list[NamedMethod] = []
         self._methods_model: Any = None
         self._session: Session | None = None
@@ -180,6 +186,9 @@ class SnapshotCallback(keras.callbacks.Callback):
             if error := unrelated_model_error(self.model, method):
                 self._faults.add(f"foreign {method.name}", str(error), error)
         self._faults.report()
+        if self._images.undrawn is not None:
+            self._images = self._images.drawn_for([one.explainer.model for one in self._methods])
+            self._check_folder()
         self._camera = Camera(self._methods, self._images, self._target, self._faults)
         folder = self._opened_folder()
         self._progress.begin(max(self._progress.step, folder.step))
@@ -193,7 +202,7 @@ class SnapshotCallback(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._progress.begin_epoch(epoch, self.model)
-        # Not in on_train_begin, because a later callback may still restore the weights there.
+        # on_train_begin would be too early, because a later callback may restore the weights there.
         if not self._has_started:
             self._has_started = True
             self._take("start", {})
@@ -218,6 +227,10 @@ class SnapshotCallback(keras.callbacks.Callback):
         self.close()
 
     # ----------------------------------------------------------------------------------------------
+
+    def _check_folder(self) -> None:
+        has_other_images = self._worst is not None or self._images.undrawn is not None
+        check_folder(self.log_dir, self._images.pictures, is_rechosen=has_other_images)
 
     def _opened_folder(self) -> RunFolder:
         about = {
@@ -269,7 +282,7 @@ class SnapshotCallback(keras.callbacks.Callback):
             self._close_after_error()
 
     def _close_after_error(self) -> None:
-        """Close after an error in training, without raising one that would hide it."""
+        """Close after an error in training, without raising an error that would hide it."""
         if self._session is not None:
             self._faults.strict = False
             self.close()
@@ -280,7 +293,7 @@ def _require_no_rows(**arguments: object) -> None:
     for name, value in arguments.items():
         if value is not None and (name != "target" or not _is_one_target(value)):
             raise OptionError(
-                f"`{name}` has a value for each image, but images_from(worst=True) re-chooses the images. Leave it out, or use "
+                f"`{name}` has a value for each image, but images_from(worst=True) re-chooses the images. Omit it, or use "
                 "images_from(per_class=True)."
             )
 
@@ -295,7 +308,7 @@ def _checked_labels(labels: Any) -> list[str] | None:
     """Return the class names. Raise LabelsError if they exceed a run's limits."""
     names = list(labels_from(labels).names)
     if len(names) > MAX_LABELS:
-        raise LabelsError(f"A run holds at most {MAX_LABELS} labels. Received: {len(names)}.")
+        raise LabelsError(f"A run can have at most {MAX_LABELS} labels. Received: {len(names)} labels. Pass fewer labels.")
     for number, name in enumerate(names):
         if len(name) > MAX_TEXT:
             raise LabelsError(

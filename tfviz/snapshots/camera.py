@@ -72,7 +72,7 @@ class Camera:
 
 
 def _of_shown_input(attribution: Any, shown: int) -> Any:
-    """Return the attribution of the drawn input, if the model has several inputs."""
+    """Return the drawn input's attribution. A model with several inputs has one per input."""
     flat = tree.flatten(attribution)
     return flat[shown] if len(flat) > shown else flat[0]
 
@@ -84,7 +84,7 @@ def checked_target(target: Any, images: FixedImages) -> Any:
         TargetError: it has the wrong number of rows, or names several targets.
     """
     if isinstance(target, dict):
-        raise TargetError(f"A snapshot explains one target per image. Received several: {', '.join(target)}. Name one class.")
+        raise TargetError(f"A snapshot explains one target per image. Received: {', '.join(target)}. Pass a single class.")
     if isinstance(target, ArrayTarget) and target.rows is not None and target.rows == images.given:
         return target[images.numbers]
     if target is None or callable(target) or isinstance(target, At) or np.ndim(target) == 0:

@@ -114,7 +114,7 @@ def images_from(
             re-chooses them at the start and the end of training, and once per epoch. Each time, it
             runs the model on all images read. The model must be a classifier with one input.
         seed: the random seed.
-        max_read: the largest number of images to read from a dataset, which may be infinite. For
+        max_read: the maximum number of images to read from a dataset, which may be infinite. For
             arrays, it only limits the images that `worst` chooses from.
         kind: "signal" for signals (N, T, C), or "volume" for volumes (N, D, H, W, C).
 
@@ -131,7 +131,7 @@ def images_from(
         if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 1:
             raise OptionError(f"`{name}` must be a positive integer. Received: {number!r}.")
     if per_class is not None and bool(per_class) == bool(worst):
-        raise OptionError(f"Set either `per_class` or `worst`. Received: per_class={per_class}, worst={worst}.")
+        raise OptionError(f"Set exactly one of `per_class` and `worst`. Received: per_class={per_class}, worst={worst}.")
     if kind not in (None, *RANKS):
         raise OptionError(f"`kind` must be one of {', '.join(map(repr, RANKS))}, or None. Received: {kind!r}.")
     generator = np.random.default_rng(seed)
@@ -161,12 +161,12 @@ def _read(dataset: Any, most: int, rank: int | None) -> ImageChoice:
     classes = np.array([-1 if label is None else label for label in labels])
     if is_dataset(dataset) and len(classes) >= most and len(set(classes)) == 1:
         warn(
-            f"The first {most} images of the dataset all have class {classes[0]}, and no further images are read. Shuffle the "
+            f"The first {most} images in the dataset all have class {classes[0]}, and no more images are read. Shuffle the "
             "dataset, or increase max_read."
         )
     known = np.flatnonzero(classes >= 0)
     if not len(known):
-        raise ImageError("The data set contains no image with a label. Pass a data set with labeled images.")
+        raise ImageError("The dataset contains no labeled images. Pass a dataset of (image, label) pairs.")
     return ImageChoice(images, classes, np.arange(len(classes))).rows(known)
 
 
@@ -179,7 +179,7 @@ def _arrays(dataset: Any) -> tuple[Any, np.ndarray]:
     images, labels = as_arrays(dataset[0]), np.asarray(dataset[1])
     counts = {len(array) if array.ndim else 0 for array in (*tree.flatten(images), labels)}
     if len(counts) > 1:
-        raise LabelsError(f"There must be one label for each image. Received: {sorted(counts)} rows.")
+        raise LabelsError(f"Expected one label per image. Received: arrays with {sorted(counts)} rows.")
     return images, labels
 
 
@@ -188,7 +188,7 @@ def _balanced(labels: np.ndarray, count: int, generator: np.random.Generator) ->
     shuffled = generator.permutation(len(labels))
     classes = generator.permutation(np.unique(labels))
     order = {label: place for place, label in enumerate(classes)}
-    # each image's rank within its class; sorting by it alternates between the classes
+    # Sorting the images by their rank within their class alternates between the classes.
     seen = dict.fromkeys(classes, 0)
     ranks = []
     for index in shuffled:

@@ -73,7 +73,9 @@ def as_arrays(images: Any) -> Any:
     """Convert to NumPy arrays, nested like `images`. A list of images becomes one array."""
     if isinstance(images, (list, tuple)) and all(np.ndim(image) == 3 for image in images):
         if len({np.shape(image) for image in images}) > 1:
-            raise ImageError("All images in a list must have the same size. Received: several sizes. Resize them first.")
+            raise ImageError(
+                "All images in a list must have the same size. Received: images of several sizes. Resize them first."
+            )
         images = np.asarray(images)
     is_array = [hasattr(array, "shape") and hasattr(array, "dtype") for array in tree.flatten(images)]
     if not is_array or not all(is_array):
@@ -91,7 +93,7 @@ def first_rows(batches: Iterator[tuple[Any, np.ndarray | None]], most: int, rank
         _require_images(batch, rank)
         sizes = {len(array) if array.ndim else 0 for array in tree.flatten(batch)}
         if len(sizes) > 1:
-            raise ImageError(f"All inputs of the model need the same number of images. Received: {sorted(sizes)}.")
+            raise ImageError(f"All model inputs must have the same number of images. Received: {sorted(sizes)}.")
         kept.append(tree.map_structure(lambda array: array[: most - count], batch))  # noqa: B023
         size = sizes.pop()
         labels.append(beside[: most - count] if beside is not None and beside.shape[:1] == (size,) else None)

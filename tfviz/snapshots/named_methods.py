@@ -57,15 +57,17 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
     """Return the explainers as a list, and check them.
 
     Raises:
-        OptionError: there are none, there are more than a run holds, or one is neither an explainer
-            nor a key.
+        OptionError: there are no explainers, there are more than a run can hold, or an item is
+            neither an explainer nor a key.
         UnknownMethodError: no method has that key.
     """
     given = list(explainers) if isinstance(explainers, (list, tuple)) else [explainers]
     if not given:
-        raise OptionError("There are no explainers. Pass at least one explainer or method key, such as 'grad_cam'.")
+        raise OptionError("No explainers were given. Pass at least one explainer or method key, such as 'grad_cam'.")
     if len(given) > MAX_METHODS:
-        raise OptionError(f"A run holds at most {MAX_METHODS} explainers. Received: {len(given)}.")
+        raise OptionError(
+            f"A run can have at most {MAX_METHODS} explainers. Received: {len(given)} explainers. Pass fewer explainers."
+        )
     for one in given:
         if isinstance(one, str):
             method_named(one)
@@ -74,7 +76,7 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
                 f"Expected explainers, such as tfviz.GradCAM(model), or method keys, such as 'grad_cam'. Received: {one!r}."
             )
         elif re.fullmatch(METHOD_PATTERN, f"{one.key}-{MAX_METHODS}") is None:
-            raise OptionError(f"The key of an explainer must be a short name, such as 'grad_cam'. Received: {one.key!r}.")
+            raise OptionError(f"An explainer's key must be a short name, such as 'grad_cam'. Received: {one.key!r}.")
     return given
 
 
@@ -94,7 +96,7 @@ def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]
 
 
 def _title(explainer: Explainer) -> str:
-    """Return the method's title. If it combines another method's maps, add that title."""
+    """Return the method's title. If it combines another method's maps, add that method's title."""
     base = explainer.base.key if isinstance(explainer, NoiseExplainer) else "saliency"
     return title_of(explainer.key) if base == "saliency" else f"{title_of(explainer.key)} of {title_of(base)}"
 

@@ -18,10 +18,10 @@ class WorstImages:
 
     Args:
         choice: the images chosen last, with their pool.
-        fixed: converts a choice to the images of a snapshot.
+        fixed: converts a choice and the model to the images of a snapshot.
     """
 
-    def __init__(self, choice: ImageChoice, fixed: Callable[[ImageChoice], FixedImages]) -> None:
+    def __init__(self, choice: ImageChoice, fixed: Callable[[ImageChoice, keras.Model], FixedImages]) -> None:
         self._choice, self._fixed = choice, fixed
         self._inputs = tree.flatten(choice.pool.images) if choice.pool is not None else []
         self._model: keras.Model | None = None
@@ -43,4 +43,4 @@ class WorstImages:
                 f"'{model.name}'. Use per_class=True."
             ) from error
         self._choice = self._choice.worst(logits)
-        return self._fixed(self._choice)
+        return self._fixed(self._choice, model)

@@ -27,7 +27,7 @@ from tfviz.snapshots.sinks import Sink
 class Writer:
     """Draws and writes the snapshots of one training run.
 
-    It has no reference to the callback, so it can outlive it.
+    It holds no reference to the callback, so it can outlive the callback.
     """
 
     def __init__(

@@ -65,8 +65,8 @@ class ArrayTarget(abc.ABC):
         counts = {int(array.shape[0]) for array in self.arrays} - {1}
         if len(counts) > 1:
             raise TargetError(
-                f"{type(self).__name__} needs as many rows in {' as in '.join(self.array_fields)}: one per image, or one for "
-                f"all. Received: {' and '.join(map(str, sorted(counts)))} rows."
+                f"{type(self).__name__} needs the same number of rows in {' and '.join(self.array_fields)}: one per image, "
+                f"or one for all. Received: {' and '.join(map(str, sorted(counts)))} rows."
             )
         return counts.pop() if counts else None
 
@@ -110,8 +110,8 @@ def require_one_output(target: ArrayTarget, outputs: Shapes) -> None:
     """
     if not isinstance(outputs, tuple) or any(isinstance(part, (tuple, list, dict)) for part in outputs):
         raise TargetError(
-            f"{type(target).__name__} compares one output with an array, but the model has several outputs. Choose one when "
-            "creating the explainer, with output=0 or its name."
+            f"{type(target).__name__} compares one output with an array, but the model has several outputs. Choose an output "
+            "when you create the explainer (output=0, or its name)."
         )
 
 

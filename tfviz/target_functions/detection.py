@@ -138,7 +138,7 @@ class Detection(ArrayTarget):
         classes = scores[-1]
         known = self.class_index.tolist() if isinstance(self.class_index, np.ndarray) else []
         if wrong := [index for index in known if classes is not None and not 0 <= index < classes]:
-            raise TargetError(f"Class {wrong[0]} is out of range. The detector has {classes} classes, 0 to {classes - 1}.")
+            raise TargetError(f"Class {wrong[0]} is out of range. The detector has {classes} classes (0 to {classes - 1}).")
         count = self.anchors.shape[1]
         if not count and (key := _key_of_offsets(outputs, boxes)):
             raise TargetError(
@@ -169,7 +169,9 @@ def for_detector(target: Any, model: Any, shape: tuple[int | None, ...]) -> Any:
     if not isinstance(target, Detection) or target.read is not None or target.anchors.shape[1] or generator is None:
         return target
     if None in shape[1:]:
-        raise TargetError("Detection needs the image size to compute the anchors. Pass images of a fixed size, or `anchors`.")
+        raise TargetError(
+            "Detection needs the image size to compute the anchors. Pass images of a fixed size, or pass `anchors`."
+        )
     with tf.init_scope():
         anchors = np.concatenate([np.asarray(level) for level in generator(tf.zeros((1, *shape[1:]))).values()])
     boxes = corners(tf.constant(anchors), generator.bounding_box_format)

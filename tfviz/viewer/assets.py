@@ -26,7 +26,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Asset:
-    """A file of a page. Its `tag` changes with its content."""
+    """A page's file. Its `tag` changes with its content."""
 
     content: bytes
     media_type: str
@@ -34,11 +34,11 @@ class Asset:
 
 
 def read_assets(folder: Path | None = None) -> dict[str, Asset]:
-    """Return the files of a page, keyed by name.
+    """Return a page's files, keyed by name.
 
     Args:
-        folder: the page's folder; None means the live page. The files that all pages use are
-            added.
+        folder: the page's folder. None means the live page's. The result includes the files that
+            all pages use.
     """
     files = sorted(path for path in (folder or _FOLDER).iterdir() if path.suffix in _TYPES)
     files += [] if folder is None else [_FOLDER / name for name in _OF_ALL_PAGES]
@@ -55,7 +55,7 @@ def add_page(router: APIRouter, assets: dict[str, Asset]) -> None:
     @router.get("/{name}")
     async def get_asset(request: Request, name: str) -> Response:
         if name not in assets:
-            raise HttpError(http_errors.NOT_FOUND, "There is nothing at this address.")
+            raise HttpError(http_errors.NOT_FOUND, "Nothing was found at this address.")
         return _response(request, assets[name])
 
 

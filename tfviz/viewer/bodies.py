@@ -33,15 +33,17 @@ class Bodies:
         """
         declared = request.headers.get("content-length", "0")
         if not declared.isdecimal() or len(declared) > 20 or int(declared) > most:
-            raise HttpError(http_errors.TOO_LARGE, f"The body may have at most {most} bytes. Received: {declared[:20]}.")
+            raise HttpError(
+                http_errors.TOO_LARGE, f"The request body may have at most {most} bytes. Received: {declared[:20]} bytes."
+            )
         parts: list[bytes] = []
         try:
             await asyncio.wait_for(self._read(request, most, parts), self._limits.body_timeout_s)
             yield b"".join(parts)
         except ClientDisconnect as error:
-            raise HttpError(_BAD_REQUEST, "The body is incomplete. Send it again.") from error
+            raise HttpError(_BAD_REQUEST, "The request body is incomplete. Send it again.") from error
         except asyncio.TimeoutError as error:
-            raise HttpError(_TIMEOUT, "The body arrived too slowly. Send it again.") from error
+            raise HttpError(_TIMEOUT, "The request body arrived too slowly. Send it again.") from error
         finally:
             self._held_bytes -= sum(map(len, parts))
 
@@ -51,7 +53,7 @@ class Bodies:
         async for chunk in request.stream():
             size += len(chunk)
             if size > most:
-                raise HttpError(http_errors.TOO_LARGE, f"The body may have at most {most} bytes. Received: more.")
+                raise HttpError(http_errors.TOO_LARGE, f"The request body exceeds the limit of {most} bytes. Send less data.")
             if self._held_bytes + len(chunk) > self._limits.upload_bytes:
                 raise HttpError(http_errors.TOO_MANY, "Too much data is being uploaded at once. Send it again later.")
             self._held_bytes += len(chunk)

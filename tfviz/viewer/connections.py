@@ -21,7 +21,7 @@ _ACCEPTED_AT_ONCE = 64
 
 
 def allowed(limits: ServerLimits) -> tuple[int, int]:
-    """Return the largest numbers of open connections, and of connections accepted at once.
+    """Return the maximum number of open connections, and of connections accepted at once.
 
     Both leave enough file descriptors for files.
     """
@@ -36,7 +36,7 @@ def allowed(limits: ServerLimits) -> tuple[int, int]:
 def protocol_for(limits: ServerLimits) -> type[asyncio.Protocol]:
     """Return uvicorn's HTTP protocol with the limits of one server."""
     most, _ = allowed(limits)
-    # connections without a request in progress, longest waiting first
+    # Connections without a request in progress. The longest-waiting one is first.
     waiting: dict[LimitedProtocol, None] = {}
 
     class LimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]

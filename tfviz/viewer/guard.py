@@ -1,7 +1,7 @@
 """Access control, and the headers of every response.
 
-Without a token, the server is for this machine only. Another website could still reach it through
-the browser with a DNS name that resolves to 127.0.0.1 (DNS rebinding). Therefore, the Host header
+Without a token, only this machine can reach the server. Another website could still use it through
+the browser, with a DNS name that resolves to 127.0.0.1 (DNS rebinding). Therefore, the Host header
 must name this machine. With a token, training runs send it as `Authorization: Bearer TOKEN`. A
 browser gets a sign-in page, posts the token, and receives a cookie derived from it. The cookie
 allows reading, and posting to the paths that the application lists, but no other uploads. A link
@@ -153,7 +153,7 @@ def _has_bearer(headers: Headers, token: str) -> bool:
 
 
 def _cookie_name(scope: Scope) -> str:
-    """Return a name for this port, because browsers share cookies between a machine's ports."""
+    """Return a cookie name for this port. Browsers share cookies between a machine's ports."""
     return f"tfviz_viewer_{(scope.get('server') or ('', 0))[1]}"
 
 

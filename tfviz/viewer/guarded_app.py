@@ -31,11 +31,11 @@ def guarded_app(
     Args:
         router: the routes.
         assets: the page's files, including the sign-in page.
-        token: the token that clients must send. None allows only this machine.
+        token: the token that clients must send. None allows only connections from this machine.
         host: the address the server listens on. Without a token, the Host header must name it or
             this machine.
         lifespan: a context manager that is active while the application runs.
-        posts: the paths to which a signed-in page may post. It can only read all others.
+        posts: the paths to which a signed-in page may post. It may only read all other paths.
 
     Returns:
         The application.

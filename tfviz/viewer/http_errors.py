@@ -11,8 +11,8 @@ class HttpError(Exception):
     Args:
         status: the HTTP status.
         reason: a one-line explanation.
-        is_ordinary: whether a well-behaved client can also cause it, for instance by asking for a
-            run that does not exist yet. Such responses are not logged.
+        is_ordinary: whether a well-behaved client can also cause the error, for instance by
+            requesting a run that does not exist yet. Such responses are not logged.
         **facts: integers to add to the JSON body for the client.
     """
 

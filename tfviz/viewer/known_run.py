@@ -14,7 +14,7 @@ from tfviz.runs.schema import Run, line_of, names_of
 from tfviz.runs.validation import record_fault
 from tfviz.viewer.log import log
 
-# marks the folders of uploaded runs; all others belong to their writers
+# This file marks folders of uploaded runs. All other run folders belong to their writers.
 RECEIVED_FILE = ".received"
 
 Stamp = tuple[int, int, int]

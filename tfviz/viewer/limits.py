@@ -26,7 +26,7 @@ class ServerLimits:
 
 @dataclass(frozen=True)
 class Limits(ServerLimits):
-    """The largest values that the live page allows, in addition to the schema's limits.
+    """The maximum values that the live page allows, in addition to the schema's limits.
 
     Attributes:
         run_bytes: the size of a run's JSON.

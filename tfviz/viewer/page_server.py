@@ -91,7 +91,7 @@ class PageServer:
         self._thread = threading.Thread(target=self.run, name=f"tfviz-{self.what}", daemon=True)
         self._thread.start()
         if not self._server.is_ready.wait(_START_TIMEOUT_S):
-            raise OptionError(f"The {self.what} at {self.address} did not start within {_START_TIMEOUT_S:.0f} s.")
+            raise OptionError(f"The {self.what} at {self.address} did not start within {_START_TIMEOUT_S:.0f} s. Try again.")
         return self
 
     def stop(self) -> None:
@@ -139,7 +139,7 @@ class PageServer:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             self._require_long(token, host)
             return _bound_socket(family, host, port)
-        # UnicodeError: an invalid host name
+        # UnicodeError is raised for an invalid host name.
         except (OSError, OverflowError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise OptionError(
@@ -169,13 +169,13 @@ class _Server(uvicorn.Server):
 
 
 def _bound_socket(family: int, host: str, port: int) -> socket.socket:
-    # asyncio turns off Nagle's algorithm only if the protocol is named. With it, each response
-    # would be delayed by 40 ms.
+    # asyncio turns off Nagle's algorithm only if the protocol is given explicitly. The algorithm
+    # would delay each response by 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        # listen now, because the printed address should work at once
+        # Listen now, because the printed address should work immediately.
         listener.listen(_BACKLOG)
     except OSError:
         listener.close()

@@ -11,7 +11,7 @@ from tfviz.viewer.store import News, Store
 
 PAUSE_S = 0.25
 # The pause between searches for runs is this many times the duration of the last search, because
-# searching a large folder tree takes long.
+# searching a large folder tree takes a long time.
 _FIND_TIME_FACTOR = 10
 
 

@@ -1,4 +1,4 @@
-"""All runs in a folder, both written by other processes and uploaded."""
+"""All runs in a folder: those that other processes write and those that are uploaded."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Store:
     def _read(self, folder: Path, stamp: Stamp) -> Run | None:
         """Read a folder's run. An invalid run is logged once, and again if its file changes."""
         try:
-            # twice the limit, because the file is indented for readability
+            # The file may have twice the limit, because it is indented for readability.
             run = parsed(read_regular(folder / RUN_FILE, 2 * MAX_RUN_BYTES))
             fault = run_fault(run)
         except FileNotFoundError:

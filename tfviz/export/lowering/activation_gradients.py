@@ -58,8 +58,8 @@ def _batch_norm(
 ) -> list[tf.Tensor]:
     if operation.get_attr("is_training"):
         raise ExportError(
-            f"'{operation.name}' is a BatchNormalization in training mode. It uses the statistics of each batch, and "
-            "its gradient cannot be exported. Call it with training=False, or export with format='saved_model'."
+            f"'{operation.name}' is a BatchNormalization in training mode. It normalizes by batch statistics, and its "
+            "gradient cannot be exported. Call it with training=False, or export with format='saved_model'."
         )
     return [p * scale * tf.math.rsqrt(variance + operation.get_attr("epsilon")), scale, scale, mean, mean]
 

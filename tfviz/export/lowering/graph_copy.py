@@ -62,7 +62,7 @@ def lowered(
 
 
 class _Copy:
-    """Runs the operations of a function in another graph.
+    """Runs a function's operations in another graph.
 
     Attributes:
         captured: the replacements of the function's captured tensors, keyed by name.

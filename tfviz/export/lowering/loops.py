@@ -31,7 +31,7 @@ RunOne = Callable[[tf.Operation, list[Any]], Sequence[Any]]
 
 
 def run_needed(outputs: Sequence[tf.Tensor], known: dict[str, Any], run_one: RunOne) -> list[Any]:
-    """Run the operations that some tensors of a graph need, and return the tensors' replacements.
+    """Run the operations that a graph's tensors depend on, and return the tensors' replacements.
 
     TensorFlow adds inputs to a loop when it builds the loop's gradient, so a graph's operations are
     not always in execution order.
@@ -80,7 +80,7 @@ class Unroller:
 
     Args:
         run_one: runs any other operation.
-        batch: the images, as one tensor. Their number replaces an unknown size in the trace.
+        batch: the images, as one tensor. The batch size replaces unknown sizes in the trace.
     """
 
     def __init__(self, run_one: RunOne, batch: tf.Tensor) -> None:
@@ -115,7 +115,7 @@ class Unroller:
         return inputs  # Identity and similar operations
 
     def _with_batch_size(self, shape: tf.Tensor) -> tf.Tensor:
-        """Replace the unknown size in a shape with the number of images."""
+        """Replace unknown sizes in a shape with the batch size."""
         known = tf.get_static_value(shape)
         if known is None or known.ndim == 0 or (known >= 0).all():
             return shape
@@ -128,12 +128,10 @@ class Unroller:
             if not self._known(operation, self._call(operation, "cond", inputs)[0]):
                 return inputs
             inputs = self._call(operation, "body", inputs)
-        raise ExportError(
-            f"'{operation.name}' is a loop of more than {_MAX_STEPS} steps, which is too many to unroll. {_INSTEAD}"
-        )
+        raise ExportError(f"'{operation.name}' is a loop with more than {_MAX_STEPS} steps, too many to unroll. {_INSTEAD}")
 
     def _kept(self, operation: tf.Operation, inputs: list[Any]) -> list[Any]:
-        """Copy a loop without unrolling it. Values that it only reads stay outside."""
+        """Copy a loop without unrolling it. Values that do not change are not loop variables."""
         graph = function_graph(operation, "body")
         changed = [i for i, (x, y) in enumerate(zip(graph.inputs, graph.outputs, strict=True)) if x is not y]
 
@@ -170,9 +168,7 @@ class Unroller:
     def _known(self, operation: tf.Operation, x: tf.Tensor) -> Any:
         value = self._value(x)
         if value is None:
-            raise ExportError(
-                f"'{operation.name}' is a loop, or part of one, whose length depends on the image values. {_INSTEAD}"
-            )
+            raise ExportError(f"'{operation.name}' belongs to a loop whose length depends on the image values. {_INSTEAD}")
         return value.tolist()
 
     def _value(self, x: tf.Tensor) -> np.ndarray | None:
@@ -197,7 +193,7 @@ class Unroller:
 
 
 def with_known_shape(x: tf.Tensor) -> tf.Tensor:
-    """Set the static shape of a tensor that a loop body reads from outside.
+    """Set the static shape of a tensor from outside that a loop body reads.
 
     tf2onnx cannot infer the shapes of such tensors.
     """

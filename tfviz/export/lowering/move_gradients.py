@@ -79,7 +79,7 @@ def _sum(operation: tf.Operation, x: tf.Tensor, axes: tf.Tensor) -> tf.Tensor | 
 
 
 def _backward_along(axis: int, p: tf.Tensor, matrix: np.ndarray) -> tf.Tensor:
-    """Multiply p (..., m, ...) along an axis by a transposed matrix (m, n) to (..., n, ...)."""
+    """Multiply p (..., m, ...) along an axis by the transpose of a matrix (m, n)."""
     m, n = matrix.shape
     if m == n and (matrix == np.eye(n)).all():
         return p

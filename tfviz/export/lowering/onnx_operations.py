@@ -104,7 +104,7 @@ def _strided_slice_gradient(
     rows = [list(dict.fromkeys(places.tolist())) for places in np.unravel_index(taken.reshape(-1), sizes)]
     if len(free) > 1 or any(rows[axis] != [0, 1] for axis in free):
         raise ExportError(
-            f"'{operation.name}' slices the batch, but ONNX cannot represent its gradient if the batch size is not fixed. "
+            f"'{operation.name}' slices the batch axis, and ONNX can represent its gradient only for a fixed batch size. "
             "Process each image independently, or export with format='saved_model'."
         )
     p = tf.reshape(p, [-1 if axis in free else len(row) for axis, row in enumerate(rows)])

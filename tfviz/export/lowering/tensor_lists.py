@@ -16,11 +16,11 @@ Item = Any  # a tf.Tensor, a TensorList, or None
 
 @dataclass(frozen=True)
 class TensorList:
-    """The content of a variant tensor.
+    """The elements of a TensorFlow tensor list.
 
     Attributes:
         items: the elements.
-        shape: the shape of an element, with -1 for an unknown size.
+        shape: the element shape, with -1 for an unknown size.
     """
 
     items: tuple[Item, ...]
@@ -36,7 +36,7 @@ class TensorList:
         return tf.zeros(like.shape if like.shape.is_fully_defined() else self.shape, like.dtype)
 
     def with_item(self, index: int, item: Item) -> TensorList:
-        """Return a list with one element replaced, extended if the index is beyond its end."""
+        """Return a copy with one element replaced. Extend it if the index is past its end."""
         items = [*self.items, *[None] * (index + 1 - len(self.items))]
         items[index] = item
         return TensorList(tuple(items), self.shape)

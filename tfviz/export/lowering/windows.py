@@ -62,7 +62,7 @@ class Windows:
         return itertools.product(*(range(0, r, d) for r, d in zip(self.extent, self.dilations, strict=True)))
 
     def elements(self, x: tf.Tensor, fill: float) -> Iterator[tf.Tensor]:
-        """For each offset, yield the elements (N, *count, C) of all windows at that offset.
+        """Yield, for each offset, the elements (N, *count, C) of all windows at that offset.
 
         Elements outside the input have the value `fill`.
         """
@@ -79,7 +79,7 @@ class Windows:
         return elements[0]
 
     def _along(self, axis: int, elements: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Map (N, ..., count, ..., C) for each offset along one axis to (N, ..., size, ..., C)."""
+        """Sum the elements (N, ..., count, ..., C) along one axis to (N, ..., size, ..., C)."""
         shape, stride, dilation = elements[0].shape.as_list(), self.strides[axis], self.dilations[axis]
         before, count, behind = math.prod(shape[: axis + 1]), shape[axis + 1], math.prod(shape[axis + 2 :])
         farthest = (self.extent[axis] - 1) // stride
@@ -102,7 +102,7 @@ class Windows:
     def spread(self, x: tf.Tensor) -> tf.Tensor:
         """Return (N, *count, C) with zeros inserted between and around the elements.
 
-        Convolving the result with the mirrored kernel gives the gradient.
+        Convolving the result with the mirrored kernel computes the gradient.
         """
         ones, none = (1,) * len(self.size), ((0, 0),) * len(self.size)
         reached = tuple((n - 1) * s + 1 for n, s in zip(self.count, self.strides, strict=True))

@@ -40,7 +40,7 @@ def scaled(values: tf.Tensor, style: str) -> tf.Tensor:
 
     The channels are kept only for gray maps of RGB images, and reduced to one otherwise.
     """
-    values = tf.debugging.check_numerics(values, "The attribution cannot be drawn")
+    values = tf.debugging.check_numerics(values, "The attribution contains NaN or infinity and cannot be drawn")
     values = _divided(tf.cast(values, tf.float64), tf.reduce_max(tf.abs(tf.cast(values, tf.float64))))
     if style == "heatmap":
         values = tf.reduce_max(tf.abs(values), axis=2, keepdims=True)

@@ -7,13 +7,14 @@
     explain_image(image_bytes, target)    the same for the given classes (N,)
     overlay, explain_overlay              the same, but with overlay_bytes (N,), PNG files of the
                                           map over the image, instead of the large attribution and
-                                          size; image and explain_image return all of them
+                                          size
 
-Maps are drawn over the part of the image that the network sees, in the file's resolution, reduced
+Maps are drawn over the part of the image that the network sees, at the file's resolution, reduced
 to sides of at most 1600 pixels. Images in a batch may have different sizes. Each map is then at the
 top left of its row in an array that is padded with zeros, and `size` contains its (height, width).
-If neither the model nor its preprocessing fixes the size, all images of a batch must have the same
-size.
+
+If neither the model nor its preprocessing fixes the size, all images in a batch must have the same
+size. If overlays are requested, image and explain_image also return overlay_bytes.
 """
 
 from __future__ import annotations
@@ -41,19 +42,19 @@ def require_drawable(manifest: Manifest, attribution: tf.Tensor | None) -> None:
     """Raise ExportError if the model does not accept images, or the attribution cannot be drawn."""
     if manifest.preprocessing is None:
         raise ExportError(
-            f"include='image' needs the preprocessing of the model '{manifest.model}', which is unknown. Pass "
+            f"include='image' needs the preprocessing, but none is known for the model '{manifest.model}'. Pass "
             "preprocessing='tf', 'torch', 'caffe', 'unit' (0-1), 'none' (0-255), a JSON file or a tfviz.Preprocessing "
-            "(on the command line --preprocess)."
+            "(--preprocess on the command line)."
         )
     if attribution is None or len(attribution.shape) not in (3, 4):
         received = "several maps" if attribution is None else f"shape {tuple(attribution.shape)}"
         raise ExportError(
-            f"include='image' needs an attribution with height and width. {manifest.method} returns {received} here. "
-            "Choose a layer with height and width, or export without `include`."
+            f"include='image' needs an attribution with height and width, but {manifest.method} returns {received}. Choose a "
+            "layer with height and width, or export without `include`."
         )
     if len(attribution.shape) == 4 and attribution.shape[3] is None:
         raise ExportError(
-            f"include='image' needs to know how many channels the map has, but the model '{manifest.model}' accepts images "
+            f"include='image' needs a map with a fixed number of channels, but the model '{manifest.model}' accepts images "
             "with any number of channels. Pass image_shape=(height, width, channels)."
         )
 
@@ -63,7 +64,7 @@ def check_options(include: object, overlay: object) -> None:
     if include not in (None, "image"):
         raise OptionError(f"`include` must be 'image', or None for tensors only. Received: {include!r}.")
     if overlay and not include:
-        raise OptionError("overlay=True needs the images that include='image' adds. Pass both.")
+        raise OptionError("overlay=True requires include='image'. Pass both.")
 
 
 def image_functions(

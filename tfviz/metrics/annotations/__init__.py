@@ -39,7 +39,7 @@ def read_annotations(
     """
     path, names = Path(path), ClassNames(labels, classes, Path(path))
     if not path.exists():
-        raise OptionError(f"The annotations {shown(path)} do not exist. {_EXPECTED}")
+        raise OptionError(f"The annotation file or folder {shown(path)} does not exist. {_EXPECTED}")
     if path.is_dir():
         images = voc.read_folder(path, names) if any(path.rglob("*.xml")) else mask_folder.read(path, names)
     elif path.suffix.lower() == ".xml":
@@ -48,10 +48,10 @@ def read_annotations(
         content = read_json(path)
         images = boxes_json.read(content, path, names) if isinstance(content, list) else coco.read(content, path, names)
     else:
-        raise OptionError(f"The annotations {shown(path)} have an unknown format. {_EXPECTED}")
+        raise OptionError(f"The annotations in {shown(path)} have an unknown format. {_EXPECTED}")
     names.report(say)
     if not images:
-        raise OptionError(f"The annotations {shown(path)} contain no images. {_EXPECTED}")
+        raise OptionError(f"The annotations in {shown(path)} contain no images. {_EXPECTED}")
     return images
 
 

@@ -63,7 +63,7 @@ class AnnotatedImage:
         """
         if self.size not in (None, tuple(size)):
             raise OptionError(
-                f"The annotations give '{shown(self.name)}' a size of {_by(self.size)} pixels, but the image has {_by(size)}. "
+                f"In the annotations, '{shown(self.name)}' has {_by(self.size)} pixels, but the image has {_by(size)}. "
                 "Correct the annotations, or evaluate the annotated image."
             )
         found: dict[int, list[AnnotatedObject]] = {}

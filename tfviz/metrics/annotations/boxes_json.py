@@ -55,7 +55,7 @@ def _words_of(entry: object, where: str) -> list[str | int]:
     words = field_of(entry, key, (list, int, str), where)
     words = words if isinstance(words, list) else [words]
     if any(not isinstance(word, (int, str)) for word in words):
-        raise OptionError(f"{where} must have class numbers or names. Received: {words!r:.120}.")
+        raise OptionError(f"{where} must contain class numbers or names. Received: {words!r:.120}.")
     return words
 
 

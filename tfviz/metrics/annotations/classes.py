@@ -38,8 +38,8 @@ class ClassNames:
             raise LabelsError(f"{shown(self._path)} names a class that the model does not have. {error}") from error
         if not 0 <= index < self._count:
             raise LabelsError(
-                f"{shown(self._path)} has the class {index}, but the model has {self._count} classes, 0 to {self._count - 1}. "
-                "Use the model's class numbers."
+                f"{shown(self._path)} contains class {index}, but the model has {self._count} classes (0 to "
+                f"{self._count - 1}). Use the model's class numbers."
             )
         return index
 
@@ -71,4 +71,4 @@ class ClassNames:
             hint = near_matches(self._unknown[0], names) if names else "Pass the model's class names with --labels."
             raise LabelsError(f"The model has none of the classes in {shown(self._path)}: {some}. {hint}")
         count = len(self._unknown)
-        say(f"Note: The model does not have {count} of the classes in {shown(self._path)}. They are left out: {some}.")
+        say(f"Note: {count} of the classes in {shown(self._path)} are unknown to the model and were skipped: {some}.")

@@ -36,8 +36,8 @@ def matched(annotated: Sequence[AnnotatedImage], paths: Sequence[Path]) -> tuple
         if len(places) > 1 or (places and places[0] in found):
             files = ", ".join(shown(paths[place]) for place in places[:2])
             raise OptionError(
-                f"The annotations of '{shown(image.name)}' are ambiguous: {files}. Annotate each image once, with a path that "
-                "matches only one file."
+                f"'{shown(image.name)}' matches several files, or is annotated several times: {files}. Annotate each image "
+                "once, with a path that matches only one file."
             )
         if places:
             found[places[0]] = image

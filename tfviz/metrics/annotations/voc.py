@@ -45,15 +45,15 @@ def read_file(path: Path, names: ClassNames) -> AnnotatedImage:
 def _root(path: Path) -> ElementTree.Element:
     try:
         content = path.read_bytes()
-        if b"<!ENTITY" in content:  # entities can expand to an unbounded size
-            raise OptionError(f"{shown(path)} declares XML entities, which annotations do not need. Remove them.")
+        if b"<!ENTITY" in content:  # entities can expand without bound
+            raise OptionError(f"{shown(path)} declares XML entities, which are not allowed in annotations. Remove them.")
         return ElementTree.fromstring(content)
     except OSError as error:
         raise OptionError(f"{shown(path)} cannot be read ({error.strerror}). Check its permissions.") from error
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         if isinstance(error, OptionError):
             raise
-        raise OptionError(f"{shown(path)} is not valid XML ({error}). Check how it was written.") from error
+        raise OptionError(f"{shown(path)} is not valid XML ({error}). Correct the file.") from error
 
 
 def _size_of(root: ElementTree.Element, path: Path) -> Size | None:

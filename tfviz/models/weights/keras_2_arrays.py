@@ -76,7 +76,9 @@ def fill_from_archive(model: keras.Model, config: Config, group: h5py.Group) -> 
     _finalize_states(model)
     missing = [one.path for one in model.weights if id(one) not in filled]
     if missing:
-        raise WeightsError(f"The file lacks {len(missing)} of the model's arrays, such as {missing[0]}. {_ADVICE}")
+        raise WeightsError(
+            f"{len(missing)} of the model's arrays are missing from the file, for example {missing[0]}. {_ADVICE}"
+        )
 
 
 def _fill(layer: keras.Layer, layer_config: Config, group: h5py.Group, filled: set[int]) -> None:
@@ -146,6 +148,7 @@ def _assign(variable: keras.Variable, array: h5py.Dataset, layer: str) -> None:
     """Assign an array to a variable after checking its shape."""
     if tuple(variable.shape) != array.shape:
         raise WeightsError(
-            f"Layer '{layer}' has {variable.name} of shape {tuple(variable.shape)}, but the file has {array.shape}. {_ADVICE}"
+            f"Layer '{layer}' has {variable.name} of shape {tuple(variable.shape)}, but in the file its shape is "
+            f"{array.shape}. {_ADVICE}"
         )
     variable.assign(array[()])

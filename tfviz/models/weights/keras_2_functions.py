@@ -169,8 +169,8 @@ def require_supported(function: str, layer: str) -> None:
     """Raise UnsupportedModelError for a function that a Keras 2 file is not allowed to call."""
     if function not in FUNCTIONS and _in_tensorflow(function) is None:
         raise UnsupportedModelError(
-            f"Layer '{layer}' calls tf.{function}, which tfviz does not run for Keras 2 files. It runs only functions "
-            f"in tf.{', tf.'.join(_MODULES)} and array functions such as tf.concat, and none that draw random numbers or "
+            f"Layer '{layer}' calls tf.{function}, which tfviz does not run for Keras 2 files. It runs only functions in "
+            f"tf.{', tf.'.join(_MODULES)} and array functions such as tf.concat, but no functions that draw random numbers or "
             "read files. Rebuild the model in Keras 3 with keras.ops, and load the weights: model.load_weights(file)."
         )
 

@@ -151,7 +151,7 @@ def require_supported_call(kind: str, name: str, arguments: Config) -> None:
 
 
 def _unsupported(fault: str) -> UnsupportedModelError:
-    return UnsupportedModelError(f"{fault}. Rebuild the model in Keras 3 without this, and save the result as .keras.")
+    return UnsupportedModelError(f"{fault}. Rebuild the model in Keras 3 without this feature, and save it as .keras.")
 
 
 def _keras_3_value(key: str, value: Any) -> Any:

@@ -133,7 +133,7 @@ def _require_fit(expected: dict[str, Shape], stored: dict[str, Shape], file: str
     if not missing and not unexpected:
         return
     parts = [f"{kind}: {_listed(arrays)}." for kind, arrays in (("Missing", missing), ("Unexpected", unexpected)) if arrays]
-    raise WeightsError(f"{file} contains the weights of a network other than {name}. {' '.join(parts)}")
+    raise WeightsError(f"{file} contains weights of another network, not of {name}. {' '.join(parts)}")
 
 
 def _listed(arrays: dict[str, Shape], most: int = 4) -> str:

@@ -20,7 +20,7 @@ from tfviz.images.files import shown
 from tfviz.models.weights.files import TRUNCATED, beginning
 
 _MAGIC = b"\x93NUMPY"
-_EXPECTED = "Expected: a dictionary that maps layers to [kernel, bias]."
+_EXPECTED = "Expected a dictionary that maps layers to [kernel, bias]."
 _NUMBER_TYPES = re.compile(r"[fiu][1248]")
 
 
@@ -36,7 +36,7 @@ class _Dtype:
     def dtype(self) -> np.dtype:
         if not _NUMBER_TYPES.fullmatch(self.code) or self.byte_order not in "<>=|":
             raise WeightsError(
-                f"It contains an array of type {self.code!r}. Expected: numbers. Save the arrays again as floats."
+                f"It contains an array of type {self.code!r} instead of numbers. Save the arrays again as floats."
             )
         return np.dtype(self.byte_order.replace("|", "=") + self.code)
 
@@ -64,7 +64,7 @@ class _Array:
 def _bytes(text: str, codec: str | bytes) -> bytes:
     """Convert text to bytes. Old pickle protocols store bytes as text."""
     if _text(codec) != "latin1":
-        raise WeightsError(f"It uses the codec {codec!r}. Expected: latin1. Save the file again with Python 3.")
+        raise WeightsError(f"It uses the codec {codec!r} instead of latin1. Save the file again with Python 3.")
     return text.encode("latin1")
 
 
@@ -110,7 +110,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise WeightsError(
-                f"It refers to {module}.{name}, but only NumPy arrays are allowed. None of its code was run. Do not use "
+                f"It refers to {module}.{name}, but only NumPy arrays are allowed. No code from the file was run. Do not use "
                 "the file unless you trust its source."
             )
         return _ALLOWED[module, name]

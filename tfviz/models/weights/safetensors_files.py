@@ -55,7 +55,8 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
 def _array(data: np.ndarray, name: str, entry: dict[str, Any]) -> np.ndarray:
     if entry["dtype"] not in _TYPES:
         raise WeightsError(
-            f"It stores {name} as {entry['dtype']}. Supported types: {', '.join(_TYPES)}. Convert the array first."
+            f"It stores {name} as {entry['dtype']}. Supported types: {', '.join(_TYPES)}. Convert this array to a supported "
+            "type."
         )
     dtype, (begin, end) = np.dtype(_TYPES[entry["dtype"]]), entry["data_offsets"]
     if not 0 <= begin <= end <= len(data) or end - begin != math.prod(entry["shape"]) * dtype.itemsize:

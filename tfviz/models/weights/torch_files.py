@@ -63,7 +63,7 @@ def _loaded(path: str | Path, is_zip: bool) -> Any:
         import torch
     except ImportError as error:
         raise MissingPackageError(
-            f"Reading {shown(path)} requires PyTorch. Run: {install_command('torch')}. Or save the weights as "
+            f"Reading {shown(path)} requires PyTorch. Run: {install_command('torch')}. Alternatively, save the weights as "
             ".safetensors, which tfviz reads without PyTorch."
         ) from error
     try:
@@ -83,8 +83,8 @@ def _unpickling_fault(message: str) -> str:
     if not (names := _DISALLOWED.search(message)):
         return TRUNCATED
     return (
-        f"refers to {names[1]}, but only arrays are allowed. None of its code was run. If you trust the file, save only its "
-        "state dict: torch.save(model.state_dict(), ...)."
+        f"refers to {names[1]}, but only arrays are allowed. No code from the file was run. If you trust the file, save only "
+        "its state dict: torch.save(model.state_dict(), ...)."
     )
 
 

@@ -1,4 +1,4 @@
-"""Snapshots for MLflow.
+"""Log snapshots to MLflow.
 
 with mlflow.start_run() as run:
     sink = tfviz.MlflowSink(run)
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class MlflowSink(Tracker):
-    """Logs images, metrics and the raw maps to a run of MLflow.
+    """Logs images, metrics and the raw maps to an MLflow run.
 
     MLflow doesn't store captions, so the sink logs each snapshot's captions as a JSON artifact,
     "tfviz/captions/00000017.json", keyed like the images.

@@ -46,4 +46,4 @@ class Sink:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Finish. This is called after training ends or is aborted, and after the last `write`."""
+        """Release resources. This is called after the last `write`, also if training is aborted."""

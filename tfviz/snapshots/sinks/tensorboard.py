@@ -1,4 +1,4 @@
-"""Snapshots for TensorBoard: an image per method and picture, and a scalar per number in the logs.
+"""Write snapshots for TensorBoard: one image per method and picture, and one scalar per metric.
 
 TensorFlow writes the event files. Only viewing them needs `pip install tensorboard`.
 """

@@ -16,9 +16,10 @@ from tfviz.runs.schema import Record, Run
 from tfviz.runs.snapshot import Snapshot
 from tfviz.snapshots.sinks.sink import Sink
 
-PREFIX = "tfviz/"  # keeps the names apart from those that the user's own callbacks log
-_SLOW_S = 0.5  # a failure that takes longer is followed by a pause …
-_PAUSE = 10  # … of this many times its duration
+PREFIX = "tfviz/"  # distinguishes the names from those that other callbacks log
+# A failure that takes longer than _SLOW_S is followed by a pause of _PAUSE times its duration.
+_SLOW_S = 0.5
+_PAUSE = 10
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Tracker(Sink):
 
     @abc.abstractmethod
     def _log(self, record: Record, numbers: dict[str, float], images: list[CaptionedImage]) -> None:
-        """Log the numbers and images of a snapshot at its step."""
+        """Log a snapshot's numbers and images at its step."""
 
     @abc.abstractmethod
     def _log_folder(self, name: str, folder: Path) -> None:
@@ -102,8 +103,8 @@ class Tracker(Sink):
             if isinstance(error, TfvizError):
                 raise
             raise OutputError(
-                f"{self.product} failed ({type(error).__name__}: {first_line(error).removesuffix('.')}). The run folder has "
-                "all snapshots."
+                f"Logging to {self.product} failed ({type(error).__name__}: {first_line(error).removesuffix('.')}). All "
+                "snapshots are still in the run folder."
             ) from error
 
     def _images(self, run: Run, record: Record) -> list[CaptionedImage]:
@@ -120,9 +121,9 @@ class Tracker(Sink):
 
 
 def _caption(title: str, run: Run, record: Record, number: int) -> str:
-    """Return a caption.
+    """Return an image's caption.
 
-    An example is "Grad-CAM · image 1 · epoch 2, step 80 · predicted cat 0.91 · true class dog".
+    For example: "Grad-CAM · image 1 · epoch 2, step 80 · predicted cat 0.91 · true class dog".
     """
     labels = Labels(tuple(run["labels"] or ()))
     moment = "before training" if record["when"] == "start" else f"epoch {record['epoch'] + 1}"

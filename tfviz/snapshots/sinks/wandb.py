@@ -1,4 +1,4 @@
-"""Snapshots for Weights & Biases.
+"""Log snapshots to Weights & Biases.
 
 with wandb.init(project="flowers") as run:
     sink = tfviz.WandbSink(run)
@@ -21,7 +21,7 @@ _STEP = f"{PREFIX}step"
 
 
 class WandbSink(Tracker):
-    """Logs images with captions, metrics and the raw maps to a run of Weights & Biases.
+    """Logs images with captions, metrics and the raw maps to a Weights & Biases run.
 
     W&B accepts only steps that increase, and it stores one row per step. If a snapshot's step is
     already used, the snapshot goes into the next row. "tfviz/step" always holds the number of

@@ -38,7 +38,7 @@ class RunSender:
         """Send the snapshots that the viewer doesn't have, and return their number.
 
         Args:
-            is_over: called before each snapshot. Once it returns True, the rest is left unsent.
+            is_over: called before each snapshot. Once it returns True, no more snapshots are sent.
 
         Raises:
             ViewerError: the viewer is unavailable, or rejected a request. The next call reads the
@@ -51,7 +51,7 @@ class RunSender:
                 self._run = None
                 if rejection.status != _NOT_NEXT:
                     raise
-                # another sender is sending this run too, or the viewer has lost some of it
+                # Another sender is also sending this run, or the viewer has lost parts of it.
                 conflict = rejection
             except BaseException:
                 self._run = None

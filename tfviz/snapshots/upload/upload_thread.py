@@ -1,4 +1,4 @@
-"""The thread that sends a run to a viewer while the training continues."""
+"""The thread that sends a run to a viewer while training continues."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfviz.snapshots.upload.run_sender import RunSender
 from tfviz.snapshots.upload.viewer_client import ViewerError, ViewerRejectionError
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.25, 8.0  # the delay doubles in between
-# a rejected token works only if the viewer is restarted with it
+# A rejected token only works after the viewer is restarted with it.
 REJECTION_RETRY_S = 30.0
 
 
@@ -22,7 +22,7 @@ class UploadThread:
 
     Attributes:
         has_attempted: set after the first attempt.
-        trouble: the error that currently stops the sending, or None.
+        trouble: the error that currently prevents sending, or None.
     """
 
     def __init__(self, sender: RunSender) -> None:
@@ -112,10 +112,10 @@ class UploadThread:
             return is_woken and not self._is_over()
 
     def _wait_to_retry(self, trouble: ViewerError, failures: int) -> bool:
-        """Wait before the next attempt. Return False if another one is too late or useless."""
+        """Wait before the next attempt. Return False if it would be too late or pointless."""
         is_rejected = isinstance(trouble, ViewerRejectionError)
         delay_s = REJECTION_RETRY_S if is_rejected else min(FIRST_RETRY_S * 2 ** min(failures - 1, 16), LAST_RETRY_S)
-        # keeps many training runs from reconnecting at the same moment
+        # The random delay keeps many training runs from reconnecting at the same moment.
         delay_s *= self._random.uniform(0.5, 1)
         with self._change:
             if self._deadline < math.inf:  # finish() was called, and an attempt was made since

@@ -55,7 +55,7 @@ class ViewerClient:
     Args:
         url: the address, such as "http://192.168.1.7:1337".
         token: the viewer's token, if it has one.
-        timeout_s: the time limit of each step of a request.
+        timeout_s: the time limit for each step of a request.
 
     Raises:
         OptionError: `url` or `token` is invalid.
@@ -150,7 +150,7 @@ class ViewerClient:
 
 
 def _after(number: int, last: int) -> str:
-    """Return a query string that skips snapshots whose records are damaged in the folder."""
+    """Return a query string with the last number if damaged records leave a gap after it."""
     return "" if last == number - 1 else f"?after={last}"
 
 

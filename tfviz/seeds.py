@@ -38,7 +38,7 @@ class ChoosingTarget(abc.ABC):
 
     @abc.abstractmethod
     def score(self, outputs: tf.Tensor, choice: Choice) -> tf.Tensor:
-        """Compute each row's score.
+        """Compute each row's score for a given choice.
 
         Args:
             outputs: the outputs, (N, classes).

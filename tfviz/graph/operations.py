@@ -246,7 +246,7 @@ class Upsample(Move):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Resize(Move):
-    """Interpolation to another size."""
+    """Interpolation to a different size."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -105,7 +105,7 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
 
     @abc.abstractmethod
     def measure(self, images: list[tf.Tensor], context: Context, numbers: tf.Tensor, fixed: FixedSeed) -> tf.Tensor:
-        """Run one copy per channel.
+        """Run the network once per channel.
 
         Args:
             images: one tensor per input, N rows.

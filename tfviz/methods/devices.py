@@ -20,7 +20,7 @@ _AHEAD = 2  # queued batches per device
 
 @dataclass(frozen=True)
 class Part:
-    """One batch.
+    """One batch in a call.
 
     Attributes:
         first: the index of the batch's first image.

@@ -90,7 +90,7 @@ class Explainer(abc.ABC):
         output: str | int | None = None,
         class_names: LabelSource = None,
     ) -> None:
-        """Read the model.
+        """Read the model into a graph.
 
         Args:
             model: a built Functional, Sequential or subclassed keras.Model.
@@ -143,7 +143,7 @@ class Explainer(abc.ABC):
             The frozen explainer.
 
         Raises:
-            OptionError: `dtype` is neither of these.
+            OptionError: `dtype` is neither "float32" nor "bfloat16".
             UnsupportedModelError: the model is not a keras.Model, so its weights are unknown.
         """
         if dtype not in FROZEN_DTYPES:

@@ -45,7 +45,7 @@ class SampledExplainer(Explainer):
     batch_size: int = 32
 
     def use_batch_size(self, batch_size: int) -> None:
-        """Set `batch_size`.
+        """Set the batch size for calls.
 
         Args:
             batch_size: the maximum number of copies to run at once in a call.

@@ -21,7 +21,7 @@ Advance = Callable[[int], None]  # called with the number of rows processed
 
 
 def _ignore(rows: int) -> None:
-    """Ignore the progress."""
+    """Ignore progress reports."""
 
 
 class SampledCall:

@@ -52,7 +52,7 @@ class Evaluation:
         scores: dicts with the keys method, layer, metric, image, target, value, blank, forwards,
             is_control and curve.
         curves: measure -> method -> (points, 2), the fraction of pixels and the mean value there.
-        notes: what was left out or assumed.
+        notes: what was skipped or assumed.
 
     Example:
 
@@ -77,7 +77,7 @@ class Evaluation:
         Args:
             scores: all images' scores, in the format that `ImageScorer.score_images` yields.
             metrics: custom metrics that are not in `METRICS`.
-            notes: what was left out or assumed.
+            notes: what was skipped or assumed.
             seed: the bootstrap seed.
 
         Returns:

@@ -138,7 +138,7 @@ class Metric(abc.ABC):
 
     @abc.abstractmethod
     def scores(self, case: Case, outputs: Outputs) -> dict[str, Score]:
-        """Score a case.
+        """Compute the metric's measures for one case.
 
         Args:
             case: the map, the image and the class.

@@ -41,7 +41,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic with its interval.
+    """A statistic and its interval.
 
     Attributes:
         value: the statistic.

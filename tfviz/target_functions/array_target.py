@@ -86,7 +86,7 @@ class ArrayTarget(abc.ABC):
         return replace(self, **dict(zip(self.array_fields, arrays, strict=True)))
 
     def require_rows(self, batch_size: int | None) -> None:
-        """Check the number of rows.
+        """Check that the arrays have one row per image, or a single row.
 
         Args:
             batch_size: N, or None while tracing.

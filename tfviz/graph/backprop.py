@@ -1,7 +1,7 @@
 """Run a graph step by step and backpropagate a seed from its outputs to any value.
 
 Methods differ only in the backward pass. A rule receives a step's inputs and output and returns the
-output. To replace the operation's derivative by another gradient, the rule redirects the output
+output. To replace the operation's derivative with another gradient, the rule redirects the output
 (see `rules.redirect`).
 """
 
@@ -79,7 +79,7 @@ def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], 
     Args:
         graph: the graph to run.
         known: the given tensors, at least one per input (see `inputs_of`).
-        seed: a function from the outputs to the gradient with which backpropagation starts.
+        seed: a function that maps the outputs to the initial gradient.
         at: the values to return gradients for.
         rules: the backward rules by operation type.
 

@@ -225,7 +225,7 @@ class Reshape(Move):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pad(Move):
-    """Padding with a constant. `amounts` contains (before, after) for each spatial axis."""
+    """Constant padding. `amounts` contains (before, after) for each spatial axis."""
 
     amounts: tuple[tuple[int, int], ...]
 
@@ -239,7 +239,7 @@ class Crop(Move):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Upsample(Move):
-    """Repetition of each element by an integer factor per spatial axis."""
+    """The repetition of each element by an integer factor along each spatial axis."""
 
     factors: Sizes
 

@@ -75,7 +75,7 @@ class TokenGrid:
 
 
 def token_grids(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, TokenGrid]:
-    """Return the token grids of those values that are token sequences.
+    """Return a token grid for each value that is a token sequence.
 
     An attention layer's output has the grid of the sum that it is added to.
 

@@ -121,8 +121,8 @@ def floats(given: Any, expected: str, ranks: tuple[int, ...]) -> Array:
     Args:
         given: the array, or a single row.
         expected: a description of the expected array, for the error message.
-        ranks: the accepted ranks, of which the lowest is the rank of a single row. () accepts any
-            rank of at least 2.
+        ranks: the accepted ranks. The lowest is a single row's rank. () accepts any rank of at
+            least 2.
 
     Returns:
         The array, (N or 1, …).

@@ -83,7 +83,7 @@ _ALLOWED: Mapping[tuple[str, str], Any] = {
 
 
 class _BoundedFile:
-    """A file that never allocates more than its size, regardless of the lengths in the pickle."""
+    """A file that rejects reads beyond its end, so that a pickle cannot exhaust memory."""
 
     def __init__(self, file: Any) -> None:
         self._file, self.readline = file, file.readline

@@ -463,8 +463,7 @@ class Explainer(abc.ABC):
             scale: as for `tfviz.plot`.
             alpha: as for `tfviz.plot`.
             underlay: as for `tfviz.plot`.
-            preprocessing: as for `tfviz.plot`. None means the preprocessing that `load_model` knows
-                for the model.
+            preprocessing: as for `tfviz.plot`. None uses the preprocessing from `load_model`.
 
         Returns:
             The panel. A notebook displays it as a cell's result, and `save` writes it as a page.

@@ -168,7 +168,7 @@ def evaluate(
         controls: whether to add rows for the control maps. Without them, the evaluation cannot
             determine whether a metric is conclusive.
         reduce: how channels are combined into one map: "sum" adds the signed channels;
-            "abs_max" takes the largest absolute value.
+            "abs_max" uses the largest absolute value.
         mean_color: the value that replaces removed pixels, in the model's value range: one number,
             or one per channel. None selects the mean color for the model's preprocessing; if the
             preprocessing is unknown, it is inferred from the images' value range.

@@ -72,7 +72,7 @@ class Evaluation:
     def of(
         cls, scores: Sequence[ScoreRow], *, metrics: Sequence[Metric] = (), notes: Sequence[str] = (), seed: int = 0
     ) -> Evaluation:
-        """Create an evaluation by summarizing scores.
+        """Create an evaluation from image scores.
 
         Args:
             scores: all images' scores, in the format that `ImageScorer.score_images` yields.

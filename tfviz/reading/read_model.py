@@ -94,7 +94,7 @@ _in_place: ContextVar[ReadModel | None] = ContextVar("read_in_place", default=No
 
 @contextmanager
 def in_place_of_model(read: ReadModel) -> Iterator[None]:
-    """Make `read_model` return `read` for the model of `read` within the block."""
+    """Make `read_model` return `read` for its model within the block."""
     token = _in_place.set(read)
     try:
         yield

@@ -26,7 +26,7 @@ _TIES = 5  # galleries and tables show this many classes, so ties among them are
 
 
 def is_classifier(graph: Graph) -> bool:
-    """Return whether the model has one output, and its shape is (N, classes) or unknown."""
+    """Return whether the model has a single output whose shape is (N, classes) or unknown."""
     output = graph.output_structure
     return isinstance(output, Value) and output.rank in (0, 2)
 
@@ -73,8 +73,7 @@ def ranked_classes(scores: np.ndarray, logits: np.ndarray | None = None) -> np.n
 
 
 def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]:
-    """Return the top class and score per image, or None if there are no classes or no finite
-    scores.
+    """Return each image's top class and score, or None without classes or finite scores.
 
     Args:
         outputs: the model's outputs for a batch.

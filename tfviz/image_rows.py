@@ -55,7 +55,7 @@ def about_map(explainer: Explainer, target: int | None, labels: Labels) -> Row:
 
 
 def about_names(row: Row, path: Path, labels: Labels, classes: int | None) -> Row:
-    """Return the top classes' names and, if the image's folder is named after it, the true class.
+    """Return the top classes' names, and the true class if the folder is named after a class.
 
     Args:
         row: the image's row.

@@ -90,7 +90,7 @@ class Explainer(abc.ABC):
         output: str | int | None = None,
         class_names: LabelSource = None,
     ) -> None:
-        """Read the model.
+        """Read the model into a graph.
 
         Args:
             model: a built Functional, Sequential or subclassed keras.Model.
@@ -143,7 +143,7 @@ class Explainer(abc.ABC):
             The frozen explainer.
 
         Raises:
-            OptionError: `dtype` is neither of these.
+            OptionError: `dtype` is neither "float32" nor "bfloat16".
             UnsupportedModelError: the model is not a keras.Model, so its weights are unknown.
         """
         if dtype not in FROZEN_DTYPES:
@@ -296,7 +296,7 @@ class Explainer(abc.ABC):
         return
 
     def _check_batch(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[Any]) -> None:
-        """Warn about method-specific problems in the results. Never called while tracing."""
+        """Warn about method-specific problems in the results. This is not called while tracing."""
         return
 
     def _check(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[tf.Tensor]) -> None:
@@ -425,7 +425,7 @@ class Explainer(abc.ABC):
         batch_size: int = 32,
         preprocessing: Preprocessing | None = None,
     ) -> Iterator[Row]:
-        """Explain image files, one row per image and target.
+        """Explain image files, with one result row per image and target.
 
         The rows have the same columns as the tables from `tfviz explain` (see docs/tables.md), so
         `pandas.DataFrame(rows)` works. An image that cannot be read or explained gets one row with
@@ -480,8 +480,7 @@ class Explainer(abc.ABC):
             scale: as for `tfviz.plot`.
             alpha: as for `tfviz.plot`.
             underlay: as for `tfviz.plot`.
-            preprocessing: as for `tfviz.plot`. None means the preprocessing that `load_model` knows
-                for the model.
+            preprocessing: as for `tfviz.plot`. None uses the preprocessing from `load_model`.
 
         Returns:
             The panel. A notebook displays it as a cell's result, and `save` writes it as a page.

@@ -212,7 +212,7 @@ def test_images_without_annotations_are_noted(evaluate, boxes, capsys, tmp_path)
         (("--metrics", "deletoin"), "no metric 'deletoin'"),
         (("--metrics", "pointing_game"), "boxes"),
         (("--methods", "grad_kam"), "grad_kam"),
-        (("--targets", "top2"), '--targets must be one class or "top". Received: 2 classes.'),
+        (("--targets", "top2"), 'Expected one class, or "top", for --targets. Received: 2 classes.'),
         (("--targets", "zebra"), "zebra"),
         (("--layer", "conv9"), "conv9"),
         (("--boxes", "missing.json"), "missing.json do not exist"),

@@ -110,7 +110,7 @@ BAD_CALLS: dict[str, tuple[Any, Any, type[Exception], str]] = {
     "NaN": (np.full((1, 96, 96, 3), np.nan), None, tfviz.ImageError, "The images contain NaN or infinity"),
     "a class beyond the last": (blank, 10, tfviz.TargetError, r"Target 10 is out of range.*10 classes \(0 to 9\)"),
     "a negative class": (blank, -1, tfviz.TargetError, "Target -1 is out of range"),
-    "too many classes": (blank, [1, 2], tfviz.TargetError, r"an int or 1 ints.*Received: shape \(2,\)"),
+    "too many classes": (blank, [1, 2], tfviz.TargetError, r"an int, or as 1 ints.*Received: an array of shape \(2,\)"),
     "a function": (blank, lambda x: x[:, 0], tfviz.TargetError, r"does not accept a function.*export\(path, target=...\)"),
     "a place": (blank, tfviz.At(1, (2, 3)), tfviz.TargetError, r"does not accept a function or tfviz\.At as a target"),
     "a name": (blank, "heart", tfviz.TargetError, "accepts these targets: None.*Received: str heart"),

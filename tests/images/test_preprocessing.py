@@ -195,7 +195,7 @@ def test_a_file_may_nest_its_keys_under_preprocessing(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("{", r"how\.json is not valid JSON"),
-        ("[1]", "Expected an object with keys such as size, channel_order"),
+        ("[1]", "Expected a JSON object with keys such as size, channel_order"),
         ({"a": 1}, "needs keys such as size, .* Received: 'a'"),
         ({"preprocessing": {"size": [9, 9], "formulae": "x"}}, "Unknown key 'formulae'. Did you mean 'formula'"),
         ({"size": [1, 2, 3]}, r"The preprocessing file .*how\.json is invalid\. `size` must be"),

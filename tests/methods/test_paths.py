@@ -207,8 +207,8 @@ def test_an_error_above_5_percent_is_warned_of_once(is_call: bool) -> None:
     explainer = tfviz.IntegratedGradients(model, steps=1)
     explain = explainer if is_call else (lambda x, t: explainer.explain(x, t, batch_size=2, verbose=0))
     message = (
-        r"For [23] of [23] maps of integrated_gradients, the sum differs from the score difference by more than 5% \(at "
-        r"most by 50%\)\. Increase `steps` from 1, or choose a baseline whose score differs more\."
+        r"For [23] of [23] maps of integrated_gradients, the sum differs from the score difference by more than 5% \(by "
+        r"up to 50%\)\. Increase `steps` from 1, or choose a baseline whose score differs more\."
     )
     with pytest.warns(UserWarning, match=message) as caught:
         explain(images, 4)

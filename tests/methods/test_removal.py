@@ -162,9 +162,9 @@ def test_rise_weighs_by_probabilities_also_of_a_model_that_ends_in_logits() -> N
         (
             "occlusion",
             {"value": [1, 2]},
-            r"`value` must be one number, or one per channel of the images .*Received: shape \(2,\)",
+            r"`value` must be one number, or one number per image channel. Received: shape \(2,\)",
         ),
-        ("rise", {"value": np.zeros((20, 17, 3))}, r"one per channel .*Received: shape \(20, 17, 3\)"),
+        ("rise", {"value": np.zeros((20, 17, 3))}, r"one number per image channel.*Received: shape \(20, 17, 3\)"),
         ("rise", {"samples": 0}, "`samples` must be a positive integer"),
         ("rise", {"grid": 0}, "`grid` must be a positive integer"),
         ("rise", {"kept": 0}, r"`kept` must be a probability greater than 0 and at most 1\. Received: 0"),

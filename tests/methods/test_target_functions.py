@@ -343,7 +343,7 @@ def test_an_unknown_box_format_is_rejected() -> None:
 
 UNFIT: dict[str, tuple[Callable[[], keras.Model], Callable[[], Any], str]] = {
     "another length": (embedding, lambda: tfviz.Similarity(np.ones(4)), r"an output of shape \(N, 4\), like the reference"),
-    "several outputs": (detector, lambda: tfviz.Similarity(np.ones(4)), "the model has several outputs. Choose one"),
+    "several outputs": (detector, lambda: tfviz.Similarity(np.ones(4)), "the model has several outputs. Choose an output"),
     "too few references": (embedding, lambda: tfviz.Similarity(np.ones((3, 5))), "has rows for 3 images. Received: 2 images"),
     "one output": (embedding, lambda: tfviz.Detection(np.ones(4), 1), "needs a dict or list of two outputs.*one output"),
     "a class too high": (detector, lambda: tfviz.Detection(np.ones(4), 3), "Class 3 is out of range. .* has 3 classes"),

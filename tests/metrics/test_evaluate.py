@@ -457,7 +457,7 @@ def test_datasets_are_evaluated_like_arrays(model, images) -> None:
             "image 0 are invalid. A box for class 0 extends beyond the image",
         ),
         ({"boxes": [{0: []}] * COUNT}, OptionError, "image 0 are invalid. Class 0 has no boxes"),
-        ({"boxes": [{9: [[0, 0, 4, 9]]}] * COUNT}, OptionError, "for class 9, but the model has 4 classes"),
+        ({"boxes": [{9: [[0, 0, 4, 9]]}] * COUNT}, OptionError, "contain class 9, but the model has 4 classes"),
         ({"targets": 4}, TargetError, "Target 4 is out of range"),
         ({"targets": [1, 2]}, OptionError, "`targets` must have one entry per image, 7 in total. Received: 2"),
         ({"targets": "top2"}, TargetError, "one class per image"),

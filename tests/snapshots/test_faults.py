@@ -201,7 +201,7 @@ def test_a_removed_folder_starts_a_new_run(tmp_path: Path, eager: Eager) -> None
 
     callback = eager.callback(path, every=1, sinks=[Noting()])
     messages = warned(lambda: eager.fit(Patient(callback), at_batch(2, lambda: shutil.rmtree(path))))
-    assert messages == [f"The run in {path} was removed. A new one is started there. Training continues."]
+    assert messages == [f"The run in {path} was removed. A new run is started there. Training continues."]
     assert [record["step"] for record in assert_complete(path)] == [3, 4, 5, 5]
     assert [entry for entry in opened if not isinstance(entry, str)] == [0, 1, 2, 0, 1, 2, 3]
     first, second = (entry for entry in opened if isinstance(entry, str) and entry != "closed")

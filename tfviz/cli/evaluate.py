@@ -75,7 +75,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "evaluate every annotated class",
     )
     parser.add_argument(
-        "--labels", type=Path, metavar="F", help="class names: .txt, one per line, or .json; default: the model's own"
+        "--labels",
+        type=Path,
+        metavar="F",
+        help="file with class names (.txt, one per line, or .json); default: the model's own",
     )
     parser.add_argument(
         "--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="folder to write to; default: %(default)s"
@@ -89,7 +92,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="random seed; default: %(default)s")
     parser.add_argument(
-        "--overwrite", action="store_true", help="discard the evaluation in the output folder if it has other arguments"
+        "--overwrite", action="store_true", help="discard an earlier evaluation in the output folder that used other arguments"
     )
     return parser
 

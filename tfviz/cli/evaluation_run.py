@@ -147,7 +147,8 @@ class EvaluationRun:
         columns = [] if self.plan.targets is None else self.plan.targets.columns(scores)
         if len(columns) != 1:
             raise OptionError(
-                f'--targets must be one class or "top". Received: {len(columns)} classes. Run the command once per class.'
+                f'Expected one class, or "top", for --targets. Received: {len(columns)} classes. Run the command once per '
+                "class."
             )
         return columns[0]
 

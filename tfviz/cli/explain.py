@@ -98,7 +98,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="classes to explain, by number or name; top: the top class; top3: the top three; default: top",
     )
     parser.add_argument(
-        "--labels", type=Path, metavar="F", help="class names: .txt, one per line, or .json; default: the model's own"
+        "--labels",
+        type=Path,
+        metavar="F",
+        help="file with class names (.txt, one per line, or .json); default: the model's own",
     )
     parser.add_argument(
         "--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="folder to write to; default: %(default)s"
@@ -137,7 +140,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--no-pictures", dest="pictures", action="store_false", help="write only the table (and, with --raw, the arrays)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="discard the run in the output folder if it has other options")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="discard an earlier run in the output folder that used other options"
+    )
     return parser
 
 

@@ -40,7 +40,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_preprocess(parser)
     add_backgrounds(parser)
     parser.add_argument(
-        "--labels", type=Path, metavar="F", help="class names: .txt, one per line, or .json; default: the model's own"
+        "--labels",
+        type=Path,
+        metavar="F",
+        help="file with class names (.txt, one per line, or .json); default: the model's own",
     )
     parser.add_argument(
         "--image-size",

@@ -88,7 +88,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="T,...",
         help="classes to explain, by number or name; top: the top class; top3: the top three; default: top",
     )
-    parser.add_argument("--labels", metavar="F", help="class names: .txt, one per line, or .json; default: the model's own")
+    parser.add_argument(
+        "--labels", metavar="F", help="file with class names (.txt, one per line, or .json); default: the model's own"
+    )
     parser.add_argument("--output", metavar="DIR", help="job folder, or a URL such as s3://bucket/job; no default")
     parser.add_argument("--batch-size", type=count, default=32, metavar="N", help="images per batch; default: %(default)s")
     parser.add_argument(
@@ -109,7 +111,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=_share,
         default=(1, 1),
         metavar="I/N",
-        help="every Nth shard, starting with the Ith; default: 1/1",
+        help="process every Nth shard, starting with the Ith; default: 1/1",
     )
     parser.add_argument("--shard-size", type=count, default=1000, metavar="N", help="images per shard; default: %(default)s")
     parser.add_argument("--retry-failed", action="store_true", help="retry images that failed in finished shards")

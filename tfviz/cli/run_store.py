@@ -66,7 +66,7 @@ class RunStore:
         differences = _differences(before, arguments) if before is not None else []
         if differences and not overwrite:
             raise OptionError(
-                f"{shown(self._output)} contains an {self._work} with other arguments: {'; '.join(differences)}. Choose "
+                f"{shown(self._output)} contains an {self._work} run with other arguments: {'; '.join(differences)}. Choose "
                 "another --output, or pass --overwrite to discard it."
             )
         if before is None or differences:

@@ -38,7 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         allow_abbrev=False,
     )
     parser.set_defaults(module="tfviz.cli.watch")
-    parser.add_argument("log_dir", type=Path, metavar="LOG_DIR", help="folder of one or more runs; it need not exist yet")
+    parser.add_argument("log_dir", type=Path, metavar="LOG_DIR", help="folder with one or more runs; it need not exist yet")
     add_server(parser, port=1337, clients="pages and training runs")
     return parser
 

@@ -94,7 +94,7 @@ def write_film(
     run, records = read_run(folder), read_records(folder)
     chosen_images, chosen_methods = _chosen_images(run, images), _chosen_methods(run, methods)
     if not records:
-        raise SnapshotsError(f"The run in {shown(folder)} has no snapshots yet. Wait for the first one and try again.")
+        raise SnapshotsError(f"The run in {shown(folder)} has no snapshots yet. Wait for the first snapshot, and try again.")
     pace = pace_for(len(records), fps, every, seconds)
     sizes = [(run["images"][image]["height"], run["images"][image]["width"]) for image in chosen_images]
     titles = titles_of(run)

@@ -188,7 +188,7 @@ class IntegratedGradients(PathExplainer):
             self._has_warned_of_error = True
             warn(
                 f"For {int((errors > _MOST_ERROR).sum())} of {len(errors)} maps of {self.key}, the sum differs from the score "
-                f"difference by more than {_MOST_ERROR:.0%} (at most by {errors.max():.0%}). Increase `steps` from "
+                f"difference by more than {_MOST_ERROR:.0%} (by up to {errors.max():.0%}). Increase `steps` from "
                 f"{self._steps}, or choose a baseline whose score differs more."
             )
 

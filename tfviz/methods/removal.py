@@ -46,8 +46,8 @@ class RemovalExplainer(SampledExplainer):
         channels = image.shape[-1] if image.rank and has_channels(self.graph, image) else None
         if color.ndim > 1 or (color.ndim and channels not in (None, len(color))):
             raise OptionError(
-                f"`value` must be one number, or one per channel of the images of shape {image.shape}. Received: shape "
-                f"{color.shape}."
+                f"`value` must be one number, or one number per image channel. Received: shape {color.shape} for images of "
+                f"shape {image.shape}."
             )
         return color
 

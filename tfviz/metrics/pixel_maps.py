@@ -80,5 +80,5 @@ def reduction(name: str) -> Callable[[np.ndarray], np.ndarray]:
         OptionError: there is no such reduction.
     """
     if name not in REDUCTIONS:
-        raise OptionError(f"Unknown channel reduction reduce={name!r}. {near_matches(str(name), REDUCTIONS)}")
+        raise OptionError(f"Unknown channel reduction: reduce={name!r}. {near_matches(str(name), REDUCTIONS)}")
     return REDUCTIONS[name]

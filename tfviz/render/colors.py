@@ -27,7 +27,7 @@ from tfviz.render.pictures import Map, Picture, shrunk_or_enlarged
 STYLES = ("heatmap", "signed", "grey")
 COLOR_MAPS = {"heatmap": "inferno", "signed": "berlin"}
 MEANINGS = {  # for legends
-    "heatmap": "zero to the strongest of each map",
+    "heatmap": "zero to the strongest value of each map",
     "signed": "negative to positive, dark is zero",
     "grey": "negative to positive, gray is zero",
 }

@@ -103,8 +103,8 @@ class Tracker(Sink):
             if isinstance(error, TfvizError):
                 raise
             raise OutputError(
-                f"Logging to {self.product} failed ({type(error).__name__}: {first_line(error).removesuffix('.')}). All "
-                "snapshots are still in the run folder."
+                f"{self.product} failed ({type(error).__name__}: {first_line(error).removesuffix('.')}). All snapshots are "
+                "still in the run folder."
             ) from error
 
     def _images(self, run: Run, record: Record) -> list[CaptionedImage]:

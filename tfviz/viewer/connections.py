@@ -51,7 +51,8 @@ def protocol_for(limits: ServerLimits) -> type[asyncio.Protocol]:
             self._start_timer()
             if len(self.connections) > most:
                 oldest = next(iter(waiting))
-                del waiting[oldest]  # at once, because more may be accepted before it is closed
+                # Forget it now, because more connections may be accepted before it is closed.
+                del waiting[oldest]
                 oldest.transport.abort()
 
         def data_received(self, data: bytes) -> None:

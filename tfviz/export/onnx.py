@@ -215,7 +215,7 @@ def _package(name: str) -> ModuleType:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the logs and warnings of tf2onnx. Failures still raise exceptions."""
+    """Silence tf2onnx's logs and warnings. Failures still raise exceptions."""
     loggers = [logging.getLogger("tf2onnx"), tf.get_logger()]
     levels = [logger.level for logger in loggers]
     try:

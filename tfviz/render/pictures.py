@@ -72,14 +72,15 @@ def pictures_of(images: Arrays, preprocessing: Preprocessing | str | None = None
 
 
 def preprocessing_of_images(images: Arrays, models: Iterable[keras.Model]) -> Preprocessing | None:
-    """Return the preprocessing of images that were made for one of these models.
+    """Return the preprocessing that was applied to images made for one of these models.
 
     Args:
         images: as for `pictures_of`.
         models: the models.
 
     Returns:
-        The first known preprocessing of the models, or None if it cannot have produced the images.
+        The first known preprocessing of the models, or None if there is none or if it cannot have
+        produced the images.
     """
     known = next((one for model in models if (one := known_preprocessing(model))), None)
     arrays = [np.asarray(one) for one in (images if isinstance(images, list | tuple) else [images])]

@@ -34,7 +34,7 @@ def allowed(limits: ServerLimits) -> tuple[int, int]:
 
 
 def protocol_for(limits: ServerLimits) -> type[asyncio.Protocol]:
-    """Return uvicorn's HTTP protocol with the limits of one server."""
+    """Return uvicorn's HTTP protocol with one server's limits."""
     most, _ = allowed(limits)
     # Connections without a request in progress. The longest-waiting one is first.
     waiting: dict[LimitedProtocol, None] = {}

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SCALES = ("map", "image")
 EXPLAINED, SOME_FAILED = 0, 1
 DEFAULT_OUTPUT = "tfviz-output"
-_MOST_WAITING = 2  # drawing and writing tasks that may wait
+_MOST_WAITING = 2  # drawing and writing tasks in the queue
 _DRAWERS = min(8, os.cpu_count() or 1)
 
 _ABOUT = """\

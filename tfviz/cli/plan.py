@@ -23,7 +23,7 @@ from tfviz.methods.explainer import Explainer
 from tfviz.models import PACKAGED, is_preprocessing_known, labels_of, load_images, load_model, preprocessing_of
 from tfviz.models.labels import Labels
 
-MOST_BACKGROUNDS = 64  # the number of samples in expected_gradients
+MOST_BACKGROUNDS = 64  # expected_gradients uses this many samples
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Results:
             scale: the scale of the maps in an image's folder, "map" or "image". If there are
                 several targets, a subfolder holds the maps on the other scale.
             underlay: the style of the image under the maps.
-            is_raw: whether to write the maps as arrays too.
+            is_raw: whether to also write the maps as arrays.
             has_pictures: whether to draw the images and maps.
         """
         self.folder, self.plan, self.store = folder, plan, store

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CLASSES = 10
 _FETCH_TIMEOUT_S = 60.0
 _HELD_OUT = 5  # Every fifth digit is held out.
-_NOISE, _NOISE_OF_PAIRS = 0.8, 0.2  # largest noise value; a digit's brightest pixel is 1
+_NOISE, _NOISE_OF_PAIRS = 0.8, 0.2  # maximum noise value; a digit's brightest pixel is 1
 _PICTURES, _EPOCHS, _BATCH_SIZE = 20_000, 10, 128
 # Sparse, small weights keep the maps on the strokes.
 _UNITS, _DROPOUT, _L1 = (256, 128, 64), 0.2, 1e-4

@@ -1,4 +1,4 @@
-"""Write score tables and figures for docs/faithfulness.md."""
+"""Write score tables and figures for docs/faithfulness.md and docs/faithfulness_tables.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from tfviz.atomic_files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "faithfulness.md"
+PAGE = ROOT / "docs" / "faithfulness_tables.md"
 PICTURES = ROOT / "docs" / "pictures"
 UNDECIDED = "†"
 TITLES = {
@@ -106,7 +106,7 @@ def save(figure: Figure, name: str) -> Path:
 
 
 def write_block(name: str, text: str) -> None:
-    """Replace the text between the two comments with this name in docs/faithfulness.md."""
+    """Replace the text between the two comments with this name in docs/faithfulness_tables.md."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     page = PAGE.read_text("utf-8")
     if begin not in page:

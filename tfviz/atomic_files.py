@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import uuid
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tfviz.errors import OutputError, shown
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def write_atomically(path: str | Path, content: bytes | str) -> Path:
+def write_atomically(path: str | Path, content: bytes | str, *, is_synced: bool = False) -> Path:
     """Write a file atomically, creating its folder if needed.
 
     An existing file is replaced. If writing fails, the old file stays unchanged and no partial file
@@ -24,7 +25,9 @@ def write_atomically(path: str | Path, content: bytes | str) -> Path:
 
     Args:
         path: the file.
-        content: the file's content. Text is encoded as UTF-8.
+        content: the content. Text is encoded as UTF-8.
+        is_synced: whether to wait until the content is on the disk. Otherwise a power failure may
+            leave an empty file.
 
     Returns:
         The path.
@@ -38,6 +41,9 @@ def write_atomically(path: str | Path, content: bytes | str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_bytes(data)
+        if is_synced:
+            with unfinished.open("rb+") as file:
+                os.fsync(file.fileno())
         unfinished.replace(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
@@ -47,3 +53,12 @@ def write_atomically(path: str | Path, content: bytes | str) -> Path:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
     return path
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a folder.
+
+    A process that is still writing there fails with OutputError.
+    """
+    for file in folder.glob(".tfviz-*.tmp"):
+        file.unlink(missing_ok=True)

@@ -26,7 +26,7 @@ _TIES = 5  # galleries and tables show this many classes, so ties among them are
 
 
 def is_classifier(graph: Graph) -> bool:
-    """Return whether the model has one output, and its shape is (N, classes) or unknown."""
+    """Return whether the model has a single output whose shape is (N, classes) or unknown."""
     output = graph.output_structure
     return isinstance(output, Value) and output.rank in (0, 2)
 
@@ -73,8 +73,7 @@ def ranked_classes(scores: np.ndarray, logits: np.ndarray | None = None) -> np.n
 
 
 def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]:
-    """Return the top class and score per image, or None if there are no classes or no finite
-    scores.
+    """Return each image's top class and score, or None without classes or finite scores.
 
     Args:
         outputs: the model's outputs for a batch.
@@ -147,12 +146,16 @@ class Classifier:
             ) from error
         return self.scores_from(outputs, images)
 
-    def scores_from(self, outputs: Nested[tf.Tensor], images: np.ndarray) -> ClassScores | None:
+    def scores_from(
+        self, outputs: Nested[tf.Tensor], images: np.ndarray, logits: tf.Tensor | None = None
+    ) -> ClassScores | None:
         """Compute the class scores from the model's outputs.
 
         Args:
             outputs: the model's outputs for the images, after its final activation.
             images: the preprocessed images, (N, H, W, C).
+            logits: the outputs before the last activation. If None, the model computes them again
+                for images whose top classes have equal scores.
 
         Returns:
             The scores, or None if the model is not a classifier.
@@ -161,18 +164,20 @@ class Classifier:
             return None
         scores = np.asarray(tf.nest.flatten(outputs)[0], np.float32)
         scores = both_classes(scores) if self._is_binary else scores
-        return ClassScores(scores, ranked_classes(scores, self._tie_breakers(images, scores)))
+        return ClassScores(scores, ranked_classes(scores, self._tie_breakers(images, scores, logits)))
 
-    def _tie_breakers(self, images: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
-        """Return the logits (N, classes) if any top probabilities are equal, otherwise None.
+    def _tie_breakers(self, images: np.ndarray, scores: np.ndarray, logits: tf.Tensor | None) -> np.ndarray | None:
+        """Return the logits (N, classes) if any of the top probabilities are equal, else None.
 
         A saturated sigmoid or softmax rounds different logits to the same probability.
         """
         best = -np.partition(-scores, min(_TIES, scores.shape[1] - 1), axis=1)[:, : _TIES + 1]
         if self.kind != "probability" or (np.diff(np.sort(best, axis=1), axis=1) > 0).all():
             return None
-        self._logits = self._logits or _logits_of(self._model)
-        return np.asarray(self._logits(images), np.float32)
+        if logits is None:
+            self._logits = self._logits or _logits_of(self._model)
+            logits = self._logits(images)
+        return np.asarray(logits, np.float32)
 
 
 def _final_activation_of(model: keras.Model) -> Step | None:

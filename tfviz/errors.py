@@ -44,7 +44,7 @@ class UnsupportedModelError(TfvizError):
 
 
 class UnknownLayerError(TfvizError):
-    """The model has no such layer, or several with that name."""
+    """The model has no such layer, or the layer name is ambiguous."""
 
 
 class UnknownMethodError(TfvizError):

@@ -17,6 +17,7 @@ from tfviz.errors import ImageError, TargetError
 from tfviz.images.batches import ImageBatch, read_batches
 from tfviz.images.folders import find_images
 from tfviz.images.preprocessing import Preprocessing, Size
+from tfviz.methods.numeric_options import positive_integer
 from tfviz.models.labels import Labels
 from tfviz.models.loading import preprocessing_for_files
 from tfviz.render.pictures import maps_of
@@ -54,7 +55,7 @@ def about_map(explainer: Explainer, target: int | None, labels: Labels) -> Row:
 
 
 def about_names(row: Row, path: Path, labels: Labels, classes: int | None) -> Row:
-    """Return the top classes' names and, if the image's folder is named after it, the true class.
+    """Return the top classes' names, and the true class if the folder is named after a class.
 
     Args:
         row: the image's row.
@@ -86,6 +87,7 @@ def explain_files(
     preprocessing: Preprocessing | None,
 ) -> Iterator[Row]:
     """Explain image files (see `Explainer.explain_files`)."""
+    batch_size = positive_integer("batch_size", batch_size)
     files = [found.path for found in find_images(paths)]
     if not (target is None or callable(target) or isinstance(target, (str, int, np.integer))):
         raise TargetError(
@@ -127,9 +129,10 @@ class _FileRun:
         return with_all_columns(row | about_names(row, self._files[number], self._labels, self._classifier.classes))
 
     def _explained(self, batch: ImageBatch) -> list[list[Row]]:
-        """Return a list of rows for each image in a batch."""
-        explanations = [self._explainer.with_outputs(batch.tensors, one) for one in self._targets]
-        scores = self._classifier.scores_from(explanations[0].outputs, batch.tensors)
+        """Return one list of rows per image."""
+        calls = [self._explainer.prepare_with_outputs(batch.tensors, one) for one in self._targets]
+        explanations, logits = zip(*(call.run() for call in calls), strict=True)
+        scores = self._classifier.scores_from(explanations[0].outputs, batch.tensors, logits[0])
         targets = [None if one.target is None else np.asarray(one.target) for one in explanations]
         attributions = [np.asarray(one.attribution) for one in explanations]
         return [self._image_rows(batch, i, scores, targets, attributions) for i in range(len(batch.numbers))]

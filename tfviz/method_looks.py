@@ -1,4 +1,4 @@
-"""The imported methods' titles and styles, for code that does not import the methods itself."""
+"""The imported methods' titles and styles, for code that does not import the methods."""
 
 from __future__ import annotations
 

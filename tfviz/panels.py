@@ -14,6 +14,7 @@ from tfviz import targets
 from tfviz.class_scores import predictions, scores_of
 from tfviz.errors import ImageError
 from tfviz.images.preprocessing import Preprocessing
+from tfviz.methods.numeric_options import positive_integer
 from tfviz.render.overlays import Underlay
 from tfviz.render.panel import MOST_IMAGES, Panel, show
 from tfviz.render.pictures import Arrays, preprocessing_of_images
@@ -71,7 +72,9 @@ def panel_of(
 
     Raises:
         ImageError: see `Explainer.show`.
+        OptionError: see `Explainer.show`.
     """
+    batch_size = positive_integer("batch_size", batch_size)
     if len(explainer.graph.inputs) > 1:
         raise ImageError(
             f"The model has {len(explainer.graph.inputs)} inputs, but `show` draws only one. Call the explainer yourself, and "
@@ -108,7 +111,7 @@ def panel_of(
 
 
 def _found(explainer: Explainer, images: npt.NDArray[np.float32], target: targets.Target, batch_size: int) -> _Found:
-    """Explain the images in batches, each with its rows of the target."""
+    """Explain the images in batches, each with its own target rows."""
     shapes = tree.map_structure(lambda value: value.shape, explainer.graph.output_structure)
     # If the array is not a batch, the explainer raises an error.
     is_batch = images.ndim == explainer.graph.inputs[0].rank and len(images) > 0

@@ -38,7 +38,7 @@ class ChoosingTarget(abc.ABC):
 
     @abc.abstractmethod
     def score(self, outputs: tf.Tensor, choice: Choice) -> tf.Tensor:
-        """Compute each row's score.
+        """Compute each row's score for a given choice.
 
         Args:
             outputs: the outputs, (N, classes).
@@ -61,7 +61,7 @@ class ChoosingTarget(abc.ABC):
 
     @property
     def rows(self) -> int | None:
-        """The number of images for which the target has rows, or None for any number."""
+        """The number of images for which the target has rows, or None if it fits any number."""
         return None
 
     def part(self, rows: slice) -> ChoosingTarget:

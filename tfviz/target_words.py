@@ -22,7 +22,7 @@ def targets_named(word: str, labels: Callable[[], Labels], classes: int | None) 
 
     Args:
         word: "top", "top3", or a class number or name (see `Labels.index`).
-        labels: returns the class names. It is called only if they are needed.
+        labels: a function that returns the class names, called only if needed.
         classes: the number of classes, or None if unknown.
 
     Returns:
@@ -54,7 +54,7 @@ def in_numbers(target: Target | str, labels: Callable[[], Labels], classes: int 
 
     Args:
         target: what to explain.
-        labels: returns the class names. It is called only if they are needed.
+        labels: a function that returns the class names, called only if needed.
         classes: the number of classes, or None if unknown.
 
     Returns:

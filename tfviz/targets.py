@@ -82,7 +82,7 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
     """Check a target against a batch and convert it to one of four forms.
 
     Args:
-        target: the target, as the user passed it.
+        target: the target that the user passed.
         outputs: the model's output shapes, nested like the outputs. For a single output, a tuple.
         batch_size: N, or None while tracing.
 
@@ -117,7 +117,7 @@ def rows(target: Target, outputs: Any) -> int | None:
     """Return the number of images for which a target has rows, or None if one row fits all.
 
     Args:
-        target: the target, as the user passed it.
+        target: the target that the user passed.
         outputs: as for `prepare`.
     """
     if isinstance(target, (ChoosingTarget, ArrayTarget)):
@@ -140,7 +140,7 @@ def rows_from(target: Target, outputs: Any, start: int, count: int) -> Target:
     """Slice a target's rows for `count` images from `start`, unless one row fits all images.
 
     Args:
-        target: the target, as the user passed it.
+        target: the target that the user passed.
         outputs: as for `prepare`.
         start, count: the first image's index and the number of images.
 

@@ -43,7 +43,7 @@ def inlined_functions() -> Iterator[None]:
 
 
 def has_own_gradient(operation: tf.Operation) -> bool:
-    """Return whether an operation is the end of a function with a `tf.custom_gradient`."""
+    """Return whether an operation is the last one in a `tf.custom_gradient` function."""
     return "_gradient_op_type" in operation.node_def.attr
 
 

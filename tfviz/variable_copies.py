@@ -25,7 +25,7 @@ class VariableCopies:
             self.of(variable)
 
     def of(self, variable: tf.Variable) -> tf.Variable:
-        """Return the variable's copy, and create it if needed."""
+        """Return a variable's copy, which is created if needed."""
         if id(variable) not in self._copies:
             with tf.init_scope():
                 copy = tf.Variable(variable.read_value(), trainable=False, dtype=variable.dtype)
@@ -33,7 +33,7 @@ class VariableCopies:
         return self._copies[id(variable)][1]
 
     def copied(self) -> VariableCopies:
-        """Copy these copies to the current device."""
+        """Copy all copies to the current device."""
         new = VariableCopies([])
         for variable, copy in self._copies.values():
             new._copies[id(variable)] = variable, tf.Variable(copy.read_value(), trainable=False, dtype=copy.dtype)

@@ -18,7 +18,9 @@ import pytest
 from support.cli_material import picture, save_network, save_pictures
 
 from tfviz.cli.main import main
+from tfviz.cli.result_pages import ResultPages
 from tfviz.cli.results import Results
+from tfviz.cli.run_store import RunStore
 from tfviz.images import write_image
 
 COUNT = 12
@@ -207,6 +209,15 @@ def test_a_folder_that_is_removed_ends_the_run(
     assert not (tmp_path / "out/index.html").exists()
     assert explain(photos) == 1 and explain(photos, output="whole") == 1
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_refresh_reads_the_records_once(explain: Explain, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    records = RunStore.records
+    monkeypatch.setattr(RunStore, "records", lambda store: reads.append(1) or records(store))
+    monkeypatch.setattr(ResultPages, "refresh", lambda pages: None)
+    explain(photos)
+    assert len(reads) == 4  # which images are known, which are finished, the table and page, the summary
 
 
 def test_two_runs_do_not_write_to_one_folder(

@@ -16,8 +16,12 @@ import numpy as np
 import pytest
 
 import tfviz
+from tfviz.class_scores import Classifier
 from tfviz.cli.main import main
+from tfviz.cli.plan import Plan
+from tfviz.jobs.inputs import find_inputs
 from tfviz.jobs.schema import arrow, result_schema
+from tfviz.jobs.shard_work import ShardWorker
 from tfviz.render.overlays import Look
 
 SIDE = 96
@@ -96,6 +100,34 @@ def test_an_image_that_fails_is_a_row_with_its_error(finished: Path) -> None:
     report = json.loads((finished / "report.json").read_text())
     assert (report["images"], report["failed"], report["shards"], report["shards_done"]) == (COUNT, 1, 3, 3)
     assert report["errors"][0][0] == row["path"]
+
+
+def test_a_map_with_nan_fails_only_its_image(finished: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = ShardWorker(json.loads((finished / "job.json").read_text())["run"])
+    whole = Plan.scores_and_first_maps
+
+    def spoiled(plan: Plan, tensors: np.ndarray) -> object:
+        scores, maps = whole(plan, tensors)
+        maps[1, 0, 0] = np.nan
+        return scores, maps
+
+    monkeypatch.setattr(Plan, "scores_and_first_maps", spoiled)
+    monkeypatch.setattr(Classifier, "scores", lambda *_: pytest.fail("a pass for the scores alone"))
+    found = worker.table(find_inputs([str(photos / f"0{number}.png") for number in range(3)])).to_pylist()
+    assert [row["status"] for row in found] == ["explained"] * 2 + ["failed"] + ["explained"] * 2
+    assert "NaN" in found[2]["error"] and found[2]["path"].endswith("01.png")
+
+
+def test_the_last_shard_removes_what_killed_processes_left(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [finished / "attempts/000000-1", *(finished / folder / ".tfviz-0.tmp" for folder in ("", "shards", "inputs"))]
+    for file in left:
+        file.write_text("")
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    assert job("--output", finished) == 1
+    assert not any(file.exists() for file in left)
+    assert json.loads((finished / "report.json").read_text())["attempts"] == 0
+    assert len(synced) == 2  # report.json and _SUCCESS survive a power failure
 
 
 def test_a_second_run_repeats_nothing_and_other_options_are_refused(

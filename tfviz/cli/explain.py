@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SCALES = ("map", "image")
 EXPLAINED, SOME_FAILED = 0, 1
 DEFAULT_OUTPUT = "tfviz-output"
-_MOST_WAITING = 2  # drawing and writing tasks that may wait
+_MOST_WAITING = 2  # drawing and writing tasks in the queue
 _DRAWERS = min(8, os.cpu_count() or 1)
 
 _ABOUT = """\
@@ -262,27 +262,11 @@ class _ExplainRun:
 
     def _explain(self, batch: ImageBatch, jobs: Sequence[Job]) -> None:
         """Explain one batch. Only a few methods' maps are in memory at a time."""
-        scores, first = self._first_maps(batch.tensors)
+        self.progress.show(self._done, f"{self.plan.explainers[0].key} …")
+        scores, first = self.plan.scores_and_first_maps(batch.tensors)
         self._backlog.add(partial(self._add_images, jobs, batch.images, scores))
         for explainer, columns, attributions in self._attributions(batch.tensors, self.plan.steps(scores), first):
             self._backlog.add(partial(self._add_maps, jobs, batch.images, explainer, columns, attributions))
-
-    def _first_maps(self, tensors: np.ndarray) -> tuple[ClassScores | None, np.ndarray | None]:
-        """Return the class scores and, if one pass computes both, the first method's first maps."""
-        import numpy as np
-
-        explainer, classifier, targets = self.plan.explainers[0], self.plan.classifier, self.plan.targets
-        if explainer.takes_copies or targets is None:
-            return classifier.scores(tensors), None
-        self.progress.show(self._done, f"{explainer.key} …")
-        try:
-            call = explainer.prepare_with_outputs(tensors, targets.first if explainer.takes_target else None)
-            explanation = call.run()
-        except Exception:
-            classifier.scores(tensors)  # raises ImageError for an unsuitable image size
-            raise
-        call.check(explanation)
-        return classifier.scores_from(explanation.outputs, tensors), np.asarray(explanation.attribution)
 
     def _add_images(self, jobs: Sequence[Job], images: Sequence[np.ndarray], scores: ClassScores | None) -> None:
         self.results.store.require_present()

@@ -23,7 +23,7 @@ from tfviz.methods.explainer import Explainer
 from tfviz.models import PACKAGED, is_preprocessing_known, labels_of, load_images, load_model, preprocessing_of
 from tfviz.models.labels import Labels
 
-MOST_BACKGROUNDS = 64  # the number of samples in expected_gradients
+MOST_BACKGROUNDS = 64  # expected_gradients uses this many samples
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,31 @@ class Plan:
         """
         columns = [] if scores is None or self.targets is None else self.targets.columns(scores)
         return [(one, [*columns] if one.takes_target else [None]) for one in self.explainers]
+
+    def scores_and_first_maps(self, tensors: np.ndarray) -> tuple[ClassScores | None, np.ndarray | None]:
+        """Return a batch's class scores and, if one pass computes both, the first method's first maps.
+
+        Args:
+            tensors: the batch, (N, H, W, C).
+
+        Returns:
+            The scores, or None if the model is not a classifier. The maps of the first pair of
+            `steps` for its first target, or None.
+
+        Raises:
+            ImageError: the model does not support the image size.
+        """
+        explainer, classifier, targets = self.explainers[0], self.classifier, self.targets
+        if explainer.takes_copies or targets is None:
+            return classifier.scores(tensors), None
+        try:
+            call = explainer.prepare_with_outputs(tensors, targets.first if explainer.takes_target else None)
+            explanation, logits = call.run()
+        except Exception:
+            classifier.scores(tensors)  # raises ImageError for an unsuitable image size
+            raise
+        call.check((explanation, logits))
+        return classifier.scores_from(explanation.outputs, tensors, logits), np.asarray(explanation.attribution)
 
     @property
     def is_top_only(self) -> bool:

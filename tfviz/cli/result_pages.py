@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tfviz.atomic_files import write_atomically
@@ -46,45 +46,63 @@ class ResultPages:
             to show; an older page is then kept.
         """
         results = self._results
-        if next(results.records(), None) is None:
+        if results.is_empty:
             return None
+        listing = _Listing(results.plan.classifier.kind)
         table = results.folder / f"{TABLE}.{self._table}"
-        for name, content_of in TABLES.items():
-            # Also update tables that earlier runs wrote in other formats.
-            if name == self._table or table.with_suffix(f".{name}").exists():
-                write_atomically(table.with_suffix(f".{name}"), content_of(self._rows()))
-        return self._write_page() if results.has_pictures else table
+        write_atomically(table, TABLES[self._table](self._rows(listing.add if results.has_pictures else None)))
+        for other in (table.with_suffix(f".{name}") for name in TABLES if name != self._table):
+            if other.exists():  # An earlier run wrote it.
+                write_atomically(other, TABLES[other.suffix[1:]](self._rows()))
+        return self._write_page(listing) if results.has_pictures else table
 
-    def _records(self) -> Iterator[Record]:
-        """Read the records, except those of images whose results were removed."""
+    def _rows(self, see: Callable[[Record], None] | None = None) -> Iterator[Row]:
+        """Yield the table's rows. Skip images whose results were removed.
+
+        Args:
+            see: called with each image's record, so that the page needs no other pass.
+        """
         for record in self._results.records():
             if record["image"].get("error") or all((self._results.folder / file).is_file() for file in files_of(record)):
-                yield record
+                if see is not None:
+                    see(record)
+                for one in record["maps"] or [{}]:
+                    yield with_all_columns({**record["image"], **one})
 
-    def _rows(self) -> Iterator[Row]:
-        for record in self._records():
-            for one in record["maps"] or [{}]:
-                yield with_all_columns({**record["image"], **one})
-
-    def _write_page(self) -> Path:
+    def _write_page(self, listing: _Listing) -> Path:
         results, plan = self._results, self._results.plan
-        entries, failures, layers = [], [], ", ".join(self._results.plan.layers)
-        for record in self._records():
-            if record["image"].get("error"):
-                reason = record["image"]["error"].removeprefix(shown(record["image"]["path"])).strip()
-                failures.append(GalleryFailure(record["name"], reason))
-            else:
-                entries.append(_entry(record, plan.classifier.kind))
+        layers = ", ".join(plan.layers)
         return write_gallery(
             results.folder,
-            entries,
+            listing.entries,
             title=f"What {plan.model_name} looks at",
             subtitle=f"Layer: {layers}" if layers else "",
-            failures=failures,
+            failures=listing.failures,
             questions={title_of(explainer.key): explainer.question for explainer in plan.explainers},
             scale=results.scale,
             look=results.look,
         )
+
+
+class _Listing:
+    """The page's entries and failures.
+
+    Args:
+        score_kind: the kind of score, as in `GalleryEntry`.
+    """
+
+    def __init__(self, score_kind: str) -> None:
+        self._score_kind = score_kind
+        self.entries: list[GalleryEntry] = []
+        self.failures: list[GalleryFailure] = []
+
+    def add(self, record: Record) -> None:
+        """Add an image's record."""
+        if record["image"].get("error"):
+            reason = record["image"]["error"].removeprefix(shown(record["image"]["path"])).strip()
+            self.failures.append(GalleryFailure(record["name"], reason))
+        else:
+            self.entries.append(_entry(record, self._score_kind))
 
 
 def _entry(record: Record, score_kind: str) -> GalleryEntry:
@@ -118,17 +136,21 @@ def _entry(record: Record, score_kind: str) -> GalleryEntry:
 def closing_lines(results: Results, page: Path | None, is_stopped: bool) -> list[str]:
     """Return the summary: the number of explained images, the page, notes and failures."""
     where = f": {shown(page)}" if page else ""
-    own, total = {job.key for job in results.jobs}, len(results.jobs)
-    records = [one for one in results.records() if one["key"] in own and not one["image"].get("error")]
+    own, total, explained = {job.key for job in results.jobs}, len(results.jobs), 0
+    blank: Counter[str] = Counter()
+    nearly_empty: Counter[str] = Counter()
+    for record in results.records():
+        if record["key"] in own and not record["image"].get("error"):
+            explained += 1
+            blank.update(one["method"] for one in record["maps"] if one["is_blank"])
+            nearly_empty.update(one["method"] for one in record["maps"] if one["is_nearly_empty"])
     if is_stopped:
-        return [f"Stopped after {len(records)} of {total} images; finished maps are kept{where}"]
+        return [f"Stopped after {explained} of {total} images; finished maps are kept{where}"]
     methods, earlier = len(results.plan.explainers), total - len(results.pending)
     before = f" ({earlier} of them in an earlier run)" if earlier else ""
-    lines = [f"Explained {len(records)} of {total} images{before} with {methods} method{'s' * (methods > 1)}{where}"]
-    maps = [one for record in records for one in record["maps"]]
-    blank = Counter(one["method"] for one in maps if one["is_blank"])
+    lines = [f"Explained {explained} of {total} images{before} with {methods} method{'s' * (methods > 1)}{where}"]
     lines += [f"Note: {key} is zero everywhere on {_maps(count)}" for key, count in blank.items()]
-    for key, count in Counter(one["method"] for one in maps if one["is_nearly_empty"]).items():
+    for key, count in nearly_empty.items():
         lines.append(f"Note: {key} is nearly empty on {_maps(count)}, which {'are' if count > 1 else 'is'} drawn dimmed")
     return lines + [f"Not explained: {line}" for line in results.failure_lines]
 

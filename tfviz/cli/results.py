@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfviz.atomic_files import write_atomically
+from tfviz.atomic_files import remove_unfinished, write_atomically
 from tfviz.class_scores import ClassScores
 from tfviz.cli.jobs import Job, placed
 from tfviz.cli.plan import Plan
@@ -60,7 +60,7 @@ class Results:
             scale: the scale of the maps in an image's folder, "map" or "image". If there are
                 several targets, a subfolder holds the maps on the other scale.
             underlay: the style of the image under the maps.
-            is_raw: whether to write the maps as arrays too.
+            is_raw: whether to also write the maps as arrays.
             has_pictures: whether to draw the images and maps.
         """
         self.folder, self.plan, self.store = folder, plan, store
@@ -71,6 +71,10 @@ class Results:
         self._open: dict[Job, Record] = {}  # records that are not stored yet
         self._scores: dict[Job, ClassScores | None] = {}
         self._lock = threading.Lock()
+        self._latest: dict[str, int] = {}  # each image's latest record, by number
+        self._next = 0  # the next record's number
+        for record in self._stored():
+            self._note(record)
         finished, self._errors, known = self._earlier(jobs)
         self.jobs = placed(jobs, known)
         self.pending = [job for job in self.jobs if job.key not in finished]
@@ -106,13 +110,16 @@ class Results:
         """Remove the temporary files that a killed run may have left."""
         for folder in dict.fromkeys(self.folder / part for part in [Path(), *(job.folder for job in self.pending)]):
             for scale in ("", *(f"{scale}-scale" for scale in SCALES)):
-                for file in (folder / scale).glob(".tfviz-*.tmp"):
-                    file.unlink(missing_ok=True)
+                remove_unfinished(folder / scale)
 
     def records(self) -> Iterator[Record]:
         """Read the latest record of each image, in the order in which they were stored."""
-        latest = {record["key"]: number for number, record in enumerate(self._stored())}
-        return (record for number, record in enumerate(self._stored()) if latest[record["key"]] == number)
+        return (record for number, record in enumerate(self._stored()) if self._latest[record["key"]] == number)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no image has a record."""
+        return not self._latest
 
     def _stored(self) -> Iterator[Record]:
         return (record for part in self.store.records() if part["kind"] == _IMAGES for record in part[_IMAGES])
@@ -265,6 +272,12 @@ class Results:
         new = [one for one in records if not self._is_known_failure(one)]
         if new:
             self.store.add({"kind": _IMAGES, _IMAGES: new})
+            for record in new:
+                self._note(record)
+
+    def _note(self, record: Record) -> None:
+        self._latest[record["key"]] = self._next
+        self._next += 1
 
     def _is_known_failure(self, record: Record) -> bool:
         error = record["image"].get("error")

@@ -115,7 +115,7 @@ class ImageStore:
             return shrunk(self._preprocessing.picture(self._read(id, self._upload(id))), THUMBNAIL_PX)
 
     def path_of(self, id: str) -> str:
-        """Return the path that Python code uses for an image: an upload's path is its file name."""
+        """Return an image's path for Python code. For an upload, this is the file name."""
         upload = self._upload(id)
         return str(self._files[id]) if upload is None else upload.name
 

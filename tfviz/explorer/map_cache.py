@@ -25,7 +25,7 @@ from tfviz.methods.row_counts import rows_per_image
 from tfviz.render.pictures import Map, maps_of
 from tfviz.render.strength import Strength, strengths_of
 
-_BATCH_SIZE = 32  # of perturbed copies, as in a call
+_BATCH_SIZE = 32  # perturbed copies per batch, as in a call
 
 
 @dataclass(frozen=True)

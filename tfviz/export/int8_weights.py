@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from ai_edge_litert.schema_py_generated import ModelT, SubGraphT
 
-_MIN_SIZE = 1024  # values; smaller arrays stay in float32, as in LiteRT's converter
-_UNROUNDED_SHARE = 0.1  # of all weight values
-_MAX_STEPS = 127  # on each side of 0
-_TOLERANCE = 0.01  # of a step; float32 rounding causes 1e-5
-_SAMPLED = 64  # values per channel that test a step size first
+_MIN_SIZE = 1024  # Arrays with fewer values stay in float32, as in LiteRT's converter.
+_UNROUNDED_SHARE = 0.1  # the fraction of all weight values that are not rounded
+_MAX_STEPS = 127  # steps on each side of 0
+_TOLERANCE = 0.01  # a fraction of a step; float32 rounding causes errors of 1e-5
+_SAMPLED = 64  # values per channel that are checked first
 _MIN_VALUES_PER_STEP = 16  # values per channel, because each channel stores a step size
-_PER_CHANNEL_VERSION = 5  # of the operation DEQUANTIZE
+_PER_CHANNEL_VERSION = 5  # the version of DEQUANTIZE that supports step sizes per channel
 
 
 def rounded(function: tf.types.experimental.ConcreteFunction) -> dict[int, np.ndarray]:

@@ -26,7 +26,7 @@ FILE_NAME = "tfviz.json"
 FORMAT_VERSION = 1
 # Model inputs and outputs must not have these names, because tfviz uses them.
 _RESERVED = ("outputs", "target", "weights", "attribution", "image_bytes", "size", "overlay_bytes")
-_MAX_BYTES = 64 << 20  # of tfviz.json; most of it is labels
+_MAX_BYTES = 64 << 20  # the maximum size of tfviz.json, which consists mostly of labels
 # Inputs must not have these names either, because signatures use keyword arguments.
 NO_PARAMETERS = (*keyword.kwlist, "self")
 

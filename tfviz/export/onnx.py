@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # Explainer.export imports this package
 
 FILE = "explainer.onnx"
 _OPSET = 17  # supported by onnxruntime since 2022
-_MAX_CONSTANT_SIZE = 16  # values; larger arrays are weights
+_MAX_CONSTANT_SIZE = 16  # Arrays with more values are weights.
 _TRIED_IMAGES = 3
 # Relative to the norm of all values. If two values almost tie, rounding can redirect a gradient.
 _MAX_DEVIATION = 0.1
@@ -200,7 +200,7 @@ def _as_float32(x: tf.Tensor) -> tf.Tensor:
 def _session(model: bytes | str) -> InferenceSession:
     onnxruntime = _package("onnxruntime")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
+    options.log_severity_level = 3  # only errors
     return onnxruntime.InferenceSession(model, options, providers=onnxruntime.get_available_providers())
 
 
@@ -215,7 +215,7 @@ def _package(name: str) -> ModuleType:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the logs and warnings of tf2onnx. Failures still raise exceptions."""
+    """Silence tf2onnx's logs and warnings. Failures still raise exceptions."""
     loggers = [logging.getLogger("tf2onnx"), tf.get_logger()]
     levels = [logger.level for logger in loggers]
     try:

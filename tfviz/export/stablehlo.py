@@ -154,7 +154,7 @@ def _captured(concrete: tf.types.experimental.ConcreteFunction) -> dict[str, np.
 
 def _unused_name(name: str, taken: Mapping[str, object]) -> str:
     number, free = 1, name
-    while free in taken or free in ("file", "allow_pickle"):  # parameters of np.savez
+    while free in taken or free in ("file", "allow_pickle"):  # np.savez has these parameters
         number, free = number + 1, f"{name}_{number + 1}"
     return free
 

@@ -26,8 +26,8 @@ from tfviz.runs.layout import find_runs
 from tfviz.runs.run_reader import read_records, read_run
 from tfviz.runs.schema import Run, names_of
 
-_SAMPLES = 12  # frames that determine a GIF's colors
-_LISTED_RUNS = 8  # runs that an error message lists
+_SAMPLES = 12  # the number of frames that determine a GIF's colors
+_LISTED_RUNS = 8  # the maximum number of runs in an error message
 
 
 @dataclass(frozen=True)

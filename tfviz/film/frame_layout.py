@@ -27,7 +27,7 @@ NARROWEST_PX, WIDEST_PX = 160, 3840
 LEAST_TILE_PX = 24
 MOST_TITLE_LINES = 3
 TILE_GAP = 4
-NARROWEST, WIDEST = 0.6, 2.0  # tile width / height; other images do not fill their tile
+NARROWEST, WIDEST = 0.6, 2.0  # limits of tile width / height; other images do not fill their tile
 _SCREEN = 16 / 9
 
 
@@ -115,7 +115,7 @@ class FrameLayout:
 
     @property
     def curve(self) -> Box:
-        """The box of the loss curve."""
+        """The loss curve's box."""
         top = self.tiles_top + self.rows * self._row_height
         return Box(top, self.margin, 3 * self.line, self.width - 2 * self.margin)
 

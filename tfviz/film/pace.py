@@ -66,7 +66,7 @@ def pace_for(count: int, fps: float | None = None, every: int | None = None, sec
         return Pace(shown, fps, _held(fps))
     fps = fps or _usual_fps(count, USUAL_S if seconds is None else seconds)
     frames = int((LONGEST_S if seconds is None else seconds) * fps + 1e-9)
-    # If the film is too short for all snapshots, the last frame takes at most a quarter of it.
+    # If the film is too short for all snapshots, the last frame fills at most a quarter of it.
     held = min(_held(fps), max(frames - count, frames // 4))
     most = max(2, frames - held)
     shown = sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))

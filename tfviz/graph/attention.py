@@ -82,7 +82,7 @@ def _scores(graph: Graph, step: Step) -> Step | None:
 
 @dataclass(frozen=True)
 class Block:
-    """One transformer block.
+    """One block in a vision transformer.
 
     Attributes:
         step: the softmax.

@@ -1,7 +1,7 @@
 """Run a graph step by step and backpropagate a seed from its outputs to any value.
 
 Methods differ only in the backward pass. A rule receives a step's inputs and output and returns the
-output. To replace the operation's derivative by another gradient, the rule redirects the output
+output. To replace the operation's derivative with another gradient, the rule redirects the output
 (see `rules.redirect`).
 """
 
@@ -71,7 +71,7 @@ def inputs_of(graph: Graph, images: Sequence[tf.Tensor]) -> Values:
 
 
 def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], rules: Rules = NO_RULES) -> Backward:
-    """Run the graph from given values and backpropagate the seed to the values `at`.
+    """Run the graph from given values and backpropagate the seed to the values in `at`.
 
     Steps before `at` run as a plain forward pass, without a gradient tape or rules. Given values
     are not recomputed. In eager mode, the computation is compiled first.
@@ -79,7 +79,7 @@ def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], 
     Args:
         graph: the graph to run.
         known: the given tensors, at least one per input (see `inputs_of`).
-        seed: a function from the outputs to the gradient with which backpropagation starts.
+        seed: a function that maps the outputs to the initial gradient.
         at: the values to return gradients for.
         rules: the backward rules by operation type.
 
@@ -166,7 +166,7 @@ def _first_finite(
 
 
 def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Values) -> tf.Tensor:
-    """Return the gradient at a value, or zeros for one of several inputs that has none."""
+    """Return the gradient at a value. If one of several inputs has none, return zeros."""
     if gradient is not None:
         return tf.convert_to_tensor(gradient)  # tf.gather returns IndexedSlices
     contributes = bool(graph.after([value]).intersection(graph.outputs))

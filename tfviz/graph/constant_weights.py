@@ -6,8 +6,8 @@ linear map is folded into the map's kernel and bias, and its step then returns i
     s (W x + b) + t = (s W) x + (s b + t)
 
 Other BatchNormalizations store s and t. The types, paths and inputs of all steps stay the same, so
-rules and layer search work as before. Excitation backprop still reads the kernel W. The value
-between a folded pair changes its meaning, so it is replaced by a new `Value`.
+rules and layer search work as before. Excitation backprop still reads the kernel W. The meaning of
+the value between a folded pair changes, so a new `Value` replaces it.
 
 A BatchNormalization before a convolution is not folded. Folding would not be exact with zero
 padding, and excitation backprop reads the value between the two.
@@ -77,7 +77,7 @@ def _is_constant_norm(step: Step) -> bool:
 
 
 def _computes_in_float32(step: Step) -> bool:
-    """Return whether a step can use float32 constants, which excludes float64 and time axes."""
+    """Return whether a step can use float32 constants. Steps with float64 or time axes cannot."""
     return not step.time_axes and _compute_dtype(step) != "float64"
 
 

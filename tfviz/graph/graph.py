@@ -1,6 +1,6 @@
 """A model as one flat list of typed steps.
 
-A step is one call of one operation, at any depth of nesting. Nested models are flattened, a layer
+A step is one call of one operation, at any nesting depth. Nested models are flattened, a layer
 called twice becomes two steps, and a layer with a fused activation becomes its linear map and its
 activation. Rules therefore see each kind of operation in only one form.
 """
@@ -181,7 +181,7 @@ class Graph:
         return readers
 
     def before(self, values: Iterable[Value], given: Iterable[Value] = ()) -> list[Step]:
-        """Return the steps that compute these values from the `given` ones, in execution order."""
+        """Return the steps that compute these values from `given` values, in execution order."""
         known, needed, found = set(given), set(values) - set(given), []
         for step in reversed(self.steps):
             if needed.intersection(step.outputs):
@@ -210,7 +210,7 @@ class Graph:
         return found[::-1]
 
     def without(self, step: Step) -> Graph:
-        """Return the graph without a step, whose readers read the step's input instead."""
+        """Return the graph without a step. The step's readers read its input instead."""
         (old,), (new,) = step.outputs, step.inputs
 
         def rename(value: Value) -> Value:

@@ -1,4 +1,4 @@
-"""The score that methods explain: the logits before a final softmax or sigmoid, by default.
+"""The score that methods explain: by default, the logits before a final softmax or sigmoid.
 
 A softmax couples the classes, because raising one lowers the others, and its gradient vanishes
 where it saturates. With `score="outputs"`, methods explain the outputs instead.
@@ -64,7 +64,7 @@ def checked_score(score: str) -> str:
 
 
 def final_activation(graph: Graph, output: Value) -> Step | None:
-    """Return the softmax or sigmoid at the end of an output, or None if there is none."""
+    """Return the softmax or sigmoid that an output ends in, or None if there is none."""
     step = graph.producer(output)
     while step is not None and len(step.inputs) == 1:
         if isinstance(step.operation, FINAL):
@@ -155,7 +155,7 @@ def _remaining_activation(graph: Graph, output: Value) -> Step | None:
 
 
 def is_probability(graph: Graph, output: Value) -> bool:
-    """Return whether an output is computed from a softmax or sigmoid, removable or not."""
+    """Return whether an output is computed from a softmax or sigmoid that may not be removable."""
     step = graph.producer(output)
     if step is not None and isinstance(step.operation, Opaque) and isinstance(step.operation.contents.last_operation, FINAL):
         return True

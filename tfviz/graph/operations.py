@@ -23,7 +23,7 @@ LinearMap = Callable[[tf.Tensor, Kernel], tf.Tensor]  # (x, W) -> y
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Operation:
-    """The base class of all descriptions.
+    """The base class for all descriptions.
 
     Attributes:
         name: the layer class or operation name, for messages only.
@@ -67,7 +67,7 @@ class Linear(Operation):
         read_kernel: a function that returns the current W in a given dtype.
         scale_outputs: a function (W, s) -> the kernel with its output channels scaled by s. None if
             the kernel's output channels are unknown.
-        extent: the window of a convolution, or None for a product along the last axis.
+        extent: a convolution's window, or None for a product along the last axis.
         mixes_pixels: whether the product also runs along height or width.
         read_bias: a function that returns the current b in a given dtype, or None if there is no
             bias. If `read_bias` itself is None, the step may compute something other than f(x; W) +
@@ -225,7 +225,7 @@ class Reshape(Move):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pad(Move):
-    """Padding with a constant. `amounts` contains (before, after) for each spatial axis."""
+    """Constant padding. `amounts` contains (before, after) for each spatial axis."""
 
     amounts: tuple[tuple[int, int], ...]
 
@@ -239,14 +239,14 @@ class Crop(Move):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Upsample(Move):
-    """Repetition of each element by an integer factor per spatial axis."""
+    """The repetition of each element by an integer factor along each spatial axis."""
 
     factors: Sizes
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Resize(Move):
-    """Interpolation to another size."""
+    """Interpolation to a different size."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -274,7 +274,7 @@ class Contraction(Operation):
 
 
 class Contents(Protocol):
-    """The interface for what tracing reveals about an opaque operation."""
+    """Describes what tracing reveals about an opaque operation."""
 
     @property
     def may_hide_relu(self) -> bool:
@@ -282,7 +282,7 @@ class Contents(Protocol):
 
     @property
     def mixes_pixels(self) -> bool:
-        """Whether an output pixel depends on other pixels, or False if this is unknown."""
+        """Whether an output pixel depends on other pixels; False if this is unknown."""
 
     @property
     def last_operation(self) -> Elementwise | None:
@@ -307,7 +307,7 @@ class Opaque(Operation):
         contents: what tracing reveals about the operation, computed on demand.
         runs_functions: whether the operation runs user functions, as a loop or a condition does.
         cause: the error that stopped the trace.
-        holds_attention: whether any of its layers computes attention between positions.
+        holds_attention: whether any of the operation's layers computes attention between positions.
     """
 
     reason: str = "is unknown to tfviz"

@@ -75,7 +75,7 @@ class TokenGrid:
 
 
 def token_grids(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, TokenGrid]:
-    """Return each value's token grid, for all values that are token sequences.
+    """Return a token grid for each value that is a token sequence.
 
     An attention layer's output has the grid of the sum that it is added to.
 
@@ -113,7 +113,7 @@ def position_counts(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict
 
 
 def _different(rows: np.ndarray, columns: np.ndarray) -> int:
-    """Count the distinct marks."""
+    """Count the distinct marks in a value."""
     if rows.strides[-1] == 0:  # a projection's channels share one mark
         rows, columns = rows[..., :1], columns[..., :1]
     pairs = np.rint(1000 * rows.astype(np.float64)) * 1e8 + np.rint(1000 * columns)

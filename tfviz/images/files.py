@@ -24,7 +24,7 @@ MAX_SIDE_PX = 16384
 
 MAX_JPEG_SCANS = 100  # A progressive JPEG has about ten. Each takes as long as a full decode.
 
-_SENSOR_BITS = (8, 10, 12, 14)  # bit depths that cameras, microscopes and scanners store in 16 bits
+_SENSOR_BITS = (8, 10, 12, 14)  # Cameras, microscopes and scanners store these depths in 16 bits.
 _ROWS_AT_ONCE = 64
 
 

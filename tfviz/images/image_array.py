@@ -10,7 +10,7 @@ import numpy as np
 
 
 class LoadedImages(np.ndarray):
-    """Preprocessed images, float32 (N, height, width, channels), or a single image without N.
+    """Preprocessed images, float32 (N, height, width, channels), or one image without the N axis.
 
     `load_images` returns this class. Selecting, stacking and joining images along the batch axis
     keep `pictures` in sync. All other operations (arithmetic, changed pixels, another shape)

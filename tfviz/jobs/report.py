@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import tfviz
+from tfviz.errors import OutputError
 from tfviz.jobs.attempts import FOLDER as ATTEMPTS
-from tfviz.jobs.plan import REPORT_FILE, SUCCESS_FILE, JobPlan, done_shards, part_file
+from tfviz.jobs.plan import INPUTS, REPORT_FILE, SHARDS, SUCCESS_FILE, JobPlan, done_shards, part_file
 from tfviz.jobs.schema import arrow
 from tfviz.jobs.storage import Storage
 from tfviz.row_columns import FAILED
@@ -66,7 +67,21 @@ def failed_shards(storage: Storage, plan: JobPlan) -> Iterator[int]:
 
 
 def write_report(storage: Storage, status: Status) -> None:
-    """Write report.json and, if every shard is done, _SUCCESS."""
+    """Write report.json. If every shard is done, write _SUCCESS and remove what killed processes left."""
+    if status.is_done:
+        status = replace(status, attempts=0)
+        for name in storage.names(ATTEMPTS):
+            storage.remove(f"{ATTEMPTS}/{name}")
+        for folder in ("", INPUTS, SHARDS, ATTEMPTS):
+            storage.remove_unfinished(folder)
+    try:
+        _write(storage, status)
+    except OutputError:
+        # Another command ended at the same time, and removed this one's temporary file.
+        _write(storage, status)
+
+
+def _write(storage: Storage, status: Status) -> None:
     storage.write(REPORT_FILE, json.dumps(asdict(status), indent=2) + "\n")
     if status.is_done:
         storage.write(SUCCESS_FILE, "")

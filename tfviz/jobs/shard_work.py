@@ -18,7 +18,7 @@ from tfviz.jobs.inputs import Input, content_of
 from tfviz.jobs.schema import arrow, result_schema
 from tfviz.methods.explainer import Explainer
 from tfviz.render.overlays import Look, blended
-from tfviz.render.pictures import maps_of
+from tfviz.render.pictures import Map, maps_of
 from tfviz.row_columns import Row, failure
 
 if TYPE_CHECKING:
@@ -68,28 +68,32 @@ class ShardWorker:
 
     def _explained(self, images: Sequence[np.ndarray], tensors: np.ndarray) -> list[list[Row]]:
         """Return the rows for each image in a batch."""
-        plan, rows = self._plan, [[] for _ in images]  # type: ignore[var-annotated]
-        scores = plan.classifier.scores(tensors)
+        plan = self._plan
+        rows: list[list[Row]] = [[] for _ in images]
+        errors: dict[int, ImageError] = {}
+        scores, first = plan.scores_and_first_maps(tensors)
+        abouts = [about_image("", one.shape[:2], None if scores is None else scores[i]) for i, one in enumerate(images)]
         for explainer, columns in plan.steps(scores):
             for classes in columns:
-                maps = np.asarray(explainer(tensors, classes))
+                maps, first = first if first is not None else np.asarray(explainer(tensors, classes)), None
                 for i, image in enumerate(images):
-                    target = None if classes is None else int(classes[i])
-                    about = about_image("", image.shape[:2], None if scores is None else scores[i])
-                    about |= about_map(explainer, target, plan.labels)
-                    rows[i].append(about | self._drawn(explainer, image, maps[i]))
-        return rows
+                    about = about_map(explainer, None if classes is None else int(classes[i]), plan.labels)
+                    try:
+                        rows[i].append(abouts[i] | about | self._drawn(explainer, image, maps[i]))
+                    except ImageError as error:  # The map contains NaN.
+                        errors[i] = error
+        return [[failure("", errors[i])] if i in errors else found for i, found in enumerate(rows)]
 
     def _drawn(self, explainer: Explainer, image: np.ndarray, attribution: np.ndarray) -> Row:
+        (values,) = maps_of([attribution], count=1)
         return {
             "map": attribution.astype(np.float16).tobytes(),
             "map_shape": list(attribution.shape),
-            "overlay": self._overlay(explainer, image, attribution) if self._has_overlays else None,
+            "overlay": self._overlay(explainer, image, values) if self._has_overlays else None,
         }
 
-    def _overlay(self, explainer: Explainer, image: np.ndarray, attribution: np.ndarray) -> bytes:
+    def _overlay(self, explainer: Explainer, image: np.ndarray, values: Map) -> bytes:
         """Draw the map over the image and return the JPEG's bytes."""
-        (values,) = maps_of([attribution], count=1)
         drawn = blended(shrunk(image, _OVERLAY_SIDE_PX), values, explainer.style, Look())
         encoded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
         return bytes(encoded.tobytes())

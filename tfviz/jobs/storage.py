@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tfviz.atomic_files import write_atomically
+from tfviz.atomic_files import remove_unfinished, write_atomically
 from tfviz.errors import ImageError, MissingPackageError, OutputError, first_line, install_command, shown
 
 
@@ -46,7 +46,7 @@ class Storage:
         """
         data = content.encode() if isinstance(content, str) else content
         if self._remote is None:
-            write_atomically(self._path(name), data)
+            write_atomically(self._path(name), data, is_synced=True)
             return
         try:
             self._remote.pipe_file(self._path(name), data)
@@ -79,6 +79,11 @@ class Storage:
                 self._remote.rm_file(self._path(name))
         else:
             Path(self._path(name)).unlink(missing_ok=True)
+
+    def remove_unfinished(self, folder: str) -> None:
+        """Remove the temporary files that killed processes left. Object stores have none."""
+        if self._remote is None:
+            remove_unfinished(Path(self._path(folder)))
 
     def _path(self, name: str) -> str:
         return f"{self.root}/{name}"

@@ -76,7 +76,7 @@ class AblationCAM(ChannelExplainer):
         return sorted(dict.fromkeys(self.layers), key=lambda value: order.get(value, -1))
 
     def _kept(self) -> list:
-        """Return the values that each run starts from: the first layers and other inputs used."""
+        """Return the values that each run starts from, which include the first layers."""
         first = [v for v in self.layers if v not in self.graph.after([u for u in self.layers if u is not v])]
         behind = self.graph.after(first)
         steps = self.graph.before([*self.graph.outputs, *self.layers], given=first)

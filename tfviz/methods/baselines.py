@@ -1,4 +1,4 @@
-"""Baselines: uninformative images at which the path to the explained image starts."""
+"""Baselines: uninformative images where the path to the explained image starts."""
 
 from __future__ import annotations
 

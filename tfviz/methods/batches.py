@@ -16,19 +16,17 @@ from tfviz.graph.graph import Graph
 from tfviz.methods.blank_maps import nonfinite_rows, warn_of, zero_rows
 from tfviz.methods.devices import Part, in_turn, on_all_devices
 from tfviz.methods.inputs import checked_images, require_dense, require_no_labels
+from tfviz.methods.numeric_options import positive_integer
 
 
 def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbose: int | str, devices: str | None) -> Any:
     """Explain images batch by batch, with a progress bar (see `Explainer.explain`)."""
     if devices not in (None, "all"):
         raise OptionError(f'`devices` must be "all" or None. Received: {devices!r}.')
-    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-        raise OptionError(
-            f"`batch_size` must be a positive integer (the number of images to run at once). Received: {batch_size!r}."
-        )
+    batch_size = positive_integer("batch_size", batch_size)
     explainer._read_again_if_changed()
     try:
-        return _explained(explainer, images, target, int(batch_size), verbose, devices)
+        return _explained(explainer, images, target, batch_size, verbose, devices)
     finally:
         explainer.start_at(None)
 

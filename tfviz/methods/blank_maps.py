@@ -24,12 +24,12 @@ from tfviz.nesting import Nested
 
 
 def zero_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """Return a bool per image, (N,): whether its maps for all inputs are zero everywhere."""
+    """Find the images whose maps for all inputs are zero everywhere, bool (N,)."""
     return np.logical_and.reduce([~np.any(a, axis=tuple(range(1, a.ndim))) for a in tree.flatten(attributions)])
 
 
 def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: list[tf.Tensor], target: targets.Target) -> bool:
-    """Warn about a batch's maps that are zero everywhere or not finite, with the reason.
+    """Warn about a batch's maps that are zero everywhere or not finite, and state the reason.
 
     Args:
         explainer: the explainer.
@@ -52,7 +52,7 @@ def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: l
 
 
 def nonfinite_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """Return a bool per image, (N,): whether its map for any input contains NaN or infinity."""
+    """Find the images with NaN or infinity in the map for any input, bool (N,)."""
     axes_of = lambda a: tuple(range(1, a.ndim))  # noqa: E731
     return np.logical_or.reduce([~np.isfinite(a).all(axis=axes_of(a)) for a in tree.flatten(attributions)])
 

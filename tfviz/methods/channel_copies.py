@@ -45,8 +45,8 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
                 through. Pooling layers don't count. A list of layers combines their maps.
             combine: how to combine the maps for a list of layers: "mean", "max" or "product". Each
                 map is first resized to the image and scaled to [0, 1] by its minimum and maximum.
-            channels: how many channels to use per layer: those with the highest standard deviation
-                over the positions. None uses all channels.
+            channels: the maximum number of channels to use per layer. The channels with the highest
+                standard deviation over the positions are used. None uses all channels.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
@@ -105,7 +105,7 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
 
     @abc.abstractmethod
     def measure(self, images: list[tf.Tensor], context: Context, numbers: tf.Tensor, fixed: FixedSeed) -> tf.Tensor:
-        """Run one copy per channel.
+        """Run the network once per channel.
 
         Args:
             images: one tensor per input, N rows.

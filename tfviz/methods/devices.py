@@ -20,7 +20,7 @@ _AHEAD = 2  # queued batches per device
 
 @dataclass(frozen=True)
 class Part:
-    """One batch.
+    """One batch in a call.
 
     Attributes:
         first: the index of the batch's first image.
@@ -43,7 +43,7 @@ def in_turn(explainer: Any, parts: Iterable[Part], batch_size: int, advance: Cal
         explainer: the explainer.
         parts: the batches.
         batch_size: the maximum number of rows for methods that run perturbed copies.
-        advance: called after each run of such copies with the number of rows.
+        advance: a function that is called after each run of such copies with the number of rows.
     """
     for part in parts:
         run = _bound(explainer, part)

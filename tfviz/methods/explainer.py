@@ -90,7 +90,7 @@ class Explainer(abc.ABC):
         output: str | int | None = None,
         class_names: LabelSource = None,
     ) -> None:
-        """Read the model.
+        """Read the model into a graph.
 
         Args:
             model: a built Functional, Sequential or subclassed keras.Model.
@@ -143,7 +143,7 @@ class Explainer(abc.ABC):
             The frozen explainer.
 
         Raises:
-            OptionError: `dtype` is neither of these.
+            OptionError: `dtype` is neither "float32" nor "bfloat16".
             UnsupportedModelError: the model is not a keras.Model, so its weights are unknown.
         """
         if dtype not in FROZEN_DTYPES:
@@ -259,7 +259,8 @@ class Explainer(abc.ABC):
             target: what to explain, as in `prepare`.
 
         Returns:
-            The call, whose result is an `Explanation`.
+            The call. Its result is an `Explanation` and, if the same pass computes them, the logits
+            (otherwise None).
 
         Raises:
             ImageError: see `__call__`.
@@ -268,8 +269,12 @@ class Explainer(abc.ABC):
         """
         self._read_again_if_changed()
         flat = checked_images(self.graph, images)
-        run = self._bound(flat, target, self.compute)
-        return PreparedCall(run, lambda explanation: self._check(flat, target, explanation.attribution))
+        if self.takes_copies:
+            whole = self._bound(flat, target, self.compute)
+            run = lambda: (whole(), None)  # noqa: E731
+        else:
+            run = self._bound(flat, target, self._compute_with_logits)
+        return PreparedCall(run, lambda results: self._check(flat, target, results[0].attribution))
 
     def rows_for(self, images: list[tf.Tensor]) -> int:
         """Return how many perturbed copies a call runs, counted in rows.
@@ -291,7 +296,7 @@ class Explainer(abc.ABC):
         return
 
     def _check_batch(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[Any]) -> None:
-        """Warn about method-specific problems in the results. Never called while tracing."""
+        """Warn about method-specific problems in the results. This is not called while tracing."""
         return
 
     def _check(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[tf.Tensor]) -> None:
@@ -335,6 +340,18 @@ class Explainer(abc.ABC):
         with self.read.tracing():
             attribution, values = self.attribute(images, targets.seed_for(target))
             return self._explanation(target, values, _float32(attribution))
+
+    def _compute_with_logits(
+        self, images: list[tf.Tensor], target: targets.Prepared = None
+    ) -> tuple[Explanation, Nested[tf.Tensor] | None]:
+        """Compute an explanation, and the logits if the method uses them."""
+        with self.read.tracing():
+            attribution, values = self.attribute(images, targets.seed_for(target))
+            explanation = self._explanation(target, values, _float32(attribution))
+            if not self.takes_target or self.score != "logits":
+                return explanation, None
+            values = run(values, self.graph.before(self.graph.outputs, given=values))
+            return explanation, _float32(tree.map_structure(lambda value: values[value], self.graph.output_structure))
 
     def _explanation(self, target: targets.Prepared, values: Values, attribution: Nested[tf.Tensor]) -> Explanation:
         """Combine an attribution with the outputs and the explained class."""
@@ -408,7 +425,7 @@ class Explainer(abc.ABC):
         batch_size: int = 32,
         preprocessing: Preprocessing | None = None,
     ) -> Iterator[Row]:
-        """Explain image files, one row per image and target.
+        """Explain image files, with one result row per image and target.
 
         The rows have the same columns as the tables from `tfviz explain` (see docs/tables.md), so
         `pandas.DataFrame(rows)` works. An image that cannot be read or explained gets one row with
@@ -428,7 +445,7 @@ class Explainer(abc.ABC):
         Raises:
             ImageError: a path does not exist, or a folder contains no images.
             TargetError: the target does not match the outputs, or has one entry per image.
-            OptionError: `batch_size` is less than 1.
+            OptionError: `batch_size` is not a positive integer.
         """
         from tfviz.image_rows import explain_files
 
@@ -463,8 +480,7 @@ class Explainer(abc.ABC):
             scale: as for `tfviz.plot`.
             alpha: as for `tfviz.plot`.
             underlay: as for `tfviz.plot`.
-            preprocessing: as for `tfviz.plot`. None means the preprocessing that `load_model` knows
-                for the model.
+            preprocessing: as for `tfviz.plot`. None uses the preprocessing from `load_model`.
 
         Returns:
             The panel. A notebook displays it as a cell's result, and `save` writes it as a page.
@@ -472,7 +488,7 @@ class Explainer(abc.ABC):
         Raises:
             ImageError: see `__call__` and `tfviz.show`, or the model has several inputs.
             TargetError: see `__call__`.
-            OptionError: see `tfviz.show`.
+            OptionError: `batch_size` is not a positive integer, or see `tfviz.show`.
         """
         from tfviz.panels import panel_of
 

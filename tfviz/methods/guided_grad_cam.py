@@ -1,4 +1,4 @@
-"""Guided Grad-CAM: the detail of guided backprop, restricted to Grad-CAM's regions.
+"""Guided Grad-CAM: guided backprop's detail, restricted to Grad-CAM's regions.
 
 Question: which fine structures belong to the class?
 

@@ -56,8 +56,8 @@ class LayerExplainer(Explainer):
             model: a built keras.Model.
             layer: a name, a path into nested models such as "backbone/conv1", or the layer itself.
                 None selects the last layer with height and width that every path to the output goes
-                through. Pooling layers don't count. In a vision transformer it is the first
-                normalization of the last attention block. A list of layers combines their maps.
+                through. Pooling layers don't count. In a vision transformer, None selects the last
+                attention block's first normalization. A list of layers combines their maps.
             combine: how to combine the maps for a list of layers: "mean", "max" or "product". Each
                 map is first resized to the image and scaled to [0, 1] by its minimum and maximum.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
@@ -155,7 +155,7 @@ class LayerExplainer(Explainer):
         return 2 if layer_search.may_be_tokens(self.graph, layer) else map_axes(self.graph, layer)
 
     def combined(self, maps: list[tf.Tensor], known: Values) -> tf.Tensor:
-        """Return a single layer's map, or the combined map of a list of layers.
+        """Return a single layer's map or, for a list of layers, the combined map.
 
         Args:
             maps: one map (N, h, w) per layer.

@@ -18,7 +18,7 @@ def method_named(key: str) -> type[Explainer]:
         key: the method key. Case is ignored, and "-" is equivalent to "_".
 
     Returns:
-        The subclass of Explainer.
+        The method's class, a subclass of `Explainer`.
 
     Raises:
         UnknownMethodError: there is no such method. The message lists similar names.

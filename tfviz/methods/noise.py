@@ -141,7 +141,7 @@ class NoiseExplainer(SampledExplainer):
 
     @abc.abstractmethod
     def with_maps(self, sums: Sums, maps: Nested[tf.Tensor]) -> Sums:
-        """Add maps to the sums.
+        """Add some copies' maps to the sums.
 
         Args:
             sums: the sums so far.

@@ -50,7 +50,7 @@ def origin(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> Origin | No
 
 
 def _forward_and_backward(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> tuple[Values, Values]:
-    """Return every value's tensor, and the gradients of the values that have one."""
+    """Return all values' tensors and all existing gradients."""
     steps = graph.before(graph.outputs)
     values: list[Value] = []
     reached: list[Value] = []

@@ -45,7 +45,7 @@ class SampledExplainer(Explainer):
     batch_size: int = 32
 
     def use_batch_size(self, batch_size: int) -> None:
-        """Set `batch_size`.
+        """Set the batch size for calls.
 
         Args:
             batch_size: the maximum number of copies to run at once in a call.
@@ -205,7 +205,7 @@ class SampledExplainer(Explainer):
         return SampledCall(self, specs, target, computation == self.compute, lambda: whole(computation, specs, target))
 
     def begin(self, images: list[tf.Tensor], target: targets.Prepared, with_outputs: bool) -> tuple[Any, ...]:
-        """Compute everything that the runs of the copies need.
+        """Compute everything that the copies' runs need.
 
         Args:
             images: one tensor per model input.

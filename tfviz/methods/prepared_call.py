@@ -14,10 +14,10 @@ class PreparedCall:
     """One explainer call for one batch.
 
     Attributes:
-        run: computes the attribution. TensorFlow releases the interpreter lock while it runs, so
-            another thread can call it.
-        check: checks the attribution and warns about blank maps. It may trace the model, so it must
-            run in the thread that compiles.
+        run: a function that computes the attribution. TensorFlow releases the interpreter lock
+            while it runs, so another thread can call it.
+        check: a function that checks the attribution and warns about blank maps. It may trace the
+            model, so it must run in the thread that compiles.
         rows: the number of rows for methods that run perturbed copies of each image; otherwise 0.
     """
 
@@ -30,8 +30,8 @@ class PreparedCall:
 
         Args:
             batch_size: the maximum number of rows to run at once.
-            advance: called after each batch with its number of rows. An exception that it raises
-                ends the call.
+            advance: a function that is called after each batch with its number of rows. An
+                exception that it raises ends the call.
         """
         return self.run(batch_size=batch_size, advance=advance) if self.rows else self.run()
 

@@ -1,4 +1,4 @@
-"""The first principal component of a layer's activations, without centering."""
+"""Compute the first principal component of a layer's activations, without centering."""
 
 from __future__ import annotations
 

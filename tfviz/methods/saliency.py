@@ -1,4 +1,4 @@
-"""Saliency: the plain gradient.
+"""Saliency: the plain gradient of the score at the image.
 
 Question: which pixels change the score most when changed slightly?
 

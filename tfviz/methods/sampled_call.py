@@ -21,7 +21,7 @@ Advance = Callable[[int], None]  # called with the number of rows processed
 
 
 def _ignore(rows: int) -> None:
-    """Discard the progress."""
+    """Ignore progress reports."""
 
 
 class SampledCall:
@@ -34,7 +34,7 @@ class SampledCall:
         specs: one tensor spec per input.
         target: a prepared target. Its value matters only if it is not a tensor.
         with_outputs: whether to return an `Explanation` with the outputs.
-        compile_whole: compiles the computation as a single function.
+        compile_whole: a function that compiles the computation as a single function.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class SampledCall:
             images: one tensor per input.
             given: the target's tensors.
             batch_size: the maximum number of rows; None uses the explainer's batch size.
-            advance: called after each batch with its number of rows.
+            advance: a function that is called after each batch with its number of rows.
         """
         if not tf.executing_eagerly():
             return self._whole(images, given)

@@ -7,9 +7,9 @@ Question: which channels of a layer show the features that identify the class?
         Networks"; the weights are those of the authors' code. With `weights="softmax"` they are
         softmax_k(S(x ⊙ H_k) − S(0)), as in the paper
 
-No gradient is needed. The network was not trained on masked images, and channels that keep most of
-the image get high weights regardless of their content. Constant channels get a weight of 0. The
-cost is one forward pass per channel; `channels` limits it.
+The method needs no gradient. The network was not trained on masked images, and channels that keep
+most of the image get high weights regardless of their content. Constant channels get a weight of 0.
+The cost is one forward pass per channel; the option `channels` limits it.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class ScoreCAM(ChannelExplainer):
                 authors' code; "softmax" uses the softmax of the scores over the channels, as in the
                 paper.
             combine: how to combine the maps for a list of layers: "mean", "max" or "product".
-            channels: how many channels to use per layer: those with the highest standard deviation
-                over the positions. None uses all channels.
+            channels: the maximum number of channels to use per layer. The channels with the highest
+                standard deviation over the positions are used. None uses all channels.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" or "outputs".
             output: the name, dict key or index of the output to explain.

@@ -50,8 +50,8 @@ _MAPS_BETWEEN_SCALINGS = 4
 class VisualBackProp(Explainer):
     """The VisualBackProp mask of each image: which parts of the image does the network use?
 
-    Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs". As an extension
-    of the paper, a network without ReLUs uses the positive part of the maps after its other
+    Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs". tfviz extends the
+    paper to networks without ReLUs, for which it uses the positive part of the maps after other
     activations.
 
     A call returns the attribution (N, H, W) in [0, 1] and accepts no target.
@@ -127,8 +127,8 @@ def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, l
 
     Args:
         graph: the graph.
-        activations: "all" for all activations. None selects the ReLUs, or all activations if there
-            are no ReLUs.
+        activations: "all" selects all activations. None selects the ReLUs, or all activations if
+            there are no ReLUs.
 
     Returns:
         A graph in which each of these activations is one step, and these steps.

@@ -1,4 +1,4 @@
-"""Average drop, increase and gain: how much class probability remains after masking by the map?
+"""Average drop, increase and gain: how much class probability remains after masking with the map?
 
     O = p(x ⊙ M), Y = p(x):  drop = max(0, Y − O)/Y,  increase = [O > Y],
     gain = max(0, O − Y)/(1 − Y), with M the map scaled to [0, 1]

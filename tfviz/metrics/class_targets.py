@@ -20,7 +20,7 @@ class ClassTargets:
     """
 
     def __init__(self, given: targets.Target | str, labels: Callable[[], Labels], classes: int) -> None:
-        """Check the targets.
+        """Check the targets and convert them to class numbers.
 
         Args:
             given: the targets that the user passed.

@@ -52,7 +52,7 @@ class Evaluation:
         scores: dicts with the keys method, layer, metric, image, target, value, blank, forwards,
             is_control and curve.
         curves: measure -> method -> (points, 2), the fraction of pixels and the mean value there.
-        notes: what was left out or assumed.
+        notes: what was skipped or assumed.
 
     Example:
 
@@ -72,12 +72,12 @@ class Evaluation:
     def of(
         cls, scores: Sequence[ScoreRow], *, metrics: Sequence[Metric] = (), notes: Sequence[str] = (), seed: int = 0
     ) -> Evaluation:
-        """Create an evaluation by summarizing scores.
+        """Create an evaluation from image scores.
 
         Args:
             scores: all images' scores, in the format that `ImageScorer.score_images` yields.
             metrics: custom metrics that are not in `METRICS`.
-            notes: what was left out or assumed.
+            notes: what was skipped or assumed.
             seed: the bootstrap seed.
 
         Returns:
@@ -168,7 +168,7 @@ def evaluate(
         controls: whether to add rows for the control maps. Without them, the evaluation cannot
             determine whether a metric is conclusive.
         reduce: how channels are combined into one map: "sum" adds the signed channels;
-            "abs_max" takes the largest absolute value.
+            "abs_max" uses the largest absolute value.
         mean_color: the value that replaces removed pixels, in the model's value range: one number,
             or one per channel. None selects the mean color for the model's preprocessing; if the
             preprocessing is unknown, it is inferred from the images' value range.

@@ -34,7 +34,7 @@ class ForwardPasses:
     """
 
     def __init__(self, model: keras.Model, *, output: str | int | None = None, batch_size: int = 32) -> None:
-        """Read the model.
+        """Read the model and check that it is a classifier.
 
         Args:
             model: a built keras.Model with one image input.

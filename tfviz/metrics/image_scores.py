@@ -49,7 +49,7 @@ class ImageScorer:
 
     Attributes:
         metrics: the metrics.
-        notes: what was left out or assumed, one or two sentences each.
+        notes: what was skipped or assumed, one or two sentences each.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class ImageScorer:
         *,
         done: Collection[int] = (),
     ) -> Iterator[list[ScoreRow]]:
-        """Yield scores image by image.
+        """Yield each image's scores in turn.
 
         Args:
             images, boxes, targets: as for `tfviz.evaluate`.

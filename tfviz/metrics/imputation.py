@@ -120,7 +120,7 @@ def _cycle(levels: list[_Level], residual: tf.Tensor) -> tf.Tensor:
 
 
 def _added_up(x: tf.Tensor) -> tf.Tensor:
-    """Sum blocks of 2 × 2 pixels."""
+    """Sum each block of 2 × 2 pixels."""
     shape = tf.shape(x)
     even = tf.pad(x, [[0, 0], [0, shape[1] % 2], [0, shape[2] % 2], [0, 0]])
     return 4 * tf.nn.avg_pool2d(even, 2, 2, "VALID")

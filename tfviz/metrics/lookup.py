@@ -15,7 +15,7 @@ DEFAULT, ALL = "default", "all"
 
 
 def metrics_named(metrics: Metrics, *, has_regions: bool) -> list[Metric]:
-    """Return the selected metrics.
+    """Return the metrics that a user selected.
 
     Args:
         metrics: "default", "all", a key of `METRICS`, a metric with custom options such as

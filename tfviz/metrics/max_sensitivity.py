@@ -55,6 +55,6 @@ class MaxSensitivity(Metric):
 
 
 def _finite(pixel_map: PixelMap) -> np.ndarray:
-    """Return the values as float64. A map with a value that is not finite becomes all zeros."""
+    """Return the values as float64. A map with nonfinite values becomes all zeros."""
     values = pixel_map.values.astype(np.float64)
     return values if np.isfinite(values).all() else np.zeros_like(values)

@@ -69,7 +69,7 @@ class Case:
         return height, width
 
     def with_pixels(self, start: np.ndarray, pixels: np.ndarray, source: np.ndarray) -> np.ndarray:
-        """Copy `start` and replace the indexed pixels by those of `source`, an image or a color."""
+        """Copy `start` and replace the indexed pixels with pixels from an image or with a color."""
         result = start.reshape(-1, start.shape[-1]).copy()
         result[pixels] = source if source.ndim == 1 else source.reshape(result.shape)[pixels]
         return result.reshape(start.shape)
@@ -138,7 +138,7 @@ class Metric(abc.ABC):
 
     @abc.abstractmethod
     def scores(self, case: Case, outputs: Outputs) -> dict[str, Score]:
-        """Score a case.
+        """Compute the metric's measures for one case.
 
         Args:
             case: the map, the image and the class.

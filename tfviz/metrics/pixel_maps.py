@@ -56,7 +56,7 @@ def pixel_maps(attributions: npt.ArrayLike, reduce: str = "sum") -> list[PixelMa
 
     Args:
         attributions: (N, h, w), or (N, h, w, channels), which are reduced over the channels.
-        reduce: "sum" adds the signed channels; "abs_max" takes the largest absolute value.
+        reduce: "sum" adds the signed channels; "abs_max" uses the largest absolute value.
 
     Returns:
         The N maps.

@@ -24,7 +24,7 @@ _TOLERANCE = 1e-3  # relative to the largest output, to allow for rounding diffe
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """A layer with a kernel and the kernel-less layers after it, such as normalizations.
+    """A layer with a kernel and the subsequent layers without one, such as normalizations.
 
     Attributes:
         path: the path of the layer with the kernel.
@@ -53,8 +53,8 @@ class RandomClone:
             model: the model.
             images: one or more preprocessed images for checking that the copy returns the same
                 outputs.
-            randomization: "permute" shuffles the entries of each kernel, and applies one channel
-                permutation to all vectors of a normalization. "initializer" draws new weights from
+            randomization: "permute" shuffles each kernel's entries and applies one channel
+                permutation to all vectors in a normalization. "initializer" draws new weights from
                 the layers' initializers.
             seed: the seed for the random weights.
 

@@ -21,7 +21,7 @@ class Regions:
 
     Each annotated class has one region: the union of its boxes, or a mask. A box [x0, y0, x1, y1]
     covers columns x0 to x1 − 1 and rows y0 to y1 − 1, so its width is x1 − x0. A box with
-    fractional coordinates covers every pixel that it touches. Coordinates are pixels of the
+    fractional coordinates covers every pixel that it touches. Coordinates are pixels in the
     original image, before any resizing or cropping for the model. A mask is a boolean array with
     the original image's size. For an image without annotations, `classes` is empty.
 

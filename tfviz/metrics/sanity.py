@@ -111,7 +111,7 @@ def scores_by_method(
     batch_size: int = 32,
     seed: int = 0,
 ) -> Iterator[list[SanityScore]]:
-    """Yield each method's scores in turn. The arguments are those of `sanity_check`."""
+    """Yield each method's scores in turn. The arguments are the same as for `sanity_check`."""
     _check_options(orders, steps, batch_size)
     images = np.asarray(images)
     if images.ndim != 4 or not len(images):

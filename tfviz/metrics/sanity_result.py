@@ -67,8 +67,9 @@ class SanityCheck:
 
     @cached_property
     def verdicts(self) -> list[Row]:
-        """The verdicts on each method, as dicts with the keys method, on, verdict, kept,
-        similarity, unrelated, n and blank.
+        """The verdicts, one dict per method and test.
+
+        The keys are method, on, verdict, kept, similarity, unrelated, n and blank.
 
         `on` is what was randomized: "the upper half of the layers", "all layers" or "the class".
         `kept` is the share of the similarity that remains, corrected for unrelated maps:

@@ -63,7 +63,7 @@ def sources_of(
         reduce: how channels are combined into one map (see `pixel_maps`).
 
     Returns:
-        The sources, and a note for each method in "all" that was left out.
+        The sources, and a note for each skipped method in "all".
 
     Raises:
         UnknownMethodError: there is no such method.
@@ -96,12 +96,12 @@ def _named(model: keras.Model, key: str, output: str | int | None, is_of_all: bo
 
 
 def note_of(name: str, error: Exception) -> str:
-    """Format the note for a method that was left out."""
+    """Format the note about a skipped method."""
     return f"{name} was skipped: {error}"
 
 
 def control(name: str, map_of: ControlMap, permutation: np.ndarray) -> Source:
-    """Build the source for a control."""
+    """Build the source for a control map."""
 
     def maps(images: np.ndarray, targets: np.ndarray) -> list[PixelMap]:
         return [map_of(image, permutation) for image in images]

@@ -41,7 +41,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic with its interval.
+    """A statistic and its interval.
 
     Attributes:
         value: the statistic.
@@ -83,7 +83,7 @@ def decides(method: Estimate, random: Estimate, count: int, higher_is_better: bo
     """Return whether the random control is significantly worse than the method.
 
     Args:
-        method, random: the estimates of the method and the control, from the same images and seed.
+        method, random: the method's and the control's estimates, from the same images and seed.
         count: the number of images.
         higher_is_better: whether a higher value is better.
     """

@@ -26,7 +26,7 @@ _IMAGENET_URL = f"https://storage.googleapis.com/download.tensorflow.org/data/{_
 _IMAGENET_MD5 = "c2c37ea517e94d9795004a39431a14cb"
 _FETCH_TIMEOUT_S = 5.0
 _MAX_CLASSES = 1_000_000  # prevents a wrong class number in a file from exhausting memory
-_MAX_WORD_LENGTH = 40  # how many characters of a class name a file name may contain
+_MAX_WORD_LENGTH = 40  # the maximum length of a class name in a file name
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def require_faithful(graph: Graph, images: Sequence[tf.Tensor]) -> None:
 
 
 def noise_for(graph: Graph, sizes: Sequence[tuple[int | None, ...]]) -> list[tf.Tensor]:
-    """Return noise images of these sizes, with the model's fixed batch size, if any, or 1."""
+    """Return noise images of these sizes. The batch size is 1 unless the model has a fixed one."""
     pairs = zip(graph.inputs, sizes, strict=True)
     return noise([(((value.shape or (None,))[0] or 1, *size), value.dtype or "float32") for value, size in pairs])
 

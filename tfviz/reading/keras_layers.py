@@ -402,7 +402,7 @@ def mixes_all_pixels(layer: keras.Operation) -> bool:
 
 
 def is_from_keras(cls: type) -> bool:
-    """Return whether Keras itself defines a class."""
+    """Return whether Keras defines a class."""
     return cls.__module__.startswith("keras.")
 
 
@@ -412,7 +412,7 @@ def is_keras_layer(layer: keras.Layer) -> bool:
 
 
 def can_only_be_traced_by_keras(layer: keras.Layer) -> bool:
-    """Return whether only Keras can trace a layer, as for built-in layers such as an RNN."""
+    """Return whether only Keras can trace a layer. Built-in layers such as RNNs are examples."""
     return is_keras_layer(layer) and not isinstance(layer, (keras.Model, layers.SpectralNormalization, *_ATTENTION))
 
 

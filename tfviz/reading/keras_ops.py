@@ -107,27 +107,27 @@ def _is_negative(numbers: list[Any]) -> bool:
 
 
 def affine(name: str, sign: int = 1) -> Elementwise:
-    """Describe a·x + b."""
+    """Describe an affine function, a·x + b."""
     return Elementwise(name=name, function=name.lower(), sign=sign, is_affine=True)
 
 
 def add_numbers(name: str, numbers: list[Any]) -> Operation:
-    """Describe x + c. `numbers` contains the operands, with None for the tensor."""
+    """Describe x + c. `numbers` contains the operands, with None in place of the tensor."""
     return affine(name)
 
 
 def subtract_numbers(name: str, numbers: list[Any]) -> Operation:
-    """Describe x − c, or c − x, where the sign is −1."""
+    """Describe x − c or c − x. The latter negates x."""
     return affine(name, 1 if numbers[0] is None else -1)
 
 
 def multiply_numbers(name: str, numbers: list[Any]) -> Operation:
-    """Describe c · x."""
+    """Describe c · x, where c may be negative."""
     return affine(name, -1 if _is_negative(numbers) else 1)
 
 
 def divide_numbers(name: str, numbers: list[Any]) -> Operation:
-    """Describe x / c, or c / x, where the sign is unknown."""
+    """Describe x / c or c / x. The sign of c / x is unknown."""
     return multiply_numbers(name, numbers) if numbers[0] is None else elementwise(name, name.lower(), sign=0)
 
 
@@ -143,7 +143,7 @@ def several(cls: type[Operation]) -> Callable[[str], Operation]:
 
 
 def mixed(name: str) -> Operation:
-    """Describe an elementwise function with an unknown sign on several tensors."""
+    """Describe an elementwise function of several tensors, with sign 0."""
     return elementwise(name, name.lower(), sign=0)
 
 

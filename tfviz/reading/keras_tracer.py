@@ -25,7 +25,7 @@ def traced(
     Args:
         layer: the layer, or None for a function.
         symbols: the symbolic tensors that `call` uses as inputs.
-        call: runs the layer's `call`, or an inner layer, on the symbols.
+        call: a function that runs the layer's `call`, or an inner layer, on the symbols.
 
     Returns:
         The trace, or the reason why there is none.

@@ -27,8 +27,8 @@ class TracedContents:
 
     Attributes:
         layer: the layer, or None for any other operation that runs user functions.
-        compute: runs the layer or function.
-        specs: the specs of its input tensors.
+        compute: a function that runs the layer or function.
+        specs: the input tensor specs.
         is_pointwise: whether the operation is certainly pixelwise, like an activation function.
         always_mixes_pixels: whether the operation certainly mixes pixels, like attention.
     """
@@ -62,7 +62,7 @@ class TracedContents:
 
     @cached_property
     def mixes_pixels(self) -> bool:
-        """Whether an output pixel depends on other pixels, or False if this is unknown."""
+        """Whether an output pixel depends on other pixels; False if this is unknown."""
         if self.always_mixes_pixels:
             return True
         if self.is_pointwise or self._function is None:

@@ -52,7 +52,7 @@ class ReadModel:
         return all(new is old for new, old in zip(now, self._state, strict=True))
 
     def with_output(self, output: str | int | None) -> Graph:
-        """Return the graph with one of several outputs (see `graph.logits.with_output`)."""
+        """Return the graph with only one of its outputs (see `graph.logits.with_output`)."""
         return with_output(self.graph, output)
 
     def scored(self, score: str, output: str | int | None = None) -> Graph:

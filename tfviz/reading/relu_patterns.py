@@ -133,7 +133,7 @@ def _is_number(value: Any, number: float) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    """Return a constant's number, or None for a tensor or for different numbers."""
+    """Return the single number in a constant, or None for a tensor or a varying constant."""
     if value is None or isinstance(value, (keras.KerasTensor, keras.Variable, tf.Variable)):
         return None
     if tf.is_tensor(value) and not hasattr(value, "numpy"):

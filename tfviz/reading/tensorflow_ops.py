@@ -49,7 +49,7 @@ class Cut:
         reads: the graph tensors that a call's arguments replace.
         outputs: the tensors that a call returns.
         inside: further operations that the same call computes.
-        replay: (reads, outputs) -> a function that computes some graph tensors from others.
+        replay: a function (reads, outputs) -> a function that computes `outputs` from `reads`.
     """
 
     operation: tf.Operation

@@ -63,7 +63,7 @@ class _OperationCall:
         inside: further operations that the same call computes.
         relu: the handwritten ReLU that this operation completes, if any.
         is_silu: whether the operation completes `tf.nn.silu`.
-        outputs: those of the operation's outputs that are read elsewhere.
+        outputs: the operation's outputs that are read elsewhere.
     """
 
     operation: tf.Operation

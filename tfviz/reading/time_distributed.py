@@ -1,6 +1,6 @@
 """Convert a TimeDistributed layer's inner steps to steps over batch and time.
 
-A TimeDistributed layer runs its inner layer on each time step of (N, time, …), that is, on N · time
+A TimeDistributed layer runs its inner layer on each time step in (N, time, …), that is, on N · time
 images. The inner values keep the shape (N, time, …): each step merges the first two axes before it
 runs and splits them afterward. Time is therefore an axis like height and width. A CAM at an inner
 layer has the shape (N, time, h, w), and per-image operations, such as excitation backprop's image

@@ -13,7 +13,7 @@ from tfviz.render.grid import Attributions
 from tfviz.render.pictures import Arrays
 
 KINDS = ("image", "signal", "volume")
-_LONG = 4  # the least ratio of time steps to signals
+_LONG = 4  # the minimum ratio of time steps to signals
 
 
 def kind_of(images: Arrays, attributions: Attributions, kind: str | None = None) -> str:

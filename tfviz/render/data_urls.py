@@ -30,7 +30,7 @@ def encoded_picture(picture: Picture, most_bytes: int) -> str:
 
     Args:
         picture: the picture, uint8 RGB.
-        most_bytes: the largest file size.
+        most_bytes: the maximum file size in bytes.
 
     Returns:
         The data URL.
@@ -53,7 +53,7 @@ def encoded_map(
         colors: the style's 256 colors, uint8 RGBA (256, 4).
         limit: the value of the strongest color.
         covered: a mask (H, W) of the picture's pixels that the map covers.
-        most_bytes: the largest file size.
+        most_bytes: the maximum file size in bytes.
 
     Returns:
         The data URL.

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import html
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from string import Template
 
-from tfviz.errors import OutputError
-from tfviz.images import shown
+from tfviz.atomic_files import write_atomically
 from tfviz.render.colors import STYLES
 from tfviz.render.gallery_card import RIGHT, WRONG, card, optional, waiting_card
 from tfviz.render.gallery_entry import GalleryEntry, GalleryFailure
@@ -86,7 +83,7 @@ def write_gallery(
         failures=_failures(failures),
     )
     # Invalid Unicode in a file name is shown as "?". The link stays correct.
-    return _replace(Path(folder) / page, text.encode("utf-8", errors="replace"))
+    return write_atomically(Path(folder) / page, text.encode("utf-8", errors="replace"))
 
 
 def _summary(entries: Sequence[GalleryEntry], methods: Sequence[str], failures: Sequence[GalleryFailure]) -> str:
@@ -186,21 +183,3 @@ def _part(kind: str) -> str:
 def _failures(failures: Sequence[GalleryFailure]) -> str:
     rows = "".join(f"<li><strong>{html.escape(one.name)}</strong>: {html.escape(one.reason)}</li>" for one in failures)
     return optional('<section id="failures"><h2>Not explained</h2><ul>{}</ul></section>', rows)
-
-
-def _replace(path: Path, content: bytes) -> Path:
-    """Write a temporary file and rename it, so that the page is always complete."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".gallery-", suffix=".html")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)  # A web server could not read mkstemp's 0600.
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise OutputError(f"{shown(path)} cannot be written ({error.strerror}). Choose a writable folder.") from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-    return path

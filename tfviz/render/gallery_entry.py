@@ -39,8 +39,8 @@ class GalleryEntry:
         path: the image file, relative to the gallery's folder.
         predictions: (label, score) pairs, best first.
         maps: the maps.
-        size: (height, width) of the image and its maps in pixels. With it, the page does not shift
-            while it loads.
+        size: (height, width) of the image and its maps in pixels. The page reserves this space, so
+            it does not shift while it loads.
         score_kind: the kind of score, "probability" or "output".
         truth: the true class's name, or "" if it is unknown.
         is_right: whether the top class is the true class, or None if either is unknown. It is

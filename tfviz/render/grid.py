@@ -18,7 +18,7 @@ from tfviz.render.pictures import Arrays, Map, Picture, is_single, maps_of, pict
 from tfviz.render.strength import SCALES, Strength, common_limit, strengths_of
 from tfviz.render.titles import title_of
 
-NARROWEST, WIDEST = 0.75, 1.5  # column width / row height; wider images are scaled down
+NARROWEST, WIDEST = 0.75, 1.5  # limits of column width / row height; wider images are scaled down
 
 # method -> its maps, or method -> target -> its maps
 Attributions: TypeAlias = "Mapping[str, Arrays | Mapping[str, Arrays]]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import cv2
@@ -141,9 +142,22 @@ def blended(picture: Picture, values: Map, style: str, look: Look, limit: float 
     if style == "grey":
         return gray_map(values, height, width, limit)
     indices = positions(values, style, height, width, limit)
-    colors = ramp(style, look.cmap)[indices]
     if look.underlay == "color":
+        colors = ramp(style, look.cmap)[indices]
         return np.asarray(cv2.addWeighted(colors, look.alpha, picture, 1 - look.alpha, 0), np.uint8)
-    weights = look.weights(style)[indices][..., None]
-    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None]
-    return np.rint(weights * colors + (1 - weights) * gray).astype(np.uint8)
+    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    return _over_gray(ramp(style, look.cmap).tobytes(), look.weights(style).tobytes()).take(
+        indices.astype(np.uint16) << 8 | gray, axis=0
+    )
+
+
+@lru_cache(maxsize=8)
+def _over_gray(colors: bytes, weights: bytes) -> npt.NDArray[np.uint8]:
+    """Return the blended color, (256 * 256, 3), for each of 256 colors over each gray value.
+
+    The arguments are bytes, because arrays and color maps have no hash.
+    """
+    color = np.frombuffer(colors, np.uint8).reshape(256, 1, 3)
+    weight = np.frombuffer(weights, np.float32).reshape(256, 1, 1)
+    gray = np.arange(256, dtype=np.float32)[:, None]
+    return np.rint(weight * color + (1 - weight) * gray).astype(np.uint8).reshape(-1, 3)

@@ -1,6 +1,6 @@
 """Convert the caller's arrays to uint8 RGB images and finite float64 maps.
 
-Arrays from `load_images` carry their RGB images, and those are drawn. Other images are drawn
+Arrays from `load_images` contain their RGB images, which are drawn. Other images are drawn
 unchanged if they are uint8, or floats in 0–1 or 0–255. Images with negative values or values above
 255 were preprocessed. If the caller passes the preprocessing, it is undone. Otherwise the colors
 are unknown (the order may be BGR), and each image is stretched to its range with a warning.
@@ -72,14 +72,15 @@ def pictures_of(images: Arrays, preprocessing: Preprocessing | str | None = None
 
 
 def preprocessing_of_images(images: Arrays, models: Iterable[keras.Model]) -> Preprocessing | None:
-    """Return the preprocessing of images that were made for one of these models.
+    """Return the preprocessing that was applied to images made for one of these models.
 
     Args:
         images: as for `pictures_of`.
         models: the models.
 
     Returns:
-        The first model's preprocessing that is known, or None if it cannot have produced the images.
+        The first known preprocessing of the models, or None if there is none or if it cannot have
+        produced the images.
     """
     known = next((one for model in models if (one := known_preprocessing(model))), None)
     arrays = [np.asarray(one) for one in (images if isinstance(images, list | tuple) else [images])]
@@ -129,7 +130,7 @@ def _without_preprocessing(array: npt.NDArray[Any], preprocessing: Preprocessing
     return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
 
 
-_TOLERANCE = 26.0  # out of 255, for images that were augmented after preprocessing
+_TOLERANCE = 26.0  # pixel values, for images that were augmented after preprocessing
 
 
 def _scale_of(arrays: Sequence[npt.NDArray[Any]]) -> float | None:

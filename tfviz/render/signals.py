@@ -33,7 +33,7 @@ LIGHT_PARTS = {"heatmap": slice(0, 200), "signed": slice(28, 228)}
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 8.0, 0.95, 0.75, 0.3, 0.3
 PANEL, BAND, HIGHEST_PANEL = 1.15, 0.35, 8.0
 TITLE_LINE, GAP, BAR = 0.25, 0.12, 0.1
-MOST_LABELED = 16  # channels
+MOST_LABELED = 16  # the maximum number of labeled channels
 TEXT_SIZE, NUMBER_SIZE = 9, 8  # points
 
 

@@ -42,7 +42,7 @@ def redirects_all(activations: str) -> bool:
     """Return whether `activations` is "all" rather than "relu".
 
     Raises:
-        OptionError: `activations` is neither of these.
+        OptionError: `activations` is neither "relu" nor "all".
     """
     if activations not in ("relu", "all"):
         raise OptionError(f"`activations` must be 'relu' or 'all'. Received: {activations!r}.")

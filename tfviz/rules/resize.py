@@ -38,8 +38,8 @@ def resized_back(step: Step, mask: Tensor, size: Size) -> Tensor:
 def _weights(step: Step, size: Size, axis: int) -> np.ndarray:
     """Return the output rows' (or columns') weights for each input row, which sum to 1 or 0.
 
-    Interpolation treats rows, columns and channels separately. The resize therefore runs, a few
-    images at a time, on images in which each channel is 1 in one input row and 0 elsewhere.
+    Interpolation treats rows, columns and channels separately. The resize therefore runs on batches
+    of images in which each channel is 1 in one input row and 0 elsewhere.
     """
     n, channels = size[axis], step.inputs[0].shape[-1] or 1
     count = -(-n // channels)  # images, each with one input row per channel

@@ -41,7 +41,7 @@ class SumBeforeRelu:
         """Divide p among the inputs in proportion to their positive parts.
 
         Args:
-            tensors: the inputs, of which the recoverable one is not read.
+            tensors: the inputs. The recoverable input is not read.
             y: the ReLU's output.
             p: the probability at the sum.
         """

@@ -31,7 +31,7 @@ from tfviz.runs.schema import FORMAT, MAX_RECORD_BYTES, MAX_RUN_BYTES, Method, R
 from tfviz.runs.snapshot import Snapshot
 from tfviz.runs.validation import record_fault, run_fault, size_fault
 
-_ACCURACY = 1e-3  # relative to a map's largest value
+_ACCURACY = 1e-3  # the allowed error, relative to a map's largest value
 
 
 class RunFolder:

@@ -21,7 +21,7 @@ from tfviz.runs.schema import FORMAT, MAX_RUN_BYTES, Record, Run
 from tfviz.runs.validation import record_fault, run_fault
 
 _LARGEST_RUN_BYTES = 4 * MAX_RUN_BYTES  # run.json contains white space for readability
-_LARGEST_READ_BYTES = 1 << 24  # one read of the index
+_LARGEST_READ_BYTES = 1 << 24  # the maximum per read of the index
 
 
 def read_run(folder: str | Path) -> Run:

@@ -19,9 +19,9 @@ MAX_LABELS = 100_000
 MAX_LOGS = 200  # metrics per snapshot
 MAX_TEXT = 500  # characters in a name
 MAX_ERROR_TEXT = 20_000  # characters
-MAX_RUN_BYTES = 8 << 20  # run.json
-MAX_LABELS_BYTES = 7 << 20  # the labels in run.json
-MAX_RECORD_BYTES = 1 << 20  # one index line
+MAX_RUN_BYTES = 8 << 20  # size of run.json
+MAX_LABELS_BYTES = 7 << 20  # size of the labels in run.json
+MAX_RECORD_BYTES = 1 << 20  # size of an index line
 MAX_COUNT = 2**53  # JavaScript represents all integers up to this one exactly
 
 ID_PATTERN = r"^[0-9a-f]{32}$"

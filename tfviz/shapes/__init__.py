@@ -20,6 +20,6 @@ SPEC_PATH: Path = _FOLDER / "shapes.json"
 """The network's preprocessing, labels and accuracy."""
 
 SAMPLES_DIR: Path = _FOLDER / "samples"
-"""A dozen scenes as PNG files, and samples.json, which describes their contents."""
+"""A dozen scenes as PNG files, with their contents described in samples.json."""
 
 __all__ = ["KINDS", "MODEL_PATH", "SAMPLES_DIR", "SPEC_PATH", "Scene", "SceneObject", "draw_scene"]

@@ -65,7 +65,7 @@ OUTLINES: dict[str, Outline] = {
 }
 
 KINDS: tuple[str, ...] = tuple(OUTLINES)
-"""The names of the kinds. A name's index is its class."""
+"""The kind names. A name's index is its class number."""
 
 
 def placed(kind: str, center: np.ndarray, radius: float, degrees: float, mirrored: bool) -> Outline:

@@ -58,7 +58,7 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator, kinds: Sequence[str] | None = None, size: int = 96) -> Scene:
-    """Draw a scene.
+    """Draw a scene with one to four shapes.
 
     The first object is farthest back. Every object lies inside the image, and at least a fraction
     LEAST_VISIBLE of it is visible.

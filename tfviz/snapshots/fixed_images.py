@@ -35,8 +35,8 @@ class FixedImages:
         numbers: the indices of the selected images.
         labels: a dataset's label of each image, or None.
         positions: the images' positions in the data set, if the run re-chooses its images.
-        undrawn: the images to draw once the model is known, or None if they are drawn. Until then,
-            the pictures are black.
+        undrawn: the images to draw once the model is known, or None if they are drawn already.
+            Until then, the pictures are black.
     """
 
     inputs: Any
@@ -60,7 +60,7 @@ class FixedImages:
         return np.asarray(rows)[self.numbers]
 
     def drawn_for(self, models: Iterable[keras.Model]) -> FixedImages:
-        """Draw the images, without the preprocessing of the models they are made for."""
+        """Draw the images, undoing the preprocessing of the models that they are made for."""
         if self.undrawn is None:
             return self
         pictures = pictures_of(self.undrawn, preprocessing_of_images(self.undrawn, models))

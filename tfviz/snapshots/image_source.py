@@ -85,7 +85,7 @@ def as_arrays(images: Any) -> Any:
 
 
 def first_rows(batches: Iterator[tuple[Any, np.ndarray | None]], most: int, rank: int | None) -> tuple[Any, np.ndarray | None]:
-    """Join the first `most` rows of the batches."""
+    """Concatenate the batches, up to `most` rows."""
     kept: list[Any] = []
     labels: list[np.ndarray | None] = []
     count = 0

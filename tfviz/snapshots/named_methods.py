@@ -1,4 +1,4 @@
-"""The explainers of a run, each with a unique name."""
+"""Build a run's explainers, and give each one a unique name."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ class Writer:
         try:
             return self.folder.add(snapshot)
         except Exception:
-            if not self.folder.was_removed():  # in the meantime
+            if not self.folder.was_removed():
                 raise
         self._restart_if_removed()
         return self.folder.add(snapshot)

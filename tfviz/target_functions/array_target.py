@@ -20,9 +20,9 @@ T = TypeVar("T", bound="ArrayTarget")
 
 @dataclass(frozen=True, eq=False)
 class ArrayTarget(abc.ABC):
-    """A target function with arrays that have one row per image, or a single row for all images.
+    """A target function with arrays that have one row per image or a single row for all images.
 
-    The arrays are inputs of the compiled function, so new arrays do not trigger recompilation.
+    The arrays are inputs to the compiled function, so new arrays do not trigger recompilation.
 
     Attributes:
         array_fields: the fields that contain such arrays.
@@ -81,12 +81,12 @@ class ArrayTarget(abc.ABC):
             arrays: one array for each of `array_fields`.
 
         Returns:
-            The function.
+            The copy.
         """
         return replace(self, **dict(zip(self.array_fields, arrays, strict=True)))
 
     def require_rows(self, batch_size: int | None) -> None:
-        """Check the number of rows.
+        """Check that the arrays have one row per image, or a single row.
 
         Args:
             batch_size: N, or None while tracing.
@@ -121,8 +121,8 @@ def floats(given: Any, expected: str, ranks: tuple[int, ...]) -> Array:
     Args:
         given: the array, or a single row.
         expected: a description of the expected array, for the error message.
-        ranks: the accepted ranks, of which the lowest is the rank of a single row. () accepts any
-            rank of at least 2.
+        ranks: the accepted ranks. The lowest is a single row's rank. () accepts any rank of at
+            least 2.
 
     Returns:
         The array, (N or 1, …).

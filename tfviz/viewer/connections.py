@@ -34,7 +34,7 @@ def allowed(limits: ServerLimits) -> tuple[int, int]:
 
 
 def protocol_for(limits: ServerLimits) -> type[asyncio.Protocol]:
-    """Return uvicorn's HTTP protocol with the limits of one server."""
+    """Return uvicorn's HTTP protocol with one server's limits."""
     most, _ = allowed(limits)
     # Connections without a request in progress. The longest-waiting one is first.
     waiting: dict[LimitedProtocol, None] = {}
@@ -51,7 +51,8 @@ def protocol_for(limits: ServerLimits) -> type[asyncio.Protocol]:
             self._start_timer()
             if len(self.connections) > most:
                 oldest = next(iter(waiting))
-                del waiting[oldest]  # at once, because more may be accepted before it is closed
+                # Forget it now, because more connections may be accepted before it is closed.
+                del waiting[oldest]
                 oldest.transport.abort()
 
         def data_received(self, data: bytes) -> None:

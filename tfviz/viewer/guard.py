@@ -32,7 +32,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_FORM_BYTES = 1 << 14  # the largest sign-in form
+_FORM_BYTES = 1 << 14  # the maximum size of a sign-in form
 _WITHOUT_TOKEN = ("/style.css", "/icon.svg")  # the sign-in page needs these
 
 

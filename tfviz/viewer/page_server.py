@@ -17,7 +17,7 @@ from tfviz.viewer.connections import allowed, protocol_for
 from tfviz.viewer.guard import is_loopback
 from tfviz.viewer.limits import ServerLimits
 
-_MIN_TOKEN_LENGTH = 16  # if other machines can reach the server
+_MIN_TOKEN_LENGTH = 16  # required if other machines can reach the server
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 5.0
 _KEEP_ALIVE_S = 15
@@ -74,7 +74,7 @@ class PageServer:
 
     @property
     def address(self) -> str:
-        """The address of the page, with this machine's name if it listens on all addresses."""
+        """The page's address, with this machine's name if the server listens on all addresses."""
         host = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 

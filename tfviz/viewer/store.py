@@ -21,7 +21,7 @@ from tfviz.viewer.log import log
 
 @dataclass(frozen=True)
 class News:
-    """A change to a run that is sent to the pages.
+    """A change to a run, as reported to the pages.
 
     Attributes:
         run: the run id.

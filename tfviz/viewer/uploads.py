@@ -29,7 +29,7 @@ from tfviz.viewer.limits import Limits
 from tfviz.viewer.log import log
 from tfviz.viewer.store import News, Store
 
-_MAX_NAME_LENGTH = 60  # characters of the run's name in the folder name
+_MAX_NAME_LENGTH = 60  # The folder name contains this many characters of the run's name.
 # The folder name also contains 8 characters of the id, or 32 if that name is taken.
 _PREFIXES = (8, 32)
 

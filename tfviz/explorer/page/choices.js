@@ -76,7 +76,7 @@ const drawTabs = onceFor(() => {
     const isChosen = one.key === active().method;
     button.setAttribute("aria-selected", String(isChosen));
     button.tabIndex = isChosen ? 0 : -1;
-    // on a narrow page, the tabs scroll
+    // On a narrow page, the tabs scroll.
     if (isChosen) button.parentElement.scrollTo({ left: button.offsetLeft - button.parentElement.clientWidth / 2 });
   }
   explain(methodOf(active().method));

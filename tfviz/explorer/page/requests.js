@@ -21,7 +21,7 @@ export function mapParameters(image, setting) {
   return { image, method: setting.method, layer: setting.layer, target: setting.target, against: setting.against };
 }
 
-// The parameters of a request that replaces an older one of the same side.
+// Returns the parameters that make a request replace older ones from the same side.
 export const asker = (side) => ({ page: PAGE, side });
 
 export async function ask(url, options = {}) {

@@ -53,9 +53,9 @@ def scaled(values: tf.Tensor, style: str) -> tf.Tensor:
 
 
 def _limit(values: tf.Tensor, percentile: float) -> tf.Tensor:
-    """Return the percentile of the nonzero magnitudes, rounded up to one of them.
+    """Return the percentile of the nonzero magnitudes, or 0 if all values are zero.
 
-    Return 0 if all values are zero.
+    A percentile between two magnitudes is rounded up to the larger one.
     """
     sizes = tf.abs(tf.boolean_mask(values, values != 0))
     count = tf.size(sizes)

@@ -98,7 +98,7 @@ def orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
 def _exif_of_jpeg(data: tf.Tensor) -> tf.Tensor:
     """Return the offset of the EXIF data in a JPEG file, or 0 if it has none.
 
-    The loop skips segments as a whole, and fill bytes one at a time.
+    The loop skips entire segments, but fill bytes one at a time.
     """
 
     def goes_on(at: tf.Tensor, start: tf.Tensor) -> tf.Tensor:

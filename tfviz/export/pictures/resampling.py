@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-_MIN_SHARE = 1e-3  # of a pixel; OpenCV ignores smaller overlaps
+_MIN_SHARE = 1e-3  # OpenCV ignores overlaps below this fraction of a pixel.
 _ONE = 2048  # the integer weight that represents 1
 _CUBIC = -0.75
 

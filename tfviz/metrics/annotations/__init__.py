@@ -28,7 +28,7 @@ def read_annotations(
         path: the file or folder.
         labels: the model's class names, which are matched with the annotated classes.
         classes: the number of classes in the model.
-        say: a function that prints one line, called for notes.
+        say: a function that prints a note.
 
     Returns:
         One element per annotated image.

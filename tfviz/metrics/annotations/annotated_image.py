@@ -46,7 +46,7 @@ class AnnotatedImage:
     has_extension: bool = True
 
     def regions(self, size: Size, scores: np.ndarray | None = None) -> Regions:
-        """Convert the objects to regions.
+        """Convert the annotated objects to regions.
 
         If several classes are correct for an object, the one with the highest score is used.
 

@@ -24,7 +24,7 @@ _CLASSES = ("classes", "imagenet_ids", "class_names")
 
 
 def read(entries: list[object], path: Path, names: ClassNames) -> list[AnnotatedImage]:
-    """Read a file's entries.
+    """Convert a file's entries to annotated images.
 
     Args:
         entries: the parsed JSON list.

@@ -20,7 +20,7 @@ from tfviz.metrics.annotations.json_files import field_of
 
 
 def read(content: object, path: Path, names: ClassNames) -> list[AnnotatedImage]:
-    """Read a COCO file.
+    """Convert a COCO file's content to annotated images.
 
     Args:
         content: the parsed JSON.

@@ -20,7 +20,7 @@ def read_folder(folder: Path, names: ClassNames) -> list[AnnotatedImage]:
 
 
 def read_file(path: Path, names: ClassNames) -> AnnotatedImage:
-    """Read a VOC file.
+    """Read the annotations in a VOC file.
 
     Args:
         path: the file.

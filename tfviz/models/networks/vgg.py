@@ -1,7 +1,7 @@
 """VGG16 and VGG19, with and without batch normalization.
 
-The plain networks have the same layers and layer names as those in keras.applications. The networks
-with batch normalization follow torchvision: convolution with a bias, normalization, ReLU.
+The plain networks have the same layers and layer names as in keras.applications. The networks with
+batch normalization follow torchvision: convolution with a bias, normalization, ReLU.
 
 Simonyan & Zisserman, 2015, "Very Deep Convolutional Networks for Large-Scale Image Recognition".
 """

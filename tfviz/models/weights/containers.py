@@ -1,4 +1,4 @@
-"""Checks for HDF5 files and zip archives from untrusted sources.
+"""Check HDF5 files and zip archives from untrusted sources.
 
 HDF5 can refer to other files in three ways: links, arrays in external storage, and virtual arrays
 assembled from other files. A malicious model could use these to read the user's private files. A
@@ -18,7 +18,7 @@ from tfviz.images.files import shown
 if TYPE_CHECKING:
     import h5py
 
-# Keras does not compress weights, and they would hardly shrink. A file of zeros compresses well.
+# Keras does not compress weights, which would hardly shrink. A file of zeros compresses well.
 _MAX_EXPANSION, _ALWAYS_ALLOWED_BYTES = 20, 1 << 28
 _ADVICE = "Get the file again from its source, and do not use it unless you trust that source."
 

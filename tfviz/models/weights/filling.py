@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-# TensorFlow's buffer alignment; it can use memory with this alignment without a copy
+# TensorFlow's buffer alignment; TensorFlow uses aligned memory without a copy
 _ALIGNMENT_BYTES = 64
 
 # Layer -> weight -> array of any shape and number type, in the layer's memory order.

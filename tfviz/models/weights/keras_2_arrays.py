@@ -1,8 +1,8 @@
 """Load a Keras 2 file's arrays into the layers with the same names.
 
 An .h5 file lists each layer's arrays in the order of `layer.weights`, trainable ones first. A
-.keras file has one group per layer, named after the layer's class and numbered in config order. It
-contains the inner layers' groups.
+.keras file has one group per layer, named after the layer's class and numbered in config order.
+Each group contains the groups of the inner layers.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def load_weights(model: keras.Model, path: str | Path, *, name: str | None = Non
     Args:
         model: the model to load the arrays into.
         path: the file to read.
-        name: the model's name in messages. None uses the name that the model has.
+        name: the model's name in messages. None uses `model.name`.
 
     Raises:
         WeightsError: the file is missing, truncated, not a weights file, or belongs to another
@@ -94,7 +94,7 @@ def _readable_name(dataset: h5py.Dataset) -> str:
 def stored_class_count(model: keras.Model, path: str | Path) -> int | None:
     """Return the file's number of classes if nothing else differs from the model, otherwise None.
 
-    Then only two arrays differ: the last layer's kernel and bias.
+    In that case, only two arrays differ: the last layer's kernel and bias.
     """
     missing, unexpected = _difference(model_arrays(model), stored_arrays(path))
     of_model, of_file = sorted(missing.values(), key=len), sorted(unexpected.values(), key=len)
@@ -188,8 +188,8 @@ def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
         The config, or None if another version saved the file or the file has no config.
 
     Raises:
-        WeightsError: the file is damaged, or Keras 3 saved it as .h5 and loses a layer's axes on
-            loading.
+        WeightsError: the file is damaged, or Keras 3 saved it as .h5 and would lose a layer's axes
+            on loading.
     """
     try:
         if Path(path).suffix == ".keras":

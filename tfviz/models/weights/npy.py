@@ -83,7 +83,7 @@ _ALLOWED: Mapping[tuple[str, str], Any] = {
 
 
 class _BoundedFile:
-    """A file that never allocates more than its size, regardless of the lengths in the pickle."""
+    """A file that rejects reads beyond its end, so that a pickle cannot exhaust memory."""
 
     def __init__(self, file: Any) -> None:
         self._file, self.readline = file, file.readline
@@ -98,7 +98,7 @@ class _BoundedFile:
 
 
 class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
-    """Python's unpickler, whose memo is a dictionary.
+    """The pure-Python unpickler, whose memo is a dictionary.
 
     The C implementation would allocate memory up to the highest memo index in the pickle.
     """
@@ -117,7 +117,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
 
 
 def read_npy(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a .npy file that contains a dictionary of layers to [kernel, bias].
+    """Read a .npy file that contains a dictionary from layer names to [kernel, bias].
 
     Args:
         path: the file to read.

@@ -21,7 +21,7 @@ from tfviz.snapshots.sinks.sink import Sink
 
 _MOST_IMAGES = 16
 _MOMENTS = {"start": "before training", "end": "after training"}
-_LEAST_PAUSE_S, _SHARE = 1.0, 0.1  # Drawing takes at most a tenth of the time.
+_LEAST_PAUSE_S, _SHARE = 1.0, 0.1  # Drawing may use at most a tenth of the time.
 
 
 class NotebookSink(Sink):

@@ -53,7 +53,7 @@ class Tracker(Sink):
         self._folder = Path()
         self._run: Run | None = None  # None unless the tracker is connected
         self._has_images = False
-        self._resumes_s = 0.0  # no attempt is made before this time
+        self._resumes_s = 0.0  # Snapshots are skipped until this time.
 
     @abc.abstractmethod
     def _connect(self) -> None:

@@ -98,7 +98,7 @@ class RunSender:
         self.client.put_record(run_id, number, self.last, line_of(record))
 
     def _send_picture(self, path: Path, put: Callable[..., None], *where: Any) -> None:
-        """Send a picture. A missing one, or one that the viewer rejects, is skipped."""
+        """Send a picture. Skip it if it is missing or if the viewer rejects it."""
         try:
             content = read_regular(path)
         except OSError:

@@ -12,7 +12,7 @@ from tfviz.runs.run_reader import read_records
 from tfviz.snapshots.upload.run_sender import RunSender
 from tfviz.snapshots.upload.viewer_client import ViewerError, ViewerRejectionError
 
-FIRST_RETRY_S, LAST_RETRY_S = 0.25, 8.0  # the delay doubles in between
+FIRST_RETRY_S, LAST_RETRY_S = 0.25, 8.0  # The delay doubles after each failure.
 # A rejected token only works after the viewer is restarted with it.
 REJECTION_RETRY_S = 30.0
 
@@ -30,7 +30,7 @@ class UploadThread:
         self.has_attempted = threading.Event()
         self.trouble: ViewerError | None = None
         self._unreported: ViewerError | None = None
-        self._random = random.Random()  # the global generator belongs to the training
+        self._random = random.Random()  # Using the global generator would affect training.
         self._has_reported_omission = False
         self._change = threading.Condition()
         self._is_woken, self._deadline = False, math.inf
@@ -118,7 +118,7 @@ class UploadThread:
         # The random delay keeps many training runs from reconnecting at the same moment.
         delay_s *= self._random.uniform(0.5, 1)
         with self._change:
-            if self._deadline < math.inf:  # finish() was called, and an attempt was made since
+            if self._deadline < math.inf:  # finish() was called, followed by an attempt.
                 self._change.wait(max(0.0, min(delay_s, FIRST_RETRY_S, self._deadline - time.monotonic())))
                 return not is_rejected and not self._is_over()
             self._change.wait_for(lambda: self._deadline < math.inf, delay_s)

@@ -110,6 +110,7 @@ def test_a_map_with_nan_fails_only_its_image(finished: Path, photos: Path, monke
 
     def spoiled(plan: Plan, tensors: np.ndarray) -> object:
         scores, maps = whole(plan, tensors)
+        maps = np.array(maps)
         maps[1, 0, 0] = np.nan
         return scores, maps
 

@@ -67,7 +67,10 @@ def failed_shards(storage: Storage, plan: JobPlan) -> Iterator[int]:
 
 
 def write_report(storage: Storage, status: Status) -> None:
-    """Write report.json. If every shard is done, write _SUCCESS and remove what killed processes left."""
+    """Write report.json and, if every shard is done, _SUCCESS.
+
+    A finished job keeps no files of killed processes.
+    """
     if status.is_done:
         status = replace(status, attempts=0)
         for name in storage.names(ATTEMPTS):

@@ -1,7 +1,7 @@
 """Build the networks that scripts/train_shapes trains, with one sigmoid unit per kind of shape.
 
 `cnn` is the packaged network. `silu` has no ReLU, and `vit` is a vision transformer. `hybrid` is a
-transformer behind the packaged network's convolutions. Methods treat them differently. All networks
+transformer after the packaged network's convolutions. Methods treat them differently. All networks
 use only built-in Keras layers, so their files load without custom code.
 """
 

@@ -27,7 +27,7 @@ def preprocessing() -> tfviz.Preprocessing:
 
 
 def hybrid() -> keras.Model:
-    """Build the transformer behind the packaged network's convolutions, which are not trainable."""
+    """Build the transformer after the packaged network's convolutions, which are not trainable."""
     trunk = _trunk()
     trunk.trainable = False
     return keras.Model(trunk.inputs, _head(trunk.output_shape[1:])(trunk.outputs[0]), name="shapes_hybrid")

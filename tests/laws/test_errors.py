@@ -251,7 +251,7 @@ def test_batch_size_must_be_a_positive_integer(batch_size: Any, model: keras.Mod
     with pytest.raises(tfviz.OptionError, match=r"`batch_size` must be an integer of at least 1\. Received: "):
         tfviz.Saliency(model).show(images, batch_size=batch_size)
     with pytest.raises(tfviz.OptionError, match=r"`batch_size` must be an integer of at least 1\. Received: "):
-        tfviz.Saliency(model).explain_files("nowhere", batch_size=batch_size)
+        tfviz.Saliency(model).explain_files("nowhere", batch_size=batch_size)  # before reading
 
 
 def test_an_unknown_output_lists_the_known_ones() -> None:

@@ -88,7 +88,7 @@ class Storage:
             Path(self._path(name)).unlink(missing_ok=True)
 
     def remove_unfinished(self, folder: str) -> None:
-        """Remove the temporary files that killed processes left. Object stores have none."""
+        """Remove temporary files that killed processes left behind. Object stores have none."""
         if self._remote is None:
             remove_unfinished(Path(self._path(folder)))
 

@@ -117,6 +117,10 @@ class Elementwise(Operation):
         return self.carrier
 
 
+class Exponential(Elementwise):
+    """exp(x), or another power with a constant base."""
+
+
 class Softmax(Elementwise):
     """exp(x) divided by its sum along an axis: class probabilities that sum to 1."""
 

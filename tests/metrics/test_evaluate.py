@@ -327,8 +327,8 @@ def test_all_methods_run_and_those_that_do_not_fit_are_noted(images) -> None:
     assert not left_out & {row["method"] for row in found.rows}
     assert "saliency" in {row["method"] for row in found.rows}
     for key in left_out:
-        assert any(note.startswith(f"{key} was left out: ") for note in found.notes)
-    assert "was left out" in found.to_markdown()
+        assert any(note.startswith(f"{key} was skipped: ") for note in found.notes)
+    assert "was skipped" in found.to_markdown()
     with pytest.raises(UnsupportedModelError):
         evaluate(model, images[:2], "grad_cam", FAST)
 

@@ -1,15 +1,14 @@
 """Build the networks that scripts/train_shapes trains, with one sigmoid unit per kind of shape.
 
-`cnn` is the packaged network. `silu` has no ReLU, and `vit` is a vision transformer. `hybrid` is a
-transformer behind the packaged network's convolutions. Methods treat them differently. All networks
-use only built-in Keras layers, so their files load without custom code.
+`cnn` is the packaged network. `silu` has no ReLU, and `vit` is a vision transformer. Methods treat
+both differently. All networks use only built-in Keras layers, so their files load without custom
+code.
 """
 
 from __future__ import annotations
 
 import keras
 from keras import layers
-from shape_transformer import hybrid
 
 from tfviz.shapes import KINDS
 
@@ -74,4 +73,4 @@ def _detector(picture: keras.KerasTensor, features: keras.KerasTensor, name: str
     return keras.Model(picture, layers.Activation("sigmoid", name="predictions")(logits), name=name)
 
 
-NETWORKS = {"cnn": cnn, "silu": silu, "vit": vit, "hybrid": hybrid}
+NETWORKS = {"cnn": cnn, "silu": silu, "vit": vit}

@@ -1,8 +1,8 @@
 """Train a small vision transformer on the scenes of shapes in seconds.
 
 Two transformer blocks process a class token and the packaged network's last feature map, which has
-12 × 12 tokens. Only the blocks and the head are trained. `scripts/train_shapes --architecture
-hybrid` trains the same network longer, and `--architecture vit` trains a transformer from pixels.
+12 × 12 tokens. Only the blocks and the head are trained. `scripts/train_shapes --architecture vit`
+trains a transformer from pixels in minutes.
 """
 
 from __future__ import annotations
@@ -24,13 +24,6 @@ BATCH_SIZE = 32
 def preprocessing() -> tfviz.Preprocessing:
     """Return the packaged network's preprocessing, which the transformer shares."""
     return preprocessing_of(tfviz.load_model("shapes"))
-
-
-def hybrid() -> keras.Model:
-    """Build the transformer behind the packaged network's convolutions, which are not trainable."""
-    trunk = _trunk()
-    trunk.trainable = False
-    return keras.Model(trunk.inputs, _head(trunk.output_shape[1:])(trunk.outputs[0]), name="shapes_hybrid")
 
 
 @cache

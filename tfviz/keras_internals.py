@@ -8,7 +8,7 @@ fails and identifies the change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -118,10 +118,14 @@ def owns_variables(layer: keras.Layer) -> bool:
 
 
 @contextmanager
-def computing_in(model: keras.Model, dtype: str) -> Iterator[None]:
-    """Make a model's float32 layers compute in another dtype, as mixed precision does."""
+def computing_in(model: keras.Model, dtype: str, precise: Collection[object] = ()) -> Iterator[None]:
+    """Make a model's float32 layers compute in another dtype, as mixed precision does.
+
+    Layers in `precise` keep their dtype.
+    """
     policy = keras.DTypePolicy(f"mixed_{dtype}")
-    before = [(vars(part), part.dtype_policy) for part in layers_of(model) if part.compute_dtype == "float32"]
+    parts = [part for part in layers_of(model) if part.compute_dtype == "float32" and part not in precise]
+    before = [(vars(part), part.dtype_policy) for part in parts]
     try:
         for attributes, _ in before:
             attributes["_dtype_policy"] = policy  # bypasses Keras' change tracking

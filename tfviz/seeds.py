@@ -103,8 +103,14 @@ class Seed(abc.ABC):
     """A target as a score. A call returns the score's gradient at the outputs."""
 
     @abc.abstractmethod
-    def choose(self, outputs: Outputs) -> Choice:
-        """Make the choice for perturbed copies. The tensors have one row per image."""
+    def choose(self, outputs: Outputs, count: int | tf.Tensor | None = None) -> Choice:
+        """Make the choice for perturbed copies. Its tensors have one row per image.
+
+        Args:
+            outputs: the model's outputs for the unperturbed images.
+            count: the number of images; None reads it from the outputs. If it is given and the
+                choice does not depend on the outputs, TensorFlow does not compute them.
+        """
 
     @abc.abstractmethod
     def score(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> tf.Tensor:
@@ -136,7 +142,7 @@ class FixedSeed(Seed):
     choice: Choice
     copies: int | tf.Tensor
 
-    def choose(self, outputs: Outputs) -> Choice:
+    def choose(self, outputs: Outputs, count: int | tf.Tensor | None = None) -> Choice:
         return [copied(x, self.copies) for x in self.choice]
 
     def score(self, outputs: Outputs, choice: Choice | None = None, copies: int | tf.Tensor = 1) -> tf.Tensor:
@@ -156,13 +162,15 @@ class WeightsSeed(Seed):
     def __init__(self, target: tf.Tensor | None) -> None:
         self._target = target
 
-    def choose(self, outputs: tf.Tensor) -> Choice:
+    def choose(self, outputs: tf.Tensor, count: int | tf.Tensor | None = None) -> Choice:
         classes = outputs.shape[-1] or tf.shape(outputs)[-1]
         if self._target is None:
             weights = tf.one_hot(tf.argmax(outputs, axis=-1), classes)
         else:
             weights = tf.one_hot(self._target, classes) if self._target.dtype == tf.int32 else self._target
-        return [tf.broadcast_to(tf.cast(weights, outputs.dtype), tf.shape(outputs))]
+        has_fixed_shape = count is not None and None not in outputs.shape[1:]
+        shape = [count, *outputs.shape[1:]] if has_fixed_shape else tf.shape(outputs)
+        return [tf.broadcast_to(tf.cast(weights, outputs.dtype), shape)]
 
     def score(self, outputs: tf.Tensor, choice: Choice, copies: int | tf.Tensor = 1) -> tf.Tensor:
         weighted = tf.cast(outputs * self.gradient(outputs, choice, copies), tf.float32)
@@ -182,7 +190,7 @@ class FunctionSeed(Seed):
     def __init__(self, function: TargetFunction) -> None:
         self._function = function
 
-    def choose(self, outputs: Outputs) -> Choice:
+    def choose(self, outputs: Outputs, count: int | tf.Tensor | None = None) -> Choice:
         return self._function.choose(outputs) if hasattr(self._function, "choose") else []
 
     def score(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> tf.Tensor:

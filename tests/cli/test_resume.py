@@ -217,7 +217,7 @@ def test_a_refresh_reads_the_records_once(explain: Explain, photos: Path, monkey
     monkeypatch.setattr(RunStore, "records", lambda store: reads.append(1) or records(store))
     monkeypatch.setattr(ResultPages, "refresh", lambda pages: None)
     explain(photos)
-    assert len(reads) == 4  # which images are known, which are finished, the table and page, the summary
+    assert len(reads) == 4  # for known images, finished images, the table and page, and the summary
 
 
 def test_two_runs_do_not_write_to_one_folder(

@@ -106,7 +106,7 @@ BAD_CALLS: dict[str, tuple[Any, Any, type[Exception], str]] = {
     ),
     "one image": (np.zeros((96, 96, 3)), None, tfviz.ImageError, r"of shape \(any, 96, 96, 3\)\. Received: \(96, 96, 3\)"),
     "no image": (np.zeros((0, 96, 96, 3)), None, tfviz.ImageError, "at least one image. Received: an empty batch"),
-    "words": ([["a"]], None, tfviz.ImageError, "images as an array of numbers. Received: list"),
+    "words": ([["a"]], None, tfviz.ImageError, "`images` must be an array of numbers. Received: list"),
     "NaN": (np.full((1, 96, 96, 3), np.nan), None, tfviz.ImageError, "The images contain NaN or infinity"),
     "a class beyond the last": (blank, 10, tfviz.TargetError, r"Target 10 is out of range.*10 classes \(0 to 9\)"),
     "a negative class": (blank, -1, tfviz.TargetError, "Target -1 is out of range"),
@@ -114,8 +114,8 @@ BAD_CALLS: dict[str, tuple[Any, Any, type[Exception], str]] = {
     "a function": (blank, lambda x: x[:, 0], tfviz.TargetError, r"does not accept a function.*export\(path, target=...\)"),
     "a place": (blank, tfviz.At(1, (2, 3)), tfviz.TargetError, r"does not accept a function or tfviz\.At as a target"),
     "a name": (blank, "heart", tfviz.TargetError, "accepts these targets: None.*Received: str heart"),
-    "flat weights": (blank, [0.5, 0.5], tfviz.TargetError, r"Expected weights of shape \(any, 10\), .*Received: \(2,\)"),
-    "too few weights": (blank, [[0.5, 0.5]], tfviz.TargetError, r"weights of shape \(any, 10\), .*Received: \(1, 2\)"),
+    "flat weights": (blank, [0.5, 0.5], tfviz.TargetError, r"Expected weights of shape \(any, 10\), .*Received: shape \(2,\)"),
+    "too few weights": (blank, [[0.5, 0.5]], tfviz.TargetError, r"weights of shape \(any, 10\), .*Received: shape \(1, 2\)"),
     "NaN weights": (blank, np.full((1, 10), np.nan), tfviz.TargetError, "Expected finite weights"),
 }  # fmt: skip
 

@@ -19,9 +19,11 @@ import tfviz
 from tfviz.class_scores import Classifier
 from tfviz.cli.main import main
 from tfviz.cli.plan import Plan
+from tfviz.errors import JobError
 from tfviz.jobs.inputs import find_inputs
 from tfviz.jobs.schema import arrow, result_schema
 from tfviz.jobs.shard_work import ShardWorker
+from tfviz.jobs.shards import ExplainShard
 from tfviz.render.overlays import Look
 
 SIDE = 96
@@ -108,6 +110,7 @@ def test_a_map_with_nan_fails_only_its_image(finished: Path, photos: Path, monke
 
     def spoiled(plan: Plan, tensors: np.ndarray) -> object:
         scores, maps = whole(plan, tensors)
+        maps = np.array(maps)
         maps[1, 0, 0] = np.nan
         return scores, maps
 
@@ -128,6 +131,26 @@ def test_the_last_shard_removes_what_killed_processes_left(finished: Path, monke
     assert not any(file.exists() for file in left)
     assert json.loads((finished / "report.json").read_text())["attempts"] == 0
     assert len(synced) == 2  # report.json and _SUCCESS survive a power failure
+
+
+def test_a_folder_that_is_removed_is_not_created_again(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "job"
+    assert job(photos / "00.png", "--output", folder) == 0
+    explain = ExplainShard(str(folder))
+    (folder / "shards/part-000000.parquet").unlink()
+    table = explain._worker.table
+    explain._worker.table = lambda inputs: folder.rename(tmp_path / "gone") and table(inputs)  # type: ignore[method-assign]
+    for _ in range(2):  # while a shard is computed, and before
+        with pytest.raises(JobError, match=r"job was removed during the job\. Run the command again"):
+            explain(0)
+        assert not folder.exists()
+    (folder / "shards").mkdir(parents=True)
+    (folder / "shards/part-000000.parquet").write_text("of another job")
+    capsys.readouterr()
+    assert job(photos / "00.png", "--output", folder) == 2
+    assert "contains results without job.json" in capsys.readouterr().err
 
 
 def test_a_second_run_repeats_nothing_and_other_options_are_refused(

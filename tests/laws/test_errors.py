@@ -248,10 +248,10 @@ def test_an_unknown_method_lists_similar_names(model: keras.Model, images: np.nd
 def test_batch_size_must_be_a_positive_integer(batch_size: Any, model: keras.Model, images: np.ndarray) -> None:
     with pytest.raises(tfviz.OptionError, match=r"`batch_size` must be a positive integer.*Received: "):
         tfviz.Saliency(model).explain(images, batch_size=batch_size, verbose=0)
-    with pytest.raises(tfviz.OptionError, match=r"`batch_size` must be an integer of at least 1\. Received: "):
+    with pytest.raises(tfviz.OptionError, match=r"`batch_size` must be a positive integer.*Received: "):
         tfviz.Saliency(model).show(images, batch_size=batch_size)
-    with pytest.raises(tfviz.OptionError, match=r"`batch_size` must be an integer of at least 1\. Received: "):
-        tfviz.Saliency(model).explain_files("nowhere", batch_size=batch_size)  # before the first row is read
+    with pytest.raises(tfviz.OptionError, match=r"`batch_size` must be a positive integer.*Received: "):
+        tfviz.Saliency(model).explain_files("nowhere", batch_size=batch_size)  # before reading
 
 
 def test_an_unknown_output_lists_the_known_ones() -> None:

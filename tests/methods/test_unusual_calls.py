@@ -114,7 +114,7 @@ def test_ragged_and_sparse_tensors_are_rejected_with_instructions(model: keras.M
 def test_inputs_with_unequal_rows_and_missing_inputs_are_rejected() -> None:
     _, twin = with_side("embedding")
     images = np.ones((2, *SIZE), np.float32)
-    with pytest.raises(tfviz.ImageError, match=r"same number of rows.*2 for 'image', 1 for 'vector'"):
+    with pytest.raises(tfviz.ImageError, match=r"same number of images\. Received: 2 for 'image', 1 for 'vector'"):
         tfviz.Saliency(twin)([images, np.ones((1, 4), np.float32)], 1)
     with pytest.raises(tfviz.ImageError, match=r"'vector' is None.*needs a value for each input"):
         tfviz.Saliency(twin)([images, None], 1)

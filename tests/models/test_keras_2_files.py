@@ -299,6 +299,29 @@ def test_a_layer_of_keras_applications_is_found_by_its_name(tmp_path: Path) -> N
     np.testing.assert_allclose(model(noise(4, 4, 3)), 1.5 * noise(4, 4, 3), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("equation", "size", "shape", "known"),
+    [
+        ("abc,cd->abd", (6, 4), [None, 5], (6, 5)),
+        ("abcd,de->abce", (3, 2, 4), [None, None, 5], (3, 2, 5)),
+        ("abcd,de->acbe", (3, 2, 4), [None, None, 5], (2, 3, 5)),
+        ("...bc,cd->...bd", (6, 4), [None, 5], (6, 5)),
+    ],
+)
+def test_a_product_infers_the_sizes_that_its_config_omits(
+    equation: str, size: tuple[int, ...], shape: list[int | None], known: tuple[int, ...], tmp_path: Path
+) -> None:
+    product = entry("EinsumDense", "product", "img", equation=equation, output_shape=shape, activation="linear")
+    inner = [image("img", *size), product, entry("Flatten", "flat", "product"), entry("Dense", "out", "flat", units=3)]
+    kernel, weights = noise(4, 5)[0], noise(int(np.prod(known)), 3)[0]
+    arrays = {"product": [kernel], "out": [weights, np.zeros(3)]}
+    model = tfviz.load_model(write(tmp_path / "old.h5", functional("old", inner, "out"), arrays))
+    products = np.einsum(equation, noise(*size), kernel)
+    np.testing.assert_allclose(model(noise(*size)), products.reshape(len(products), -1) @ weights, rtol=1e-4)
+    assert type(model.get_layer("product")) is layers.EinsumDense and model.get_layer("product").output.shape[1:] == known
+    tfviz.Saliency(model)(noise(*size))
+
+
 def test_a_sequential_model_without_an_input_layer_is_read(tmp_path: Path) -> None:
     """Before TensorFlow 2.2 it was a list of layers, and the first one held the input shape."""
     inner = [entry("Dense", "a", units=4, batch_input_shape=[None, 3]), entry("Dense", "b", units=2)]

@@ -263,5 +263,5 @@ def test_an_interrupt_keeps_the_old_page(tmp_path, monkeypatch):
 
 def test_an_unwritable_folder_is_an_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match=r"file.*index\.html cannot be written: .* Pass a writable folder\."):
+    with pytest.raises(OutputError, match=r"file.*index\.html cannot be written \(.*\)\. Pass a writable folder\."):
         write_gallery(tmp_path / "file", [], title="Shapes")

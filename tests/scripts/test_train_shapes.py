@@ -36,7 +36,7 @@ def run(script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, *words: str) 
     script.main()
 
 
-@pytest.mark.parametrize("architecture", ["cnn", "silu", "vit", "hybrid"])
+@pytest.mark.parametrize("architecture", ["cnn", "silu", "vit"])
 def test_a_network_learns_and_is_saved_with_its_specification(
     architecture: str,
     script: types.ModuleType,

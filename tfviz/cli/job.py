@@ -167,11 +167,20 @@ def _plan(args: argparse.Namespace, storage: Storage, say: Callable[[str], None]
     run = {name: getattr(args, name) for name in _RUN} | {"model": _absolute(args.model), "backgrounds": backgrounds}
     new = JobPlan(run, _fingerprint(args, run, say), args.shard_size)
     if known is None:
+        _require_no_results(storage, args.output)
         plan = new.with_inputs(storage, inputs)
         plan.write(storage)
         return plan
     require_same(known.fingerprint, new.fingerprint, args.output)
     return _with_new_inputs(args, storage, known, inputs)
+
+
+def _require_no_results(storage: Storage, output: str) -> None:
+    """Raise JobError if a folder without job.json has results, which may be another job's."""
+    from tfviz.jobs.plan import done_shards
+
+    if done_shards(storage):
+        raise JobError(f"{output} contains results without job.json. Choose another --output, or remove the folder.")
 
 
 def _with_new_inputs(args: argparse.Namespace, storage: Storage, known: JobPlan, inputs: Sequence[Input]) -> JobPlan:

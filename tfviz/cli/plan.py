@@ -51,7 +51,7 @@ class Plan:
         return [(one, [*columns] if one.takes_target else [None]) for one in self.explainers]
 
     def scores_and_first_maps(self, tensors: np.ndarray) -> tuple[ClassScores | None, np.ndarray | None]:
-        """Return a batch's class scores and, if one pass computes both, the first method's first maps.
+        """Return a batch's class scores and, if one pass computes both, the first maps.
 
         Args:
             tensors: the batch, (N, H, W, C).

@@ -60,7 +60,7 @@ class ResultPages:
         """Yield the table's rows. Skip images whose results were removed.
 
         Args:
-            see: called with each image's record, so that the page needs no other pass.
+            see: called with each image's record, so that the page needs no second pass.
         """
         for record in self._results.records():
             if record["image"].get("error") or all((self._results.folder / file).is_file() for file in files_of(record)):

@@ -118,7 +118,7 @@ class Results:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no image has a record."""
+        """True if no image has a record."""
         return not self._latest
 
     def _stored(self) -> Iterator[Record]:

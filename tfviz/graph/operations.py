@@ -119,6 +119,10 @@ class Elementwise(Operation):
         return self.carrier
 
 
+class Exponential(Elementwise):
+    """exp(x), or another power with a constant base."""
+
+
 class Softmax(Elementwise):
     """exp(x) divided by its sum along an axis, which yields probabilities that sum to 1."""
 

@@ -12,8 +12,8 @@ import numpy as np
 class LoadedImages(np.ndarray):
     """Preprocessed images, float32 (N, height, width, channels), or one image without the N axis.
 
-    `load_images` returns this class. Selecting, stacking and joining images along the batch axis
-    keep `pictures` in sync. All other operations (arithmetic, changed pixels, another shape)
+    `load_images` returns this class. Selecting, stacking, joining and copying images along the batch
+    axis keep `pictures` in sync. All other operations (arithmetic, changed pixels, another shape)
     return an array without pictures, because they may no longer match.
 
     Attributes:
@@ -41,6 +41,7 @@ class LoadedImages(np.ndarray):
         self._checksums = None if pictures is None else _checksums(self)
 
     def __getitem__(self, key: Any) -> Any:
+        key = _without_full_slices(key)
         chosen = super().__getitem__(key)
         if isinstance(chosen, LoadedImages) and self._pictures is not None and _is_along_batch(key, self.ndim):
             chosen._pictures, chosen._checksums = self._pictures[key], np.asarray(self._checksums)[key]
@@ -52,6 +53,15 @@ class LoadedImages(np.ndarray):
 
     def copy(self, order: Any = "C") -> LoadedImages:
         return loaded(super().copy(order), self.pictures)
+
+    def __copy__(self) -> LoadedImages:
+        return self.copy()
+
+    def __deepcopy__(self, memo: object) -> LoadedImages:
+        return self.copy()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return loaded, (np.asarray(self), self.pictures)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         targets = options.get("out", ())
@@ -92,6 +102,15 @@ def _checksums(images: np.ndarray) -> np.ndarray:
 
 def _plain(value: Any) -> Any:
     return value.view(np.ndarray) if isinstance(value, LoadedImages) else value
+
+
+def _without_full_slices(key: Any) -> Any:
+    """Return a simpler index with the same result, such as 0 for (0, :, :)."""
+    if key is ...:
+        return slice(None)
+    if isinstance(key, tuple) and key and all(isinstance(one, slice) and one == slice(None) for one in key[1:]):
+        return key[0] if key[0] is not ... else slice(None)
+    return key
 
 
 def _is_along_batch(key: Any, ndim: int) -> bool:

@@ -104,7 +104,8 @@ def inputs_of_shard(storage: Storage, plan: JobPlan, number: int) -> list[Input]
     """Return a shard's images."""
     pa = arrow()
     part, group = plan.shards()[number]
-    table = pa.parquet.ParquetFile(pa.BufferReader(storage.read(part.file))).read_row_group(group)
+    with storage.open(part.file) as file:  # millions of images may be listed
+        table = pa.parquet.ParquetFile(file).read_row_group(group)
     return [Input(**row) for row in table.to_pylist()]
 
 

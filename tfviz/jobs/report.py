@@ -67,7 +67,7 @@ def failed_shards(storage: Storage, plan: JobPlan) -> Iterator[int]:
 
 
 def write_report(storage: Storage, status: Status) -> None:
-    """Write report.json. If every shard is done, write _SUCCESS and remove what killed processes left."""
+    """Write report.json. If every shard is done, write _SUCCESS and remove leftover files."""
     if status.is_done:
         status = replace(status, attempts=0)
         for name in storage.names(ATTEMPTS):
@@ -77,7 +77,7 @@ def write_report(storage: Storage, status: Status) -> None:
     try:
         _write(storage, status)
     except OutputError:
-        # Another command ended at the same time, and removed this one's temporary file.
+        # Another command ended at the same time and removed this command's temporary file.
         _write(storage, status)
 
 

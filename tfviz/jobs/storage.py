@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tfviz.atomic_files import remove_unfinished, write_atomically
 from tfviz.errors import ImageError, MissingPackageError, OutputError, first_line, install_command, shown
@@ -37,6 +37,13 @@ class Storage:
         if self._remote is not None:
             return bytes(self._remote.cat_file(self._path(name)))
         return Path(self._path(name)).read_bytes()
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file for reading, so that a part of it can be read."""
+        if self._remote is not None:
+            opened: BinaryIO = self._remote.open(self._path(name), "rb")
+            return opened
+        return Path(self._path(name)).open("rb")
 
     def write(self, name: str, content: bytes | str) -> None:
         """Write a file atomically, replacing an existing one.
@@ -81,7 +88,7 @@ class Storage:
             Path(self._path(name)).unlink(missing_ok=True)
 
     def remove_unfinished(self, folder: str) -> None:
-        """Remove the temporary files that killed processes left. Object stores have none."""
+        """Remove temporary files that killed processes left behind. Object stores have none."""
         if self._remote is None:
             remove_unfinished(Path(self._path(folder)))
 

@@ -51,6 +51,7 @@ class Explainer(abc.ABC):
 
     An explainer never changes the model. It reads the weights on each call, so it stays valid while
     the model trains.
+
     If you modify a layer (`quantize`, `enable_lora`, another `activation`, a Sequential model's
     `pop` and `add`), the explainer re-reads the model on its next call. Calls compile one function
     per image size, and batches of any size share that function.

@@ -152,7 +152,7 @@ class SampledExplainer(Explainer):
         choice: Choice = []
         if self.takes_target:
             values = run(inputs_of(self.graph, images), self.graph.before(self.graph.outputs))
-            choice = seed.choose(self._outputs(values))
+            choice = seed.choose(self._outputs(values), tf.shape(images[0])[0])
         context, sums = self.start(images, values, FixedSeed(seed, choice, 1))
         return values or inputs_of(self.graph, images), choice, context, sums
 

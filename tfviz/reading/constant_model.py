@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 
 from tfviz import keras_internals
-from tfviz.graph.constant_weights import folded
+from tfviz.graph.constant_weights import folded, stem
 from tfviz.graph.graph import Graph, Value
 from tfviz.reading.read_model import ReadModel, in_place_of_model
 from tfviz.variable_copies import VariableCopies
@@ -42,8 +42,9 @@ class ConstantModel(ReadModel):
         else:
             self._copies = VariableCopies(keras_internals.tensorflow_variables(live.model))
             self._unfolded = live.graph
+        self._precise = stem(self._unfolded) if dtype else []
         with self.tracing():
-            self.graph = folded(self._unfolded, keep, dtype) if fold else self._unfolded
+            self.graph = folded(self._unfolded, keep, dtype, self._precise) if fold else self._unfolded
         self._faithful_for = live._faithful_for
 
     def is_current(self) -> bool:
@@ -53,7 +54,8 @@ class ConstantModel(ReadModel):
     @contextmanager
     def tracing(self) -> Iterator[None]:
         dtype = self.form[0]
-        policy = keras_internals.computing_in(self.model, dtype) if dtype else nullcontext()
+        precise = [layer for step in self._precise for layer in keras_internals.layers_of(step.layer)]
+        policy = keras_internals.computing_in(self.model, dtype, precise) if dtype else nullcontext()
         with self._copies.read_in_place(), policy, super().tracing():
             yield
 

@@ -22,6 +22,7 @@ from tfviz.graph.operations import (
     Contraction,
     Difference,
     Elementwise,
+    Exponential,
     Extent,
     Identity,
     Move,
@@ -72,6 +73,8 @@ def elementwise(name: str, function: str, sign: int = 1) -> Elementwise:
         return Softmax(name=name, function="softmax", sign=sign, bounds=(0, 1))
     if word == "sigmoid":
         return Sigmoid(name=name, function="sigmoid", sign=sign, bounds=(0, 1), is_activation=True)
+    if word in ("exp", "exponential"):
+        return Exponential(name=name, function=word, sign=sign)
     return Elementwise(name=name, function=word, sign=sign, bounds=(0, 1) if word == "hardsigmoid" else None)
 
 
@@ -133,8 +136,9 @@ def divide_numbers(name: str, numbers: list[Any]) -> Operation:
 
 def power_numbers(name: str, numbers: list[Any]) -> Operation:
     """Describe x ** n. The sign is unknown unless n is nonnegative."""
-    is_power = numbers[0] is None and not _is_negative(numbers)
-    return elementwise(name, name.lower(), sign=1 if is_power else 0)
+    if numbers[0] is not None:
+        return Exponential(name=name, function=name.lower(), sign=0)
+    return elementwise(name, name.lower(), sign=0 if _is_negative(numbers) else 1)
 
 
 def several(cls: type[Operation]) -> Callable[[str], Operation]:

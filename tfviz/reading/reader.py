@@ -20,6 +20,7 @@ from keras import tree
 from tfviz import keras_internals
 from tfviz.errors import UnsupportedModelError
 from tfviz.graph.attention import with_attention
+from tfviz.graph.exponentials import with_probabilities
 from tfviz.graph.gates import with_carriers
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.operations import Identity, Linear, Move, Opaque, Operation, Relu
@@ -119,8 +120,8 @@ def _read(model: keras.Model, trace: Trace, by_tensorflow: bool) -> Graph:
     graph.input_structure = _structure(trace.inputs, values)
     graph.output_structure = _structure(trace.outputs, values)
     if isinstance(graph.output_structure, (list, tuple)) and len(graph.output_structure) == 1:
-        graph.output_structure = graph.output_structure[0]  # Keras unpacks it too
-    return with_attention(with_carriers(graph))
+        graph.output_structure = graph.output_structure[0]  # Keras also unpacks it
+    return with_attention(with_probabilities(with_carriers(graph)))
 
 
 def _structure(tensors: Nested[keras.KerasTensor], values: Mapping[int, Value]) -> Nested[Value]:

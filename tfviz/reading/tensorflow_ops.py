@@ -507,12 +507,17 @@ def last_operation(function: Any) -> Elementwise | None:
         return None
     output = _before_moves(function.outputs[0])
     operation = output.op
-    kind = operation.type
+    kind = _softmax_or(operation.type, lambda: _before_moves(operation.inputs[0]).op.type)
     if calls_function(operation):
         library = {one.signature.name: one for one in function.graph.as_graph_def().library.function}
         position = [x.name for x in operation.outputs].index(output.name)
         kind = _last_type_in_library(library, operation.get_attr("f").name, position)
     return keras_ops.elementwise(kind, kind.lower())
+
+
+def _softmax_or(kind: str, numerator: Callable[[], str]) -> str:
+    """Return "Softmax" if an operation divides an exponential, as a handwritten softmax does."""
+    return "Softmax" if kind in ("RealDiv", "DivNoNan") and numerator() == "Exp" else kind
 
 
 def _before_moves(tensor: tf.Tensor) -> tf.Tensor:
@@ -527,13 +532,19 @@ def _last_type_in_library(library: Mapping[str, Any], name: str, position: int) 
     if definition is None:
         return ""
     nodes = {node.name: node for node in definition.node_def}
-    tensor = definition.ret[definition.signature.output_arg[position].name]
-    node = nodes.get(tensor.split(":")[0])
-    while node is not None and node.op in _TRANSPARENT:
-        tensor = node.input[0]
-        node = nodes.get(tensor.split(":")[0])
+    tensor, node = _node_before_moves(nodes, definition.ret[definition.signature.output_arg[position].name])
     if node is None:
         return ""
     if node.op in _CALLS:
         return _last_type_in_library(library, node.attr["f"].func.name, int(tensor.split(":")[-1]))
-    return str(node.op)
+    source = node.input[0] if node.input else ""
+    return _softmax_or(str(node.op), lambda: getattr(_node_before_moves(nodes, source)[1], "op", ""))
+
+
+def _node_before_moves(nodes: Mapping[str, Any], tensor: str) -> tuple[str, Any]:
+    """Return the tensor that a tensor is moved from, and the node that computes it."""
+    node = nodes.get(tensor.split(":")[0])
+    while node is not None and node.op in _TRANSPARENT:
+        tensor = node.input[0]
+        node = nodes.get(tensor.split(":")[0])
+    return tensor, node

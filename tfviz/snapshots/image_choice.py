@@ -55,7 +55,7 @@ class ImageChoice:
         return ImageChoice(rows_of(self.images, rows), self.labels[rows], self.numbers[rows])
 
     def worst(self, scores: np.ndarray) -> ImageChoice:
-        """Return the same number of images from the pool: those with the lowest margins.
+        """Return as many images from the pool as before: those with the lowest margins.
 
         An image's margin is the score of its class minus the highest score of another class. It is
         negative for mistakes. The image with the lowest margin comes first.
@@ -107,8 +107,9 @@ def images_from(
         dataset: images with labels: a tf.data.Dataset (batched or not) or keras.utils.PyDataset of
             (images, labels), or a tuple of arrays. The labels are class numbers or one-hot rows.
         n: the number of images.
-        per_class: choose about the same number of each class at random. If there are more classes
-            than images, choose one image each of `n` random classes. This is the default.
+        per_class: choose about the same number of images from each class at random. If there are
+            more classes than `n`, choose one image from each of `n` random classes. This is the
+            default.
         worst: choose the images that the model gets most wrong: those with the lowest margin, the
             score of the true class minus the highest score of another class. The callback
             re-chooses them at the start and the end of training, and once per epoch. Each time, it

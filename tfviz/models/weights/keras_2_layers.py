@@ -150,6 +150,28 @@ def require_supported_call(kind: str, name: str, arguments: Config) -> None:
         )
 
 
+class SizedEinsumDense(keras.layers.EinsumDense):  # type: ignore[misc]
+    """An EinsumDense that infers each size that is None in `output_shape` from its input.
+
+    Keras 2 did so as well. In Keras 3, the size stays unknown, which a later Dense layer rejects.
+    Once it is built, the layer is an ordinary EinsumDense.
+    """
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        given, made = self.equation.replace(" ", "").replace("...", ".").split("->")
+        given = given.split(",")[0]
+        # Dots stand for any number of axes, so align the rest with the other end.
+        order = 1 if given.endswith(".") else -1
+        sizes = dict(zip(given[::order], input_shape[::order], strict=False)) if given[::order][0] != "." else {}
+        shape = self.partial_output_shape
+        if not made.endswith("."):
+            letters = made.replace(".", "")[-len(shape) :]
+            known = [sizes.get(letter) if size is None else size for letter, size in zip(letters, shape, strict=False)]
+            self.partial_output_shape = (*shape[: len(shape) - len(known)], *known)
+        super().build(input_shape)
+        self.__class__ = keras.layers.EinsumDense
+
+
 def _unsupported(fault: str) -> UnsupportedModelError:
     return UnsupportedModelError(f"{fault}. Rebuild the model in Keras 3 without this feature, and save it as .keras.")
 

@@ -1,0 +1,100 @@
+"""Find softmaxes and sigmoids that are written with exponentials, such as exp(x) / sum(exp(x)).
+
+Such code has many forms: it may subtract the maximum first, or multiply by a reciprocal. So the
+steps around each exponential run on random numbers. If they compute a softmax or sigmoid, their
+last step becomes one step of that type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import tensorflow as tf
+
+from tfviz.graph.backprop import run
+from tfviz.graph.graph import Graph, Step, Value
+from tfviz.graph.operations import Contraction, Elementwise, Exponential, Linear, Opaque, Sigmoid, Softmax
+
+_REACH = 6  # steps before and after an exponential
+_UNKNOWN_SIZE = 3
+_TOLERANCES = {"float64": 1e-6, "float32": 1e-5}
+_HALF_TOLERANCE = 0.02
+
+
+def with_probabilities(graph: Graph) -> Graph:
+    """Return the graph with one step per handwritten softmax or sigmoid."""
+    for step in graph.steps:
+        if isinstance(step.operation, Exponential):
+            graph = _with_function_around(graph, step)
+    return graph
+
+
+def _with_function_around(graph: Graph, exponential: Step) -> Graph:
+    # A softmax does not change if its inputs are shifted, so the earliest root precedes a shift.
+    for root in reversed(list(_roots(graph, exponential))):
+        for end in _ends(graph, exponential):
+            if end.outputs[0].shape == root.shape and (step := _function_of(graph, root, end)):
+                return replace(graph, steps=[step if one is end else one for one in graph.steps])
+    return graph
+
+
+def _roots(graph: Graph, exponential: Step) -> Iterator[Value]:
+    """Yield the values that the exponential depends on, nearest first."""
+    front, seen = list(exponential.inputs), set(exponential.inputs)
+    for _ in range(_REACH):
+        yield from front
+        makers = [graph.producer(value) for value in front]
+        behind = [value for step in makers if step is not None and not _is_heavy(step) for value in step.inputs]
+        front = [value for value in dict.fromkeys(behind) if value not in seen]
+        seen.update(front)
+
+
+def _ends(graph: Graph, exponential: Step) -> Iterator[Step]:
+    """Yield the exponential and the steps that depend on it, nearest first."""
+    front, seen = [exponential], {exponential}
+    for _ in range(_REACH):
+        yield from front
+        readers = [reader for step in front for value in step.outputs for reader in graph.consumers(value)]
+        front = [step for step in dict.fromkeys(readers) if step not in seen and not _is_heavy(step)]
+        seen.update(front)
+
+
+def _is_heavy(step: Step) -> bool:
+    return isinstance(step.operation, (Linear, Contraction, Opaque)) or len(step.outputs) != 1
+
+
+def _function_of(graph: Graph, root: Value, end: Step) -> Step | None:
+    """Return a step that computes the softmax or sigmoid of a value, if `end` computes it."""
+    parts = graph.before(end.outputs, given=[root])
+    known = {root}.union(*(part.outputs for part in parts))
+    if any(_is_heavy(part) or not known.issuperset(part.inputs) for part in parts):
+        return None
+    operation = _operation_of(root, end, parts)
+
+    def compute(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        return [run({root: tensors[0]}, parts)[end.outputs[0]]]
+
+    return operation and replace(end, operation=operation, inputs=(root,), compute=compute)  # type: ignore[arg-type]
+
+
+def _operation_of(root: Value, end: Step, parts: list[Step]) -> Elementwise | None:
+    dtype = root.dtype or "float32"
+    if root.rank < 2 or not tf.as_dtype(dtype).is_floating:
+        return None
+    shape = [_UNKNOWN_SIZE if size is None else size for size in root.shape]
+    numbers = np.random.default_rng(0).normal(size=shape)
+    try:
+        with tf.init_scope():
+            x = tf.cast(numbers, dtype)
+            y = tf.cast(run({root: x}, parts)[end.outputs[0]], tf.float64)
+    except Exception:  # A part of a user's code cannot run on such numbers, so it stays as it is.
+        return None
+    x = tf.cast(x, tf.float64)
+    tolerance = _TOLERANCES.get(dtype, _HALF_TOLERANCE)
+    if any(shape[axis] > 1 and np.allclose(y, tf.nn.softmax(x, axis), atol=tolerance) for axis in range(1, root.rank)):
+        return Softmax(name=end.operation.name, function="softmax", bounds=(0, 1))
+    if np.allclose(y, tf.nn.sigmoid(x), atol=tolerance):
+        return Sigmoid(name=end.operation.name, function="sigmoid", bounds=(0, 1), is_activation=True)
+    return None

@@ -47,7 +47,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
         r"needs images of shape \(N, 20, 17, 3\)\. Received: \(4, 3, 20, 17\)",
     ),
     "another size": (lambda x: x[:, :16], r"needs images of shape \(N, 20, 17, 3\)\. Received: \(4, 16, 17, 3\)"),
-    "no image": (lambda x: x[:0], r"Expected at least one image\. Received: an empty batch \(0, 20, 17, 3\)"),
+    "no image": (lambda x: x[:0], r"Expected at least one image\. Received: an empty batch of shape \(0, 20, 17, 3\)"),
     "text": (lambda x: "cat.jpg", r"Expected images as an array of numbers .*Received: str\."),
     "nothing": (lambda x: None, "Input 'input_layer.*' is None, but tfviz needs a value for each input"),
     "different sizes": (lambda x: [x[0], x[0, :5]], r"Expected images as an array of numbers .*Received: list\."),
@@ -125,7 +125,7 @@ SOURCES: dict[str, tuple[Any, str]] = {
         tf.data.Dataset.from_tensor_slices(np.zeros((0, 20, 17, 3))),
         "Expected at least one image. Received: none",
     ),
-    "one image": (np.zeros((20, 17, 3)), r"Received: one image \(20, 17, 3\)\. Pass image\[None\]"),
+    "one image": (np.zeros((20, 17, 3)), r"Received: one image of shape \(20, 17, 3\)\. Pass image\[None\]"),
     "a generator": (
         iter([1]),
         r"Expected an array of images, a tf\.data\.Dataset or a keras\.utils\.PyDataset\. Received: list_iterator",

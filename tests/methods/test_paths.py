@@ -118,7 +118,7 @@ def test_a_wrong_number_of_baselines_is_rejected(model: keras.Model) -> None:
         match=r"Expected one baseline per image\. Received: 2 baselines for 3 images\. Pass one baseline per image, or",
     ):
         explainer(images, 1)
-    with pytest.raises(tfviz.ImageError, match="Received: 2 for 3 images or more"):
+    with pytest.raises(tfviz.ImageError, match="Received: 2 baselines for 3 images or more"):
         explainer.explain(images, 1, batch_size=1, verbose=0)
     assert explainer(images[:2], 1).shape == (2, 20, 17, 3), "the failure left nothing behind"
 
@@ -266,7 +266,7 @@ def test_positions_are_drawn_one_in_each_part_of_the_path(
         (
             np.zeros((8, 20, 17, 3)),
             {"positions": [0.5, 1.5]},
-            r"Received: shape \(2,\), from 0\.5 to 1\.5",
+            r"Received: shape \(2,\), with values from 0\.5 to 1\.5",
         ),
         (np.zeros((8, 20, 17, 3)), {"positions": [[0.5]]}, r"Received: shape \(1, 1\)"),
         (np.zeros((8, 20, 17, 3)), {"positions": []}, "`positions` must be numbers from 0 to 1"),

@@ -197,7 +197,7 @@ def test_annotations_of_other_images_are_an_error() -> None:
         ("a.json", "[{", OptionError, r"a\.json is not valid JSON"),
         ("a.json", [], OptionError, "contain no images"),
         ("a.json", 5, OptionError, "needs 'images'"),
-        ("a.json", ["cat"], OptionError, r"Entry 0 of .*needs 'file' \(str\)\. Received: cat"),
+        ("a.json", ["cat"], OptionError, r"Entry 0 of .*must have a field 'file' \(str\)\. Received: cat"),
         ("a.json", [entry(), entry(file=None)], OptionError, "Entry 1 of .*needs 'file'"),
         ("a.json", [entry(boxes=None)], OptionError, "needs 'boxes'"),
         ("a.json", [entry(classes=None)], OptionError, "needs 'classes'"),

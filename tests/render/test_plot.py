@@ -259,7 +259,7 @@ def test_a_notebook_shows_a_figure_once_with_and_without_the_inline_backend():
         (MAPS, {}, OptionError, "must be a dict with each method's maps.*Received: ndarray"),
         ({}, {}, OptionError, "Received: an empty dict"),
         ({"grad_cam": MAPS[:2]}, {}, ImageError, "Received: 2 maps for 3 images"),
-        ({"grad_cam": MAPS}, {"captions": ["a"]}, ImageError, "`captions` .* Received: 1 for 3 images"),
+        ({"grad_cam": MAPS}, {"captions": ["a"]}, ImageError, "`captions` .* Received: 1 captions for 3 images"),
         ({"grad_cam": {}}, {}, OptionError, "at least one target"),
         ({"grad_cam": TARGETS}, {"scores": {"taby": [1, 2, 3]}}, OptionError, "`scores` .*Did you mean 'tabby'"),
         (

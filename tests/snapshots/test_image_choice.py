@@ -97,7 +97,7 @@ def test_reading_does_not_affect_a_shuffled_dataset() -> None:
         ({"dataset": elements(IMAGES)}, tfviz.LabelsError, "Received: none"),
         ({"dataset": (IMAGES, IMAGES)}, tfviz.LabelsError, "one label per image"),
         ({"dataset": (IMAGES, LABELS + 0.5)}, tfviz.LabelsError, "one label per image"),
-        ({"dataset": (IMAGES, LABELS[:3])}, tfviz.LabelsError, r"Received: \[3, 40\]"),
+        ({"dataset": (IMAGES, LABELS[:3])}, tfviz.LabelsError, r"Received: arrays with \[3, 40\] rows"),
         ({"dataset": (IMAGES, LABELS - 10)}, tfviz.ImageError, "no labeled images"),
         ({"n": 0}, tfviz.OptionError, "`n` must be a positive integer"),
         ({"max_read": 2.5}, tfviz.OptionError, "`max_read` must be a positive integer"),

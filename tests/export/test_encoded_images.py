@@ -249,7 +249,7 @@ def test_flat_tiny_and_huge_maps_are_drawn_like_tfviz_does(style: str, value: fl
 
 def test_a_map_with_nan_is_rejected() -> None:
     values = tf.constant(np.full((3, 3, 1), np.nan, "float32"))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="The attribution cannot be drawn"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="The attribution contains NaN or infinity and cannot be drawn"):
         run(overlaid_in("heatmap", 1), tf.constant(picture(9, 9)), values)
 
 

@@ -307,7 +307,7 @@ def test_a_folder_with_no_run_or_several_is_an_error(trainer: FakeTrainer, tmp_p
     output = tmp_path / "film.mp4"
     with pytest.raises(SnapshotsError, match=r"There is no run in .*nowhere: run.json cannot be read \(No such file"):
         write_film(tmp_path / "nowhere", output)
-    with pytest.raises(SnapshotsError, match=r"The run in .*run has no snapshots yet. Wait for the first one"):
+    with pytest.raises(SnapshotsError, match=r"The run in .*run has no snapshots yet. Wait for the first snapshot"):
         write_film(trainer.folder, output)
     FakeTrainer(tmp_path / "second", ID[::-1])
     with pytest.raises(SnapshotsError, match=r"contains 2 runs, .* only one. Pass the folder of one run: .*/run, .*/second\."):

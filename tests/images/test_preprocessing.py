@@ -156,7 +156,10 @@ def test_only_uint8_rgb_images_are_accepted(wrong: np.ndarray) -> None:
         ({"formula": 3}, "Unknown formula 3"),
         ({"formula": "x - mean"}, r"'x - mean' uses mean\. Received: mean=None"),
         ({"mean": MEAN}, r"'x' does not use mean\. Received: mean="),
-        ({"formula": "x - mean", "mean": (1, 2)}, r"`mean` must contain 3 numbers, one per channel \(RGB\)\. Received: \(1, 2\)"),
+        (
+            {"formula": "x - mean", "mean": (1, 2)},
+            r"`mean` must contain 3 numbers, one per channel \(RGB\)\. Received: \(1, 2\)",
+        ),
         ({"formula": "x - mean", "mean": ("a", 2, 3)}, "`mean` must be 3 numbers"),
         ({**TORCH, "std": (1, 0, 1)}, "`std` must be 3 positive numbers"),
         ({**TORCH, "std": None}, r"uses std\. Received: std=None"),

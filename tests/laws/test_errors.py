@@ -319,7 +319,7 @@ def test_a_guided_method_warns_of_a_relu_in_a_function_of_tensorflow(name: str, 
     tfviz.GuidedBackprop(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
     (warning,) = warned
     assert "cannot redirect ReLUs inside the opaque layer 'hidden" in str(warning.message)
-    assert "they keep their own derivative" in str(warning.message)
+    assert "They keep their own derivative" in str(warning.message)
 
 
 def test_no_guided_method_warns_of_a_function_without_a_relu(warned: list[warnings.WarningMessage]) -> None:

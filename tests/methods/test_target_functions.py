@@ -349,7 +349,7 @@ UNFIT: dict[str, tuple[Callable[[], keras.Model], Callable[[], Any], str]] = {
     "a class too high": (detector, lambda: tfviz.Detection(np.ones(4), 3), "Class 3 is out of range. .* has 3 classes"),
     "a class below 0": (detector, lambda: tfviz.Detection(np.ones(4), [0, -1]), "Class -1 is out of range"),
     "boxes and classes": (
-        detector, lambda: tfviz.Detection(np.ones((2, 4)), [0, 1, 2]), "number of rows in box and class_index: .* 2 and 3"
+        detector, lambda: tfviz.Detection(np.ones((2, 4)), [0, 1, 2]), "same number of rows .* class_index, anchors: .* 2 and 3"
     ),
     "too few anchors": (
         detector, lambda: tfviz.Detection(np.ones(4), 0, anchors=np.ones((7, 4))), "one anchor per prediction, 12. Received: 7"

@@ -65,8 +65,8 @@ class ArrayTarget(abc.ABC):
         counts = {int(array.shape[0]) for array in self.arrays} - {1}
         if len(counts) > 1:
             raise TargetError(
-                f"{type(self).__name__} needs the same number of rows in {' and '.join(self.array_fields)}: one per image, "
-                f"or one for all. Received: {' and '.join(map(str, sorted(counts)))} rows."
+                f"{type(self).__name__} needs the same number of rows in each of {', '.join(self.array_fields)}: one per "
+                f"image, or one for all. Received: {' and '.join(map(str, sorted(counts)))} rows."
             )
         return counts.pop() if counts else None
 

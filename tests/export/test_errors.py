@@ -180,7 +180,7 @@ def test_errors_for_unknown_formats_and_options_list_the_known_ones(explainer: A
         explainer,
         tmp_path,
         tfviz.OptionError,
-        "no export format 'savedmodel'. Did you mean 'saved_model'",
+        "Unknown export format 'savedmodel'. Did you mean 'saved_model'",
         format="savedmodel",
     )
     assert_rejected(

@@ -49,8 +49,11 @@ def test_a_glob_reaches_into_folders(photos: list[Path]) -> None:
     assert_same(pixels(f"{photos[0].parent}/**/*.png"), [photos[1], photos[0], photos[2]])
 
 
-def test_an_image_that_is_named_twice_counts_once(photos: list[Path]) -> None:
+def test_an_image_that_is_named_twice_counts_once(photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(find_inputs([str(photos[0]), str(photos[0]), str(photos[1])])) == 2
+    monkeypatch.chdir(photos[0].parent)
+    Path("list.txt").write_text(f"b.png\n./b.png\n{photos[0]}\n")
+    assert [one.path for one in find_inputs(["list.txt", "b.png"])] == ["b.png"]
 
 
 @pytest.mark.parametrize("kind", ["txt", "csv", "parquet"])

@@ -46,8 +46,11 @@ def find_inputs(paths: Iterable[str]) -> list[Input]:
     Raises:
         ImageError: a path does not exist or contains no image, or a list names a missing file.
     """
-    found = {one.path: one for path in paths for one in _behind(path)}
-    return [found[path] for path in sorted(found)]
+    found: dict[tuple[str, int | None], Input] = {}
+    for path in paths:
+        for one in _behind(path):
+            found.setdefault((one.source, one.offset), one)  # a list may spell a path in several ways
+    return sorted(found.values(), key=lambda one: one.path)
 
 
 def _behind(path: str) -> Iterator[Input]:

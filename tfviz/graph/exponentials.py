@@ -7,7 +7,7 @@ last step becomes one step of that type.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -72,11 +72,13 @@ def _function_of(graph: Graph, root: Value, end: Step) -> Step | None:
     if any(_is_heavy(part) or not known.issuperset(part.inputs) for part in parts):
         return None
     operation = _operation_of(root, end, parts)
+    if operation is None:
+        return None
 
-    def compute(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+    def compute(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         return [run({root: tensors[0]}, parts)[end.outputs[0]]]
 
-    return operation and replace(end, operation=operation, inputs=(root,), compute=compute)  # type: ignore[arg-type]
+    return replace(end, operation=operation, inputs=(root,), compute=compute)
 
 
 def _operation_of(root: Value, end: Step, parts: list[Step]) -> Elementwise | None:

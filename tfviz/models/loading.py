@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,7 @@ class ModelNotes:
 
     preprocessing: Preprocessing | None = None
     is_preprocessing_given: bool = False
-    labels: Labels | None = Labels()
+    labels: Labels | None = field(default_factory=Labels)
 
 
 _notes: weakref.WeakKeyDictionary[keras.Model, ModelNotes] = weakref.WeakKeyDictionary()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import stat
 import struct
 import unicodedata
@@ -175,7 +176,7 @@ def refusal(tmp_path: Path, data: bytes, name: str = "holiday.jpg") -> str:
 def test_a_truncated_file_is_rejected_by_name(tmp_path: Path, kind: str, share: Any, capfd: Any) -> None:
     data = encoded(smooth(200, 300), kind)
     cut = data[:-1] if isinstance(share, str) else data[: int(len(data) * share)]
-    assert "truncated or damaged" in refusal(tmp_path, cut)
+    assert re.search("truncated(,| or) damaged", refusal(tmp_path, cut))
     assert capfd.readouterr().err == ""  # and no decoder prints anything
 
 

@@ -90,11 +90,11 @@ def test_a_target_that_does_not_fit_is_rejected(name: str) -> None:
 FUNCTIONS: dict[str, tuple[Any, str]] = {
     "a number for the whole batch": (
         lambda y: tf.reduce_sum(y),
-        r"must return one number per image.* returned shape \(\)",
+        r"must return one number per image.* Received: shape \(\)",
     ),
-    "all outputs": (lambda y: y, r"must return one number per image.* returned shape \(None, 5\)"),
-    "an array": (lambda y: np.zeros(3), "must return one number per image.* returned ndarray"),
-    "nothing": (lambda y: None, "must return one number per image.* returned NoneType"),
+    "all outputs": (lambda y: y, r"must return one number per image.* Received: shape \(None, 5\)"),
+    "an array": (lambda y: np.zeros(3), "must return one number per image.* Received: ndarray"),
+    "nothing": (lambda y: None, "must return one number per image.* Received: NoneType"),
     "a constant": (lambda y: tf.zeros(tf.shape(y)[:1]), "does not depend on the model's outputs"),
 }
 

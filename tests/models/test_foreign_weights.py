@@ -315,8 +315,8 @@ OTHER_CONTENT = [
     ({"a": np.zeros(2)}, "Layer 'a' does not contain the arrays [kernel, bias]"),
     ({"a": [1, 2]}, "Layer 'a' does not contain the arrays [kernel, bias]"),
     ({"a": np.array([object], dtype=object)}, "It refers to builtins.object"),
-    ({}, "It contains nothing. Expected: a dictionary that maps layers to [kernel, bias]"),
-    (3, "It contains int. Expected: a dictionary"),
+    ({}, "It contains nothing. Expected a dictionary that maps layers to [kernel, bias]"),
+    (3, "It contains int. Expected a dictionary"),
 ]
 
 
@@ -327,7 +327,7 @@ def test_an_npy_file_with_other_content_is_rejected(tmp_path: Path, content: Any
 
 def test_an_npy_file_with_one_array_is_rejected(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", np.zeros((2, 3)))
-    assert "It contains an array of float64 (2, 3). Expected: a dictionary" in error_of("vgg19", tmp_path / "one.npy")
+    assert "It contains an array of float64 (2, 3). Expected a dictionary" in error_of("vgg19", tmp_path / "one.npy")
 
 
 # Files that do not fit

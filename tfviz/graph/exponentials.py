@@ -7,7 +7,7 @@ last step becomes one step of that type.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -72,11 +72,13 @@ def _function_of(graph: Graph, root: Value, end: Step) -> Step | None:
     if any(_is_heavy(part) or not known.issuperset(part.inputs) for part in parts):
         return None
     operation = _operation_of(root, end, parts)
+    if operation is None:
+        return None
 
-    def compute(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+    def compute(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         return [run({root: tensors[0]}, parts)[end.outputs[0]]]
 
-    return operation and replace(end, operation=operation, inputs=(root,), compute=compute)  # type: ignore[arg-type]
+    return replace(end, operation=operation, inputs=(root,), compute=compute)
 
 
 def _operation_of(root: Value, end: Step, parts: list[Step]) -> Elementwise | None:
@@ -84,17 +86,25 @@ def _operation_of(root: Value, end: Step, parts: list[Step]) -> Elementwise | No
     if root.rank < 2 or not tf.as_dtype(dtype).is_floating:
         return None
     shape = [_UNKNOWN_SIZE if size is None else size for size in root.shape]
-    numbers = np.random.default_rng(0).normal(size=shape)
     try:
-        with tf.init_scope():
-            x = tf.cast(numbers, dtype)
-            y = tf.cast(run({root: x}, parts)[end.outputs[0]], tf.float64)
+        with tf.init_scope():  # eager, even if a function is being traced
+            given = tf.cast(np.random.default_rng(0).normal(size=shape), dtype)
+            found = run({root: given}, parts)[end.outputs[0]]
+            x, y = (tf.cast(one, tf.float64).numpy() for one in (given, found))
     except Exception:  # A part of a user's code cannot run on such numbers, so it stays as it is.
         return None
-    x = tf.cast(x, tf.float64)
-    tolerance = _TOLERANCES.get(dtype, _HALF_TOLERANCE)
-    if any(shape[axis] > 1 and np.allclose(y, tf.nn.softmax(x, axis), atol=tolerance) for axis in range(1, root.rank)):
-        return Softmax(name=end.operation.name, function="softmax", bounds=(0, 1))
-    if np.allclose(y, tf.nn.sigmoid(x), atol=tolerance):
-        return Sigmoid(name=end.operation.name, function="sigmoid", bounds=(0, 1), is_activation=True)
+    name, tolerance = end.operation.name, _TOLERANCES.get(dtype, _HALF_TOLERANCE)
+    if any(_is_close(y, _softmax(x, axis), tolerance) for axis in range(1, root.rank) if shape[axis] > 1):
+        return Softmax(name=name, function="softmax", bounds=(0, 1))
+    if _is_close(y, 1 / (1 + np.exp(-x)), tolerance):
+        return Sigmoid(name=name, function="sigmoid", bounds=(0, 1), is_activation=True)
     return None
+
+
+def _softmax(x: np.ndarray, axis: int) -> np.ndarray:
+    e = np.exp(x)
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def _is_close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> bool:
+    return found.shape == expected.shape and np.allclose(found, expected, rtol=0, atol=tolerance)

@@ -28,7 +28,7 @@ from tfviz.methods.explanation import Explanation
 from tfviz.methods.inputs import checked_images, warn_of_preprocessor
 from tfviz.methods.prepared_call import PreparedCall
 from tfviz.models.labels import Labels, LabelSource, labels_from
-from tfviz.models.loading import labels_of
+from tfviz.models.loading import ModelNotes, labels_of, notes_of, set_notes
 from tfviz.nesting import Nested
 from tfviz.reading.constant_model import ConstantModel
 from tfviz.reading.read_model import ReadModel, read_model
@@ -611,13 +611,25 @@ class Explainer(abc.ABC):
         """Return the class, model and options for pickling. A copy compiles new functions."""
         if self.is_frozen:
             raise TypeError("A frozen explainer cannot be pickled or copied. Copy the original, and freeze the copy.")
-        return _rebuilt, (type(self), self.model, self.options)
+        options = {name: _by_path(self.graph, value) for name, value in self.options.items()}
+        return _rebuilt, (type(self), self.model, options, notes_of(self.model))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.graph.model_name!r}{', frozen' if self.is_frozen else ''})"
 
 
-def _rebuilt(cls: type[Explainer], model: keras.Model, options: dict[str, Any]) -> Explainer:
+def _by_path(graph: Graph, option: Any) -> Any:
+    """Return the path of a layer, which identifies it in a copy of the model too, or another option."""
+    if isinstance(option, (list, tuple)):
+        return type(option)(_by_path(graph, one) for one in option)
+    if not isinstance(option, keras.Layer):
+        return option
+    return next(path for path, layer in graph.layers.items() if layer is option)
+
+
+def _rebuilt(cls: type[Explainer], model: keras.Model, options: dict[str, Any], notes: ModelNotes | None) -> Explainer:
+    if notes is not None:
+        set_notes(model, notes)
     return cls(model, **options)
 
 

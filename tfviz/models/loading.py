@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,13 +56,33 @@ _IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True)
-class _ModelNotes:
+class ModelNotes:
+    """What `load_model` knows about a model.
+
+    Attributes:
+        preprocessing: its preprocessing.
+        is_preprocessing_given: whether the architecture or the caller defined the preprocessing.
+        labels: its labels; None for ImageNet's, which are downloaded when they are needed.
+    """
+
     preprocessing: Preprocessing | None = None
     is_preprocessing_given: bool = False
-    labels: Callable[[], Labels] = Labels
+    labels: Labels | None = field(default_factory=Labels)
 
 
-_notes: weakref.WeakKeyDictionary[keras.Model, _ModelNotes] = weakref.WeakKeyDictionary()
+_notes: weakref.WeakKeyDictionary[keras.Model, ModelNotes] = weakref.WeakKeyDictionary()
+
+
+def notes_of(model: object) -> ModelNotes | None:
+    """Return what is known about a model, so that a copy of it can share this."""
+    import keras
+
+    return _notes.get(model) if isinstance(model, keras.Model) else None
+
+
+def set_notes(model: keras.Model, notes: ModelNotes) -> None:
+    """Remember the notes of the model that this one is a copy of."""
+    _notes[model] = notes
 
 
 def load_model(
@@ -122,10 +142,10 @@ def load_model(
     names = labels_from(labels)
     _check_labels(names, model, labels)
     is_imagenet = architecture and weights and labels is None and model.output_shape[-1] == _IMAGENET_CLASSES
-    _notes[model] = _ModelNotes(
+    _notes[model] = ModelNotes(
         _fitted(model, preprocessing, size),
         preprocessing is not None,
-        imagenet_labels if is_imagenet else lambda: names,
+        None if is_imagenet else names,
     )
     return model
 
@@ -143,13 +163,13 @@ def preprocessing_of(model: keras.Model) -> Preprocessing:
         UnsupportedModelError: the model does not have a single image input.
         OptionError: the model's number of channels does not fit image files.
     """
-    known = _notes.get(model, _ModelNotes()).preprocessing
+    known = _notes.get(model, ModelNotes()).preprocessing
     return known or named("none", *_image_input(model))
 
 
 def is_preprocessing_known(model: keras.Model) -> bool:
     """Return whether the architecture or the caller of `load_model` set the preprocessing."""
-    return _notes.get(model, _ModelNotes()).is_preprocessing_given
+    return _notes.get(model, ModelNotes()).is_preprocessing_given
 
 
 def known_preprocessing(model: object) -> Preprocessing | None:
@@ -172,7 +192,8 @@ def labels_of(model: keras.Model) -> Labels:
     """
     if model not in _notes and _is_imagenet_application(model):
         return imagenet_labels()
-    return _notes.get(model, _ModelNotes()).labels()
+    labels = _notes.get(model, ModelNotes()).labels
+    return imagenet_labels() if labels is None else labels
 
 
 def _is_imagenet_application(model: keras.Model) -> bool:

@@ -121,7 +121,7 @@ def _read(model: keras.Model, trace: Trace, by_tensorflow: bool) -> Graph:
     graph.output_structure = _structure(trace.outputs, values)
     if isinstance(graph.output_structure, (list, tuple)) and len(graph.output_structure) == 1:
         graph.output_structure = graph.output_structure[0]  # Keras also unpacks it
-    return with_attention(with_probabilities(with_carriers(graph)))
+    return with_attention(with_carriers(with_probabilities(graph)))
 
 
 def _structure(tensors: Nested[keras.KerasTensor], values: Mapping[int, Value]) -> Nested[Value]:

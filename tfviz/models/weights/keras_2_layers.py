@@ -150,7 +150,7 @@ def require_supported_call(kind: str, name: str, arguments: Config) -> None:
         )
 
 
-class SizedEinsumDense(keras.layers.EinsumDense):  # type: ignore[misc]
+class SizedEinsumDense(keras.layers.EinsumDense):
     """An EinsumDense that infers each size that is None in `output_shape` from its input.
 
     Keras 2 did so as well. In Keras 3, the size stays unknown, which a later Dense layer rejects.

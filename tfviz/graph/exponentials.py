@@ -66,8 +66,7 @@ def _is_heavy(step: Step) -> bool:
 
 
 def _function_of(graph: Graph, root: Value, end: Step) -> Step | None:
-    """Return a softmax or sigmoid step if `end` computes this function of a value, otherwise None.
-    """
+    """Return a softmax or sigmoid step if `end` computes this function of `root`, or None."""
     parts = graph.before(end.outputs, given=[root])
     known = {root}.union(*(part.outputs for part in parts))
     if any(_is_heavy(part) or not known.issuperset(part.inputs) for part in parts):
@@ -88,11 +87,11 @@ def _operation_of(root: Value, end: Step, parts: list[Step]) -> Elementwise | No
         return None
     shape = [_UNKNOWN_SIZE if size is None else size for size in root.shape]
     try:
-        with tf.init_scope():  # eager, even if a function is being traced
+        with tf.init_scope():  # runs eagerly, even while a function is traced
             given = tf.cast(np.random.default_rng(0).normal(size=shape), dtype)
             found = run({root: given}, parts)[end.outputs[0]]
             x, y = (tf.cast(one, tf.float64).numpy() for one in (given, found))
-    except Exception:  # A part of a user's code cannot run on such numbers, so it stays as it is.
+    except Exception:  # User code that cannot run on such numbers stays unchanged.
         return None
     name, tolerance = end.operation.name, _TOLERANCES.get(dtype, _HALF_TOLERANCE)
     if any(_is_close(y, _softmax(x, axis), tolerance) for axis in range(1, root.rank) if shape[axis] > 1):

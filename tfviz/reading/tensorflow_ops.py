@@ -542,8 +542,7 @@ def _last_type_in_library(library: Mapping[str, Any], name: str, position: int) 
 
 
 def _node_before_moves(nodes: Mapping[str, Any], tensor: str) -> tuple[str, Any]:
-    """Follow a tensor back through moves. Return the original tensor and the node that computes it.
-    """
+    """Return the tensor that moves lead back to and the node that computes it."""
     node = nodes.get(tensor.split(":")[0])
     while node is not None and node.op in _TRANSPARENT:
         tensor = node.input[0]

@@ -167,7 +167,7 @@ class Classifier:
         return ClassScores(scores, ranked_classes(scores, self._tie_breakers(images, scores, logits)))
 
     def _tie_breakers(self, images: np.ndarray, scores: np.ndarray, logits: tf.Tensor | None) -> np.ndarray | None:
-        """Return the logits (N, classes) if any of the top probabilities are equal, else None.
+        """Return the logits (N, classes) if any top probabilities are equal, otherwise None.
 
         A saturated sigmoid or softmax rounds different logits to the same probability.
         """

@@ -129,7 +129,7 @@ class _FileRun:
         return with_all_columns(row | about_names(row, self._files[number], self._labels, self._classifier.classes))
 
     def _explained(self, batch: ImageBatch) -> list[list[Row]]:
-        """Return one list of rows per image."""
+        """Return a list of rows for each image in a batch."""
         calls = [self._explainer.prepare_with_outputs(batch.tensors, one) for one in self._targets]
         explanations, logits = zip(*(call.run() for call in calls), strict=True)
         scores = self._classifier.scores_from(explanations[0].outputs, batch.tensors, logits[0])

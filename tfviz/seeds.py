@@ -104,12 +104,12 @@ class Seed(abc.ABC):
 
     @abc.abstractmethod
     def choose(self, outputs: Outputs, count: int | tf.Tensor | None = None) -> Choice:
-        """Make the choice for perturbed copies. Its tensors have one row per image.
+        """Make the choice for perturbed copies. The tensors have one row per image.
 
         Args:
             outputs: the model's outputs for the unperturbed images.
-            count: the number of images; None reads it from the outputs. If it is given and the
-                choice does not depend on the outputs, TensorFlow does not compute them.
+            count: the number of images; None reads it from the outputs. If `count` is given and the
+                choice does not depend on the outputs, TensorFlow does not compute the outputs.
         """
 
     @abc.abstractmethod

@@ -61,7 +61,7 @@ def folded(graph: Graph, keep: Collection[Value], dtype: str | None = None, prec
 
 
 def stem(graph: Graph) -> list[Step]:
-    """Return the steps from the input to the second linear map or the first fork."""
+    """Return the steps from the input up to the second linear map or the first fork."""
     found: list[Step] = []
     value, has_map = graph.inputs[0], False
     while len(graph.inputs) == 1 and len(graph.consumers(value)) == 1 and value not in graph.outputs:
@@ -71,7 +71,7 @@ def stem(graph: Graph) -> list[Step]:
         found.append(step)
         (value,), has_map = step.outputs, has_map or isinstance(step.operation, Linear)
     outside = {step.layer for step in graph.steps if step not in found}
-    while found and found[-1].layer in outside - {None}:  # all steps of a layer have one dtype
+    while found and found[-1].layer in outside - {None}:  # all of a layer's steps have the same dtype
         outside.add(found.pop().layer)
     return found if has_map else []
 
@@ -159,7 +159,7 @@ def _constant_norm(step: Step[Normalization], dtype: str | None, constants: _Con
 
 
 class _Constants:
-    """Variables that are never assigned. A tensor and its variable share their memory.
+    """Variables that are never assigned. A tensor and its variable share memory.
 
     A layer that the model calls several times has one step per call. These steps share variables.
     """
@@ -168,7 +168,7 @@ class _Constants:
         self._of_layer: dict[keras.Operation | None, list[tf.Variable]] = defaultdict(list)
 
     def of(self, step: Step, x: tf.Tensor, dtype: str) -> tf.Variable:
-        """Return a variable with a tensor's values in another dtype."""
+        """Return a variable that contains a tensor's values, cast to a dtype."""
         x, known = tf.cast(x, dtype), self._of_layer[step.layer]
         for variable in known:
             if variable.dtype == x.dtype and variable.shape == x.shape and bool(tf.reduce_all(variable == x)):

@@ -1,8 +1,8 @@
-"""Find softmaxes and sigmoids that are written with exponentials, such as exp(x) / sum(exp(x)).
+"""Find handwritten softmaxes and sigmoids, such as exp(x) / sum(exp(x)).
 
-Such code has many forms: it may subtract the maximum first, or multiply by a reciprocal. So the
-steps around each exponential run on random numbers. If they compute a softmax or sigmoid, their
-last step becomes one step of that type.
+Such code has many forms: it may subtract the maximum first or multiply by a reciprocal. Therefore,
+the steps around each exponential run on random numbers. If they compute a softmax or sigmoid, their
+last step becomes a step of that type.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _with_function_around(graph: Graph, exponential: Step) -> Graph:
 
 
 def _roots(graph: Graph, exponential: Step) -> Iterator[Value]:
-    """Yield the values that the exponential depends on, nearest first."""
+    """Yield the values that an exponential depends on, nearest first."""
     front, seen = list(exponential.inputs), set(exponential.inputs)
     for _ in range(_REACH):
         yield from front
@@ -52,7 +52,7 @@ def _roots(graph: Graph, exponential: Step) -> Iterator[Value]:
 
 
 def _ends(graph: Graph, exponential: Step) -> Iterator[Step]:
-    """Yield the exponential and the steps that depend on it, nearest first."""
+    """Yield an exponential and the steps that depend on it, nearest first."""
     front, seen = [exponential], {exponential}
     for _ in range(_REACH):
         yield from front
@@ -66,7 +66,7 @@ def _is_heavy(step: Step) -> bool:
 
 
 def _function_of(graph: Graph, root: Value, end: Step) -> Step | None:
-    """Return a step that computes the softmax or sigmoid of a value, if `end` computes it."""
+    """Return a softmax or sigmoid step if `end` computes this function of `root`, or None."""
     parts = graph.before(end.outputs, given=[root])
     known = {root}.union(*(part.outputs for part in parts))
     if any(_is_heavy(part) or not known.issuperset(part.inputs) for part in parts):
@@ -87,11 +87,11 @@ def _operation_of(root: Value, end: Step, parts: list[Step]) -> Elementwise | No
         return None
     shape = [_UNKNOWN_SIZE if size is None else size for size in root.shape]
     try:
-        with tf.init_scope():  # eager, even if a function is being traced
+        with tf.init_scope():  # runs eagerly, even while a function is traced
             given = tf.cast(np.random.default_rng(0).normal(size=shape), dtype)
             found = run({root: given}, parts)[end.outputs[0]]
             x, y = (tf.cast(one, tf.float64).numpy() for one in (given, found))
-    except Exception:  # A part of a user's code cannot run on such numbers, so it stays as it is.
+    except Exception:  # User code that cannot run on such numbers stays unchanged.
         return None
     name, tolerance = end.operation.name, _TOLERANCES.get(dtype, _HALF_TOLERANCE)
     if any(_is_close(y, _softmax(x, axis), tolerance) for axis in range(1, root.rank) if shape[axis] > 1):

@@ -345,7 +345,7 @@ class Explainer(abc.ABC):
     def _compute_with_logits(
         self, images: list[tf.Tensor], target: targets.Prepared = None
     ) -> tuple[Explanation, Nested[tf.Tensor] | None]:
-        """Compute an explanation, and the logits if the method uses them."""
+        """Compute an explanation and, if the method uses them, the logits."""
         with self.read.tracing():
             attribution, values = self.attribute(images, targets.seed_for(target))
             explanation = self._explanation(target, values, _float32(attribution))
@@ -619,7 +619,7 @@ class Explainer(abc.ABC):
 
 
 def _by_path(graph: Graph, option: Any) -> Any:
-    """Return the path of a layer, which identifies it in a copy of the model too, or another option."""
+    """Replace layers in an option with their paths, which also identify them in a model copy."""
     if isinstance(option, (list, tuple)):
         return type(option)(_by_path(graph, one) for one in option)
     if not isinstance(option, keras.Layer):

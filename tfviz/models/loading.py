@@ -57,12 +57,12 @@ _IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True)
 class ModelNotes:
-    """What `load_model` knows about a model.
+    """The data that `load_model` records for a model.
 
     Attributes:
-        preprocessing: its preprocessing.
+        preprocessing: the model's preprocessing.
         is_preprocessing_given: whether the architecture or the caller defined the preprocessing.
-        labels: its labels; None for ImageNet's, which are downloaded when they are needed.
+        labels: the model's labels; None for ImageNet's labels, which are downloaded when needed.
     """
 
     preprocessing: Preprocessing | None = None
@@ -74,14 +74,14 @@ _notes: weakref.WeakKeyDictionary[keras.Model, ModelNotes] = weakref.WeakKeyDict
 
 
 def notes_of(model: object) -> ModelNotes | None:
-    """Return what is known about a model, so that a copy of it can share this."""
+    """Return a model's recorded data, which a copy of the model can share."""
     import keras
 
     return _notes.get(model) if isinstance(model, keras.Model) else None
 
 
 def set_notes(model: keras.Model, notes: ModelNotes) -> None:
-    """Remember the notes of the model that this one is a copy of."""
+    """Record data for a model, such as the data of the original for its copy."""
     _notes[model] = notes
 
 

@@ -516,7 +516,7 @@ def last_operation(function: Any) -> Elementwise | None:
 
 
 def _softmax_or(kind: str, numerator: Callable[[], str]) -> str:
-    """Return "Softmax" if an operation divides an exponential, as a handwritten softmax does."""
+    """Return "Softmax" if an operation divides an exponential, otherwise `kind`."""
     return "Softmax" if kind in ("RealDiv", "DivNoNan") and numerator() == "Exp" else kind
 
 
@@ -542,7 +542,7 @@ def _last_type_in_library(library: Mapping[str, Any], name: str, position: int) 
 
 
 def _node_before_moves(nodes: Mapping[str, Any], tensor: str) -> tuple[str, Any]:
-    """Return the tensor that a tensor is moved from, and the node that computes it."""
+    """Return the tensor that moves lead back to and the node that computes it."""
     node = nodes.get(tensor.split(":")[0])
     while node is not None and node.op in _TRANSPARENT:
         tensor = node.input[0]

@@ -151,10 +151,10 @@ def require_supported_call(kind: str, name: str, arguments: Config) -> None:
 
 
 class SizedEinsumDense(keras.layers.EinsumDense):
-    """An EinsumDense that infers each size that is None in `output_shape` from its input.
+    """An EinsumDense that infers the sizes that are None in `output_shape` from its input.
 
-    Keras 2 did so as well. In Keras 3, the size stays unknown, which a later Dense layer rejects.
-    Once it is built, the layer is an ordinary EinsumDense.
+    Keras 2 did the same. In Keras 3, these sizes stay unknown, and a later Dense layer rejects
+    them. Once it is built, the layer behaves like an ordinary EinsumDense.
     """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 class LoadedImages(np.ndarray):
     """Preprocessed images, float32 (N, height, width, channels), or one image without the N axis.
 
-    `load_images` returns this class. Selecting, stacking, joining and copying images along the batch
-    axis keep `pictures` in sync. All other operations (arithmetic, changed pixels, another shape)
-    return an array without pictures, because they may no longer match.
+    `load_images` returns this class. Selecting, stacking, joining and copying images along the
+    batch axis keep `pictures` in sync. All other operations (arithmetic, changed pixels, another
+    shape) return an array without pictures, because they may no longer match.
 
     Attributes:
         pictures: the same images as uint8 RGB, (N, height, width, 3) or (height, width, 3), or None

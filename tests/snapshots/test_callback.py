@@ -484,7 +484,7 @@ def test_invalid_arguments_are_rejected_by_the_constructor(
             tfviz.ImageError,
             "2 x 4097 pixels, but each side may have at most 4096",
         ),
-        ({"pictures": np.zeros((2, 2, 4097, 3), np.uint8)}, tfviz.ImageError, "Image 0 is 4097 x 2 pixels"),
+        ({"pictures": np.zeros((2, 2, 4097, 3), np.uint8)}, tfviz.ImageError, "Image 0 has 4097 x 2 pixels"),
         ({"labels": ["short", "x" * 501]}, tfviz.LabelsError, "class 1 in `labels` has 501 characters, but at most 500"),
         ({"labels": ["x"] * 100_001}, tfviz.LabelsError, "at most 100000 labels"),
         ({"labels": ["x" * 500] * 20_000}, tfviz.LabelsError, "at most 7340032 bytes"),

@@ -157,6 +157,8 @@ class SizedEinsumDense(keras.layers.EinsumDense):
     them. Once it is built, the layer behaves like an ordinary EinsumDense.
     """
 
+    partial_output_shape: tuple[int | None, ...]
+
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         given, made = self.equation.replace(" ", "").replace("...", ".").split("->")
         given = given.split(",")[0]

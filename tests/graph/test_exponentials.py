@@ -72,8 +72,6 @@ def test_the_logits_of_a_handwritten_activation_are_explained(name: str) -> None
     for key in ("saliency", "grad_cam"):
         got, want = (tfviz.METHODS[key](one)(IMAGES, 1).numpy() for one in (model, plain))
         np.testing.assert_allclose(got, want, atol=1e-5 * abs(want).max())
-    outputs = tfviz.Saliency(model, score="outputs")(IMAGES, 1)
-    assert not np.allclose(outputs, want if key == "saliency" else got.mean(), atol=1e-4)
     (last,) = [step for step in graph_of(model).steps if isinstance(step.operation, (Softmax, Sigmoid))]
     assert isinstance(last.operation, Softmax if name in SOFTMAXES else Sigmoid)
 
@@ -101,7 +99,6 @@ def test_a_softmax_over_positions_is_found_in_handwritten_attention() -> None:
     model = keras.Model(inputs, layers.Dense(3)(x))
     (softmax,) = [step for step in graph_of(model).steps if isinstance(step.operation, Attention)]
     assert softmax.outputs[0].shape == (None, 16, 16)
-    assert tfviz.AttentionRollout(model)(IMAGES).shape == (2, 4, 4)
 
 
 def exported(end: Callable[[Any], Any], folder: Any) -> keras.Model:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from tfviz.cli.background import Background, Backlog, RunningCall
-from tfviz.cli.options import add_backgrounds, add_model, add_preprocess, count, listed, new_parser, size
+from tfviz.cli.options import add_layer, add_network, add_targets, count, listed, new_parser
 from tfviz.cli.signals import exit_code
 from tfviz.cli.terminal import Progress, import_tensorflow, print_line
 from tfviz.errors import ImageError, OutputError
@@ -77,8 +77,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = new_parser(subparsers.add_parser, "explain", help="explain images", description=_ABOUT, epilog=_EXIT_CODES)
     parser.set_defaults(module="tfviz.cli.explain")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, or folders to search for them")
-    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
-    add_preprocess(parser)
+    add_network(parser)
     parser.add_argument(
         "--method",
         type=listed,
@@ -86,23 +85,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help='methods (see `tfviz methods`); "all" selects the methods that support the model and run it at most '
         f"{MOST_ROWS_OF_ALL} times per image; add others after a comma: all,rise; default: grad_cam,guided_backprop",
     )
-    add_backgrounds(parser)
-    parser.add_argument(
-        "--layer", metavar="L", help="layer for methods that accept one (see `tfviz layers`); default: automatic"
-    )
-    parser.add_argument(
-        "--target",
-        type=listed,
-        default=["top"],
-        metavar="T,...",
-        help="classes to explain, by number or name; top: the top class; top3: the top three; default: top",
-    )
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        metavar="F",
-        help="file with class names (.txt, one per line, or .json); default: the model's own",
-    )
+    add_layer(parser)
+    add_targets(parser)
     parser.add_argument(
         "--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="folder to write to; default: %(default)s"
     )
@@ -112,12 +96,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=16,
         metavar="N",
         help="images per batch, or perturbed copies for methods that perturb images; default: %(default)s",
-    )
-    parser.add_argument(
-        "--image-size",
-        type=size,
-        metavar="HxW",
-        help="input size, for networks that accept any size; default: the network's own",
     )
     parser.add_argument(
         "--scale",

@@ -297,5 +297,6 @@ def test_a_method_without_a_default_layer_is_described_as_needing_one() -> None:
     network = Network(keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Concatenate()(branches))))
     described = {one["key"]: one for one in network.methods()}
     assert (described["grad_cam"]["reason"], described["grad_cam"]["needs_layer"]) == (None, True)
-    assert (network.default_layer("grad_cam"), [one.path for one in network.layers("grad_cam")]) == (None, ["a", "b"])
+    assert network.default_layer("grad_cam") is None
+    assert {"a", "b"} <= {one.path for one in network.layers("grad_cam")}
     assert not described["excitation_backprop"]["needs_layer"] and not described["legrad"]["needs_layer"]

@@ -200,7 +200,7 @@ def test_a_method_without_a_default_layer_waits_for_its_layers(server: Explorer,
     responses = answered(page)
     page.goto(f"{server.address}#image={FIRST}&method=layer_cam")
     until_ready(page, "a", "Layer-CAM", "at block4_conv1")
-    assert all("layer=block4_conv1" in url for url, _ in responses if "/map" in url)
+    assert all("layer=block4_conv1" in url for url, _ in responses if "/api/map" in url)
 
 
 def test_a_link_with_choices_that_do_not_fit_leads_to_a_map(server: Explorer, open_page: Callable[..., Any]) -> None:

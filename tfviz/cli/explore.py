@@ -54,7 +54,9 @@ def run(args: argparse.Namespace) -> int:
     Explorer.require_usable(token, args.host)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     explorer = _explorer(args, found, token)
-    gc.freeze()  # Otherwise, Python checks all of TensorFlow's objects now and then, which delays a map by up to 0.7 s.
+    # Otherwise, a garbage collection visits all of TensorFlow's objects and delays a map by up to
+    # 0.7 s.
+    gc.freeze()
     remark = "enter the token on the page; press Ctrl-C to stop" if token else "press Ctrl-C to stop"
     print_line(f"Exploring {explorer.session.name}: {explorer.address}   ({remark})")
     explorer.run()

@@ -56,6 +56,9 @@ that shows them next to the predicted classes and opens without a server:
                                       scaled: (h, w) at the layer's resolution, or
                                       (height, width, channels) of the network's input
 
+If the network's input is a signal (T, C), or a volume or video (D, H, W, C), pass .npy files
+instead, one array per file. They are passed to the network unchanged.
+
 IMAGE is the file's path inside the given folder without its extension. The extension is kept if
 two images would otherwise share a name.
 
@@ -145,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
         from tfviz.cli.run_store import RunStore
 
         progress.show(0, "loading the model")
-        plan = plan_for(args, progress.say)
+        plan = plan_for(args, progress.say, allows_arrays=True)
         store = RunStore(args.output, "explanation", arguments_of(args, plan), overwrite=args.overwrite)
         try:
             results = Results(
@@ -200,19 +203,24 @@ class _ExplainRun:
 
     def explain_all(self) -> None:
         """Explain all images that earlier runs have not finished."""
+        from tfviz.cli.array_files import Arrays
         from tfviz.images.batches import read_batches
+        from tfviz.images.files import read_image
         from tfviz.render.pictures import MAX_DRAWN_SIDE_PX
 
+        inputs = self.plan.inputs
+        are_arrays = isinstance(inputs, Arrays)
         pending = self.results.pending
         self._done = len(self.results.jobs) - len(pending)
         self.progress.show(self._done, "reading")
         with ThreadPoolExecutor(_DRAWERS) as self._drawers, Backlog(_MOST_WAITING) as self._backlog:
             for batch in read_batches(
                 [job.path for job in pending],
-                self.plan.preprocessing,
+                inputs,
                 self.batch_size,
                 lambda number, error: self._fail(pending[number], error),
-                max_side_px=MAX_DRAWN_SIDE_PX if self.results.has_pictures else None,
+                max_side_px=MAX_DRAWN_SIDE_PX if self.results.has_pictures and not are_arrays else None,
+                read=inputs.read if isinstance(inputs, Arrays) else read_image,
             ):
                 jobs = [pending[number] for number in batch.numbers]
                 try:

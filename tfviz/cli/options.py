@@ -71,7 +71,10 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         help="input size, for networks that accept any size; default: the network's own",
     )
     parser.add_argument(
-        "--labels", type=Path, metavar="F", help="class names: .txt, one per line, or .json; default: the model's own"
+        "--labels",
+        type=Path,
+        metavar="F",
+        help="file with class names (.txt, one per line, or .json); default: the model's own",
     )
     parser.add_argument(
         "--backgrounds",

@@ -12,8 +12,8 @@ import numpy as np
 class LoadedImages(np.ndarray):
     """Preprocessed images, float32 (N, height, width, channels), or a single image without N.
 
-    `load_images` returns this class. Selecting, stacking, joining and copying images along the batch
-    axis keep `pictures` in sync. All other operations (arithmetic, changed pixels, another shape)
+    `load_images` returns this class. Copying images, and selecting, stacking and joining them along
+    the batch axis keep `pictures` in sync. All other operations (arithmetic, changed pixels, another shape)
     return an array without pictures, because they may no longer match.
 
     Attributes:

@@ -601,7 +601,7 @@ class Explainer(abc.ABC):
 
 
 def _by_path(graph: Graph, option: Any) -> Any:
-    """Return the path of a layer, which identifies it in a copy of the model too, or another option."""
+    """Return a layer's path, which also names it in a copy of the model, or another option."""
     if isinstance(option, (list, tuple)):
         return type(option)(_by_path(graph, one) for one in option)
     if not isinstance(option, keras.Layer):

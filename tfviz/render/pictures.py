@@ -79,7 +79,7 @@ def preprocessing_of_images(images: Arrays, models: Iterable[keras.Model]) -> Pr
         models: the models.
 
     Returns:
-        The first model's preprocessing that is known, or None if it cannot have produced the images.
+        The first preprocessing that is known, or None if it cannot have produced the images.
     """
     known = next((one for model in models if (one := known_preprocessing(model))), None)
     arrays = [np.asarray(one) for one in (images if isinstance(images, list | tuple) else [images])]

@@ -150,11 +150,11 @@ def test_other_options_are_refused_with_the_differences(
     capsys.readouterr()
     assert explain(folder, "--target", "2", "--raw", "--scale", "image", "--underlay", "color") == 2
     error = capsys.readouterr().err
-    for difference in ("--target was top, now 2", "--raw was no", "--scale was map", "--underlay was gray", "--overwrite"):
+    for difference in ("--target was top and is now 2", "--raw was no", "--scale was map", "--underlay was gray", "--overwrite"):
         assert difference in error
     words = [other if word == str(model_file) else word for word in arguments(model_file, tmp_path / "out", folder)]
     assert main([str(word) for word in words]) == 2
-    assert re.search(r"model was net\.keras \w+, now net\.keras \w+\.", capsys.readouterr().err)
+    assert re.search(r"model was net\.keras \w+ and is now net\.keras \w+\.", capsys.readouterr().err)
     assert contents(tmp_path / "out") == before
     assert explain(folder, "--target", "2", "--overwrite") == 0
     assert "grad_cam-2" in (tmp_path / "out/predictions.csv").read_text()

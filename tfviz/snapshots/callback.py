@@ -150,7 +150,8 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._schedule = Schedule(every)
         fixed = partial(fixed_images, preprocessing=preprocessing, kind=kind)
         models = [one.model for one in self._explainers if isinstance(one, Explainer)]
-        is_all = len(models) == len(self._explainers)  # A key's model is unknown until `fit` runs.
+        # A key explains the trained model, which `fit` names.
+        is_all = len(models) == len(self._explainers)
         self._images = fixed(images, max_images, pictures, choose=choose, models=models if is_all else None)
         self._worst: WorstImages | None = None
         if isinstance(images, ImageChoice) and images.is_rechosen:

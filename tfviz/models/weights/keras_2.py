@@ -17,7 +17,7 @@ from tfviz.errors import UnsupportedModelError
 from tfviz.models.weights.keras_2_arrays import fill_from_archive, fill_from_h5, inner_layers
 from tfviz.models.weights.keras_2_functions import TensorFlowFunction, require_supported
 from tfviz.models.weights.keras_2_graph import call, is_reference, references, split, tensors, with_inputs
-from tfviz.models.weights.keras_2_layers import SizedEinsumDense, keras_3_layer, require_supported_call
+from tfviz.models.weights.keras_2_layers import OWN_LAYERS, keras_3_layer, require_supported_call
 
 if TYPE_CHECKING:
     import h5py
@@ -60,7 +60,7 @@ def load(config: str, file: h5py.File) -> keras.Model:
 def _known_layers() -> dict[str, Any]:
     """Return the layers that a config may name but that Keras 3 cannot find by these names."""
     functions = dict.fromkeys(_FUNCTIONS, TensorFlowFunction)
-    return {**functions, "EinsumDense": SizedEinsumDense, **keras_internals.application_layers()}
+    return {**functions, **OWN_LAYERS, **keras_internals.application_layers()}
 
 
 def _translated(layer: Config) -> Config:

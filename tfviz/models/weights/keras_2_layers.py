@@ -174,6 +174,9 @@ class SizedEinsumDense(keras.layers.EinsumDense):
         self.__class__ = keras.layers.EinsumDense
 
 
+OWN_LAYERS = {"EinsumDense": SizedEinsumDense}  # replacements with the name of Keras' layer
+
+
 def _unsupported(fault: str) -> UnsupportedModelError:
     return UnsupportedModelError(f"{fault}. Rebuild the model in Keras 3 without this feature, and save it as .keras.")
 

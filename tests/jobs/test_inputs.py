@@ -142,3 +142,9 @@ def test_nothing_found_is_an_error(tmp_path: Path) -> None:
         find_inputs([str(tmp_path / "*.png")])
     with pytest.raises(ImageError, match="does not exist"):
         find_inputs([str(tmp_path / "nothing")])
+
+
+def test_a_list_with_only_a_header_lists_no_files(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path\n")
+    with pytest.raises(ImageError, match=r"list\.csv lists no files"):
+        find_inputs([str(tmp_path / "list.csv")])

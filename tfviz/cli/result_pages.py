@@ -50,11 +50,16 @@ class ResultPages:
             return None
         listing = _Listing(results.plan.classifier.kind)
         table = results.folder / f"{TABLE}.{self._table}"
-        write_atomically(table, TABLES[self._table](self._rows(listing.add if results.has_pictures else None)))
+        self._write_table(table, listing.add if results.has_pictures else None)
         for other in (table.with_suffix(f".{name}") for name in TABLES if name != self._table):
             if other.exists():  # An earlier run wrote it.
-                write_atomically(other, TABLES[other.suffix[1:]](self._rows()))
+                self._write_table(other)
         return self._write_page(listing) if results.has_pictures else table
+
+    def _write_table(self, path: Path, see: Callable[[Record], None] | None = None) -> None:
+        content = TABLES[path.suffix[1:]](self._rows(see))
+        self._results.store.require_present()  # writing would create a removed folder again
+        write_atomically(path, content)
 
     def _rows(self, see: Callable[[Record], None] | None = None) -> Iterator[Row]:
         """Yield the table's rows. Skip images whose results were removed.

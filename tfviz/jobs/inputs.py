@@ -49,7 +49,7 @@ def find_inputs(paths: Iterable[str]) -> list[Input]:
     found: dict[tuple[str, int | None], Input] = {}
     for path in paths:
         for one in _behind(path):
-            found.setdefault((one.source, one.offset), one)  # A list may repeat a path.
+            found.setdefault((one.source, one.offset), one)  # The source is absolute, so spelling does not matter.
     return sorted(found.values(), key=lambda one: one.path)
 
 
@@ -95,8 +95,8 @@ def _text_list(path: str) -> Iterator[Input]:
 
 
 def _csv_list(path: str) -> Iterator[Input]:
-    rows = list(csv.DictReader(io.StringIO(read_range(path, None, None).decode("utf-8-sig"))))
-    column = _path_column(path, list(rows[0]) if rows else [])
+    rows = csv.DictReader(io.StringIO(read_range(path, None, None).decode("utf-8-sig")))
+    column = _path_column(path, list(rows.fieldnames or []))
     yield from _listed(path, [row[column] for row in rows if row[column]])
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import keras
 import pytest
+from support import transformers
 
 import tfviz
 from tfviz.cli.main import main
@@ -44,6 +47,23 @@ def test_layers_lists_every_layer_and_marks_the_default(nested, capsys):
     marked = [path for path, line in rows.items() if line.startswith("*")]
     assert marked == [tfviz.GradCAM(tfviz.load_model(nested)).layer_path] == ["backbone/relu1"]
     assert remark == "* Class activation maps use 'backbone/relu1' unless you pass another --layer."
+
+
+def test_layers_shows_the_grid_of_each_token_map(tmp_path, capsys):
+    image = keras.Input(transformers.SIZE)
+    x = transformers.patches(image)
+    token = keras.layers.Dense(12, name="class_token")(keras.ops.ones_like(x[:, :1]))
+    x = transformers.encoder(keras.layers.Concatenate(axis=1, name="joined")([token, x]), blocks=1)
+    x = keras.layers.Flatten(name="flat")(x[:, :1])
+    keras.Model(image, keras.layers.Dense(4, name="out")(x)).save(tmp_path / "vit.keras")
+    assert main(["layers", "--model", str(tmp_path / "vit.keras")]) == 0
+    rows = [re.split(r"\s{2,}", line[3:]) for line in capsys.readouterr().out.splitlines()]
+    shapes = {row[0]: row[2] for row in rows if len(row) == 4}
+    assert shapes["patches"] == "3 × 4 × 12"
+    assert shapes["tokens"] == "12 × 12 (3 × 4 patches)"
+    for name in ("joined", "norm_0a", "attention_0", "norm_0b", "sum_0", "norm"):
+        assert shapes[name].endswith(" × 12 (3 × 4 patches + 1)")
+    assert "patches" not in shapes["flat"] + shapes["out"] + shapes["class_token"]
 
 
 def test_layers_needs_no_weights(capsys):

@@ -182,6 +182,22 @@ def test_shares_make_one_complete_folder(photos: Path, tmp_path: Path, capsys: p
     assert "3 of 3 shards done, 11 rows" in capsys.readouterr().out
 
 
+def test_the_labels_file_is_stored_by_its_absolute_path(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers may run in other folders."""
+    monkeypatch.chdir(tmp_path)
+    Path("labels.txt").write_text("\n".join(f"class {number}" for number in range(10)))
+    assert job(photos / "03.png", "--labels", "labels.txt", "--output", "done") == 0
+    monkeypatch.chdir(photos)
+    assert (
+        job(
+            photos / "03.png", photos / "04.png", "--labels", tmp_path / "labels.txt", "--output", tmp_path / "done", "--extend"
+        )
+        == 0
+    )
+    assert json.loads((tmp_path / "done" / "job.json").read_text())["run"]["labels"] == str(tmp_path / "labels.txt")
+    assert {row["target_name"][:6] for row in rows(tmp_path / "done")} == {"class "}
+
+
 def test_images_are_added_and_failed_ones_tried_again(photos: Path, tmp_path: Path) -> None:
     folder, output = tmp_path / "photos", tmp_path / "job"
     folder.mkdir()

@@ -144,6 +144,25 @@ def test_excitation_at_the_image_and_at_pool3_equals_the_second_route(method: st
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * np.abs(want).max())
 
 
+def test_the_sum_at_every_cut_is_one_minus_what_was_lost_above_it() -> None:
+    """Probability is lost only where nothing excites an output of a linear map or a sum."""
+    way = "by_slices"
+    model = googlenet(way)
+    images, names = networks.pictures(model), {layer.name for layer in model.layers}
+    weights = np.eye(5, dtype="float32")[[3, 1]]
+    with rewritten.Excitation(twin_of(model, way)) as second:
+        at_cuts, _ = second.back(images, lambda outputs: weights, at=None)
+        operations, lost = [operation.name for operation, *_ in second.calls], second.lost
+        sums = dict(zip([operations[number] for number in second.cuts()], (np.sum(p) for p in at_cuts), strict=True))
+    assert {"pool1", "norm1", "conv2_reduce", "conv2", "norm2", "inception_3a", "pool3", "inception_4a", "pool5"} <= sums.keys()
+    for name, total in sums.items():
+        kept = len(images) - sum(lost.get(above, 0) for above in operations[operations.index(name) + 1 :])
+        np.testing.assert_allclose(total, kept, rtol=1e-4, err_msg=name)
+        if name in names:
+            got = tfviz.ExcitationBackprop(model, name, output=0, sum_channels=False)(images, [3, 1])
+            np.testing.assert_allclose(np.sum(got), kept, rtol=1e-4, err_msg=name)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_all_ways_compute_the_same_normalization(way: str) -> None:
     x = np.random.default_rng(0).normal(size=(2, 4, 3, 7)).astype("float32")

@@ -1,4 +1,4 @@
-"""Handwritten normalizations, choices, and sums with constants, in excitation backprop and masks.
+"""Excitation backprop and masks: handwritten normalizations and gates, choices, constants.
 
 Each model consists of a convolution, the operation, and another convolution. A slow float64
 reference carries p from the second convolution back to the first by the formula of the paper, and
@@ -48,6 +48,10 @@ def norm(x: Any) -> Any:
     return ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True) + 1e-3)
 
 
+def standardized(x: Any, mean: Any, variance: Any) -> Any:
+    return (x - mean) / (variance + 1e-3) ** 0.5
+
+
 NORMALIZATIONS: dict[str, Operation] = {
     "local response normalization": tensorflow(lambda x: tf.nn.local_response_normalization(x, 1, 1.0, 0.5, 0.75)),
     "written out by a power": lambda x: x * (1 + 0.5 * nearby(x)) ** -0.75,
@@ -60,10 +64,29 @@ NORMALIZATIONS: dict[str, Operation] = {
     "ops.normalize": lambda x: ops.normalize(x, axis=-1),
     "l2_normalize": tensorflow(lambda x: tf.nn.l2_normalize(x, axis=-1)),
     "UnitNormalization": lambda x: layers.UnitNormalization(axis=-1)(x),
+    "layer normalization by hand": lambda x: standardized(x, ops.mean(x, -1, keepdims=True), ops.var(x, -1, keepdims=True)),
+    "instance normalization by hand": lambda x: standardized(x, *ops.moments(x, axes=(1, 2), keepdims=True)),
+    "instance normalization in TensorFlow": tensorflow(lambda x: standardized(x, *tf.nn.moments(x, (1, 2), keepdims=True))),
+    "batch normalization by hand": lambda x: (x - np.float32([0.1, 0, 0.2, 0.3])) / np.float32([1, 2, 0.5, 1]) * 2.0 - 0.1,
+    "minus a sum over a number": lambda x: x - ops.reshape(ops.sum(x, (1, 2)), (-1, 1, 1, 4)) / 30.0,
+    "minus a number": lambda x: x - 0.1,
+    "minus an array": tensorflow(lambda x: x - np.float32([0.1, 0, 0.2, 0.3])),
     "minus a constant branch": lambda x: layers.Subtract()([x, 0.1 * ops.ones_like(x)]),
     "plus a constant branch": lambda x: layers.Add()([x, 0.1 * ops.ones_like(x)]),
     "minus a constant branch in TensorFlow": tensorflow(lambda x: x - 0.1 * tf.ones_like(x)),
 }
+
+
+# The first convolution is followed by a gate of its own values, which is not part of the signal.
+GATES: dict[str, Operation] = {
+    "a sigmoid by hand": lambda x: x * (1 / (1 + ops.exp(-layers.Conv2D(4, 1)(x)))),
+    "squeeze-and-excitation by hand": lambda x: ops.sigmoid(layers.Dense(4)(ops.mean(x, axis=(1, 2), keepdims=True))) * x,
+    "a gate per position by hand": tensorflow(lambda x: tf.sigmoid(tf.reduce_sum(x, axis=-1, keepdims=True)) * x),
+    "a hard sigmoid by hand": lambda x: ops.minimum(ops.maximum(layers.Conv2D(4, 1)(x) / 6 + 0.5, 0), 1) * x,
+    "hard swish by hand": lambda x: x * ops.relu6(x + 3) / 6,
+    "silu in TensorFlow": tensorflow(lambda x: x * tf.sigmoid(x)),
+}
+KEPT = NORMALIZATIONS | GATES
 
 
 def around(operation: Operation) -> keras.Model:
@@ -107,9 +130,9 @@ def assert_close(got: Any, want: np.ndarray) -> None:
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * abs(want).max())
 
 
-@pytest.mark.parametrize("name", NORMALIZATIONS)
+@pytest.mark.parametrize("name", KEPT)
 def test_the_signal_receives_all_of_p(name: str) -> None:
-    model = around(NORMALIZATIONS[name])
+    model = around(KEPT[name])
     images = networks.pictures(model)
     weights = weights_of(model, len(images))
     got = tfviz.ExcitationBackprop(model, "first", sum_channels=False)(images, weights)
@@ -193,6 +216,7 @@ def test_the_mask_goes_into_both_branches(name: str) -> None:
 
 REFUSED: dict[str, Operation] = {
     "a difference of two branches": lambda x: layers.Subtract()([x, layers.Conv2D(4, 1)(x)]),
+    "a difference from the mean of another branch": lambda x: x - ops.mean(layers.Conv2D(4, 1)(x), -1, keepdims=True),
     "a constant minus the signal": lambda x: layers.Subtract()([ops.ones_like(x), x]),
     "a number over the signal": lambda x: 1.0 / (x + 1.0),
     "a sine": lambda x: ops.sin(x),

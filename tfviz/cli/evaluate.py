@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tfviz.cli.options import add_backgrounds, add_model, add_preprocess, count, listed, new_parser, size, whole_number
+from tfviz.cli.options import add_layer, add_network, count, listed, new_parser, whole_number
 from tfviz.cli.signals import exit_code
 from tfviz.cli.terminal import Progress, import_tensorflow, print_line
 
@@ -47,9 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.set_defaults(module="tfviz.cli.evaluate")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, or folders to search for them")
-    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
-    add_preprocess(parser)
-    add_backgrounds(parser)
+    add_network(parser)
     parser.add_argument(
         "--methods",
         dest="method",
@@ -58,9 +56,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="A,B,...",
         help='methods (see `tfviz methods`), or "all" for every method that supports the model; default: all',
     )
-    parser.add_argument(
-        "--layer", metavar="L", help="layer for methods that accept one (see `tfviz layers`); default: automatic"
-    )
+    add_layer(parser)
     parser.add_argument("--boxes", type=Path, metavar="F", help="annotated objects in the images (see below); default: none")
     parser.add_argument(
         "--metrics", type=listed, default=["default"], metavar="A,B,...", help="metrics (see below); default: default"
@@ -75,21 +71,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "evaluate every annotated class",
     )
     parser.add_argument(
-        "--labels",
-        type=Path,
-        metavar="F",
-        help="file with class names (.txt, one per line, or .json); default: the model's own",
-    )
-    parser.add_argument(
         "--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="folder to write to; default: %(default)s"
     )
     parser.add_argument("--batch-size", type=count, default=16, metavar="N", help="images per batch; default: %(default)s")
-    parser.add_argument(
-        "--image-size",
-        type=size,
-        metavar="HxW",
-        help="input size, for networks that accept any size; default: the network's own",
-    )
     parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="random seed; default: %(default)s")
     parser.add_argument(
         "--overwrite", action="store_true", help="discard an earlier evaluation in the output folder that used other arguments"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from tfviz.cli.background import Background, Backlog, RunningCall
-from tfviz.cli.options import add_backgrounds, add_model, add_preprocess, count, listed, new_parser, size
+from tfviz.cli.options import add_layer, add_network, add_targets, count, listed, new_parser
 from tfviz.cli.signals import exit_code
 from tfviz.cli.terminal import Progress, import_tensorflow, print_line
 from tfviz.errors import ImageError, OutputError
@@ -56,6 +56,9 @@ that shows them next to the predicted classes and opens without a server:
                                       scaled: (h, w) at the layer's resolution, or
                                       (height, width, channels) of the network's input
 
+If the network's input is a signal (T, C), or a volume or video (D, H, W, C), pass .npy files
+instead, one array per file. They are passed to the network unchanged.
+
 IMAGE is the file's path inside the given folder without its extension. The extension is kept if
 two images would otherwise share a name.
 
@@ -77,8 +80,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = new_parser(subparsers.add_parser, "explain", help="explain images", description=_ABOUT, epilog=_EXIT_CODES)
     parser.set_defaults(module="tfviz.cli.explain")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, or folders to search for them")
-    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
-    add_preprocess(parser)
+    add_network(parser)
     parser.add_argument(
         "--method",
         type=listed,
@@ -86,23 +88,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help='methods (see `tfviz methods`); "all" selects the methods that support the model and run it at most '
         f"{MOST_ROWS_OF_ALL} times per image; add others after a comma: all,rise; default: grad_cam,guided_backprop",
     )
-    add_backgrounds(parser)
-    parser.add_argument(
-        "--layer", metavar="L", help="layer for methods that accept one (see `tfviz layers`); default: automatic"
-    )
-    parser.add_argument(
-        "--target",
-        type=listed,
-        default=["top"],
-        metavar="T,...",
-        help="classes to explain, by number or name; top: the top class; top3: the top three; default: top",
-    )
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        metavar="F",
-        help="file with class names (.txt, one per line, or .json); default: the model's own",
-    )
+    add_layer(parser)
+    add_targets(parser)
     parser.add_argument(
         "--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="folder to write to; default: %(default)s"
     )
@@ -112,12 +99,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=16,
         metavar="N",
         help="images per batch, or perturbed copies for methods that perturb images; default: %(default)s",
-    )
-    parser.add_argument(
-        "--image-size",
-        type=size,
-        metavar="HxW",
-        help="input size, for networks that accept any size; default: the network's own",
     )
     parser.add_argument(
         "--scale",
@@ -167,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
         from tfviz.cli.run_store import RunStore
 
         progress.show(0, "loading the model")
-        plan = plan_for(args, progress.say)
+        plan = plan_for(args, progress.say, allows_arrays=True)
         store = RunStore(args.output, "explanation", arguments_of(args, plan), overwrite=args.overwrite)
         try:
             results = Results(
@@ -222,19 +203,24 @@ class _ExplainRun:
 
     def explain_all(self) -> None:
         """Explain all images that earlier runs have not finished."""
+        from tfviz.cli.array_files import Arrays
         from tfviz.images.batches import read_batches
+        from tfviz.images.files import read_image
         from tfviz.render.pictures import MAX_DRAWN_SIDE_PX
 
+        inputs = self.plan.inputs
+        are_arrays = isinstance(inputs, Arrays)
         pending = self.results.pending
         self._done = len(self.results.jobs) - len(pending)
         self.progress.show(self._done, "reading")
         with ThreadPoolExecutor(_DRAWERS) as self._drawers, Backlog(_MOST_WAITING) as self._backlog:
             for batch in read_batches(
                 [job.path for job in pending],
-                self.plan.preprocessing,
+                inputs,
                 self.batch_size,
                 lambda number, error: self._fail(pending[number], error),
-                max_side_px=MAX_DRAWN_SIDE_PX if self.results.has_pictures else None,
+                max_side_px=MAX_DRAWN_SIDE_PX if self.results.has_pictures and not are_arrays else None,
+                read=inputs.read if isinstance(inputs, Arrays) else read_image,
             ):
                 jobs = [pending[number] for number in batch.numbers]
                 try:

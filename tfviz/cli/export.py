@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfviz.cli.options import add_backgrounds, add_model, add_preprocess, new_parser, size
+from tfviz.cli.options import add_layer, add_network, new_parser
 from tfviz.cli.terminal import Progress, aligned, import_tensorflow, print_line
 from tfviz.errors import OptionError, shown
 from tfviz.export import FORMATS, export, format_named
@@ -46,28 +46,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=_EPILOG.format(formats=formats),
     )
     parser.set_defaults(module="tfviz.cli.export")
-    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
-    add_preprocess(parser)
+    add_network(parser)
     parser.add_argument(
         "--method", default="grad_cam", metavar="K", help="method to export (see `tfviz methods`); default: %(default)s"
     )
-    parser.add_argument(
-        "--layer", metavar="L", help="layer for a method that accepts one (see `tfviz layers`); default: automatic"
-    )
-    add_backgrounds(parser)
+    add_layer(parser)
     parser.add_argument("--target", metavar="T", help="class to explain by default, by number or name; default: the top class")
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        metavar="F",
-        help="file with class names (.txt, one per line, or .json); default: the model's own",
-    )
-    parser.add_argument(
-        "--image-size",
-        type=size,
-        metavar="HxW",
-        help="input size, for networks that accept any size; default: the network's own",
-    )
     parser.add_argument("--format", default="saved_model", metavar="F", help="export format (see below); default: %(default)s")
     parser.add_argument(
         "--include", choices=["image"], help="image: also accept JPEG and PNG files (saved_model only); default: arrays only"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfviz.cli.options import add_backgrounds, add_model, add_preprocess, count, listed, new_parser, size
+from tfviz.cli.options import add_layer, add_network, add_targets, count, listed, new_parser
 from tfviz.cli.terminal import Progress, import_tensorflow, print_line
 from tfviz.errors import JobError, OptionError, near_matches
 
@@ -68,9 +68,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = new_parser(subparsers.add_parser, "job", help="explain millions of images", description=_ABOUT, epilog=_EXIT_CODES)
     parser.set_defaults(module="tfviz.cli.job")
     parser.add_argument("paths", nargs="*", metavar="PATH", help=_INPUTS)
-    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
-    add_preprocess(parser)
-    add_backgrounds(parser)
+    add_network(parser)
     parser.add_argument(
         "--method",
         type=listed,
@@ -78,27 +76,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=["grad_cam"],
         help="methods (see `tfviz methods`); default: grad_cam",
     )
-    parser.add_argument(
-        "--layer", metavar="L", help="layer for methods that accept one (see `tfviz layers`); default: automatic"
-    )
-    parser.add_argument(
-        "--target",
-        type=listed,
-        default=["top"],
-        metavar="T,...",
-        help="classes to explain, by number or name; top: the top class; top3: the top three; default: top",
-    )
-    parser.add_argument(
-        "--labels", metavar="F", help="file with class names (.txt, one per line, or .json); default: the model's own"
-    )
+    add_layer(parser)
+    add_targets(parser)
     parser.add_argument("--output", metavar="DIR", help="job folder, or a URL such as s3://bucket/job; no default")
     parser.add_argument("--batch-size", type=count, default=32, metavar="N", help="images per batch; default: %(default)s")
-    parser.add_argument(
-        "--image-size",
-        type=size,
-        metavar="HxW",
-        help="input size, for networks that accept any size; default: the network's own",
-    )
     parser.add_argument("--overlays", action="store_true", help="also store each map drawn over its image, as a JPEG")
     parser.add_argument(
         "--engine", default="local", metavar="E", help="engine that runs the workers: local (processes) or ray; default: local"
@@ -163,8 +144,9 @@ def _plan(args: argparse.Namespace, storage: Storage, say: Callable[[str], None]
             raise JobError(f"{args.output} contains no job to resume. Pass the images: tfviz job PATH --output {args.output}.")
         return known
     inputs = find_inputs(args.paths)
-    backgrounds = None if args.backgrounds is None else str(args.backgrounds.absolute())
-    run = {name: getattr(args, name) for name in _RUN} | {"model": _absolute(args.model), "backgrounds": backgrounds}
+    # workers may run in other folders
+    paths = {name: getattr(args, name) and str(getattr(args, name).absolute()) for name in ("labels", "backgrounds")}
+    run = {name: getattr(args, name) for name in _RUN} | {"model": _absolute(args.model), **paths}
     new = JobPlan(run, _fingerprint(args, run, say), args.shard_size)
     if known is None:
         _require_no_results(storage, args.output)

@@ -11,8 +11,9 @@ from tfviz.errors import ImageError, OptionError, OutputError
 from tfviz.images.files import shown
 from tfviz.images.folders import FoundImage, find_images, is_folder
 
+ARRAYS = ".npy"  # signals and volumes
 # A folder with one of these extensions could collide with a result file beside it.
-_EXTENSIONS_OF_RESULTS = (".png", ".npy", ".html")
+_EXTENSIONS_OF_RESULTS = (".png", ARRAYS, ".html")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
         if is_folder(path) and _real(path) == root:
             raise OptionError(f"The output folder {shown(output)} is also the image folder. Choose another --output.")
     is_within = any(root in _real(path).parents for path in paths)
-    found = [one for one in find_images(paths) if is_within or root not in _real(one.path).parents]
+    found = [one for one in find_images(paths, otherwise=(ARRAYS,)) if is_within or root not in _real(one.path).parents]
     if not found:
         raise ImageError(
             f"All images found are in the output folder {shown(output)}, which is not searched. Choose another --output."

@@ -55,23 +55,50 @@ def add_model(parser: argparse.ArgumentParser, weights: str, choices: str) -> No
     )
 
 
-def add_preprocess(parser: argparse.ArgumentParser) -> None:
-    """Add --preprocess."""
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """Add the options that load a network and prepare images for it."""
+    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
     parser.add_argument(
         "--preprocess",
         metavar="MODE",
         help="preprocessing for a model file: tf, torch, caffe (as in keras.applications), unit (0..1), none (0..255), or a "
         "JSON file; default: the network's own, if tfviz knows it",
     )
-
-
-def add_backgrounds(parser: argparse.ArgumentParser) -> None:
-    """Add --backgrounds."""
+    parser.add_argument(
+        "--image-size",
+        type=size,
+        metavar="HxW",
+        help="input size, for networks that accept any size; default: the network's own",
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="F",
+        help="file with class names (.txt, one per line, or .json); default: the model's own",
+    )
     parser.add_argument(
         "--backgrounds",
         type=Path,
         metavar="PATH",
         help="folder with at least 8 typical images, the baselines for expected_gradients; default: none",
+    )
+
+
+def add_layer(parser: argparse.ArgumentParser) -> None:
+    """Add --layer."""
+    parser.add_argument(
+        "--layer", metavar="L", help="layer for methods that accept one (see `tfviz layers`); default: automatic"
+    )
+
+
+def add_targets(parser: argparse.ArgumentParser) -> None:
+    """Add --target, which accepts several classes."""
+    parser.add_argument(
+        "--target",
+        type=listed,
+        default=["top"],
+        metavar="T,...",
+        help="classes to explain, by number or name; top: the top class; top3: the top three; default: top",
     )
 
 

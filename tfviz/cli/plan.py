@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from tfviz.class_scores import Classifier, ClassScores
+from tfviz.cli.array_files import Arrays, arrays_of
 from tfviz.cli.explainers import explainers_for
 from tfviz.cli.targets import ClassTargets
 from tfviz.images import shown
@@ -28,14 +29,23 @@ MOST_BACKGROUNDS = 64  # expected_gradients uses this many samples
 
 @dataclass(frozen=True)
 class Plan:
-    """The model, methods and target classes that apply to every image of a run."""
+    """The model, methods and target classes that apply to every image of a run.
+
+    `inputs` is the preprocessing, or how to read signals or volumes.
+    """
 
     model_name: str
-    preprocessing: Preprocessing
+    inputs: Preprocessing | Arrays
     labels: Labels
     classifier: Classifier
     explainers: list[Explainer]
     targets: ClassTargets | None
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The preprocessing of images."""
+        assert isinstance(self.inputs, Preprocessing), "only `tfviz explain` makes a plan for arrays"
+        return self.inputs
 
     def steps(self, scores: ClassScores | None) -> list[tuple[Explainer, list[np.ndarray | None]]]:
         """Return each method with its targets for one batch.
@@ -87,12 +97,13 @@ class Plan:
         return [path for path in dict.fromkeys(paths) if path != "image"]
 
 
-def plan_for(args: argparse.Namespace, say: Callable[[str], None]) -> Plan:
+def plan_for(args: argparse.Namespace, say: Callable[[str], None], *, allows_arrays: bool = False) -> Plan:
     """Make the plan for the command's arguments.
 
     Args:
         args: the parsed arguments.
         say: prints a line.
+        allows_arrays: whether the input may be a signal or a volume instead of an image.
 
     Returns:
         The plan.
@@ -102,7 +113,8 @@ def plan_for(args: argparse.Namespace, say: Callable[[str], None]) -> Plan:
     """
     model = load(args.model, args.weights, preprocessing=args.preprocess, labels=args.labels, size=args.image_size)
     name = shown(Path(args.model).name)
-    if not is_preprocessing_known(model):
+    arrays = arrays_of(model) if allows_arrays else None
+    if arrays is None and not is_preprocessing_known(model):
         say(
             f"Note: No preprocessing is known for {name}, so images are fed as RGB in 0–255. If the model was trained on "
             "other values, pass --preprocess."
@@ -114,14 +126,14 @@ def plan_for(args: argparse.Namespace, say: Callable[[str], None]) -> Plan:
     live = explainers_for(model, args.method, method_options(args, model), classifier.classes, say)
     explainers = [explainer.freeze() for explainer in live]  # a command never changes the weights
     targets = ClassTargets(args.target, labels, classifier.classes) if classifier.classes is not None else None
-    preprocessing = preprocessing_of(model)
-    if preprocessing.output_size is None:
+    inputs = arrays or preprocessing_of(model)
+    if isinstance(inputs, Preprocessing) and inputs.output_size is None:
         say(
             "Note: Each image is explained at its own size, and each new size triggers a compilation. To use a single size, "
             "pass --image-size."
         )
     title = f"the {PACKAGED} network" if args.model == PACKAGED else name
-    return Plan(title, preprocessing, labels, classifier, explainers, targets)
+    return Plan(title, inputs, labels, classifier, explainers, targets)
 
 
 def load(name: str, weights: str, **options: Any) -> keras.Model:

@@ -81,6 +81,7 @@ class ResultPages:
             questions={title_of(explainer.key): explainer.question for explainer in plan.explainers},
             scale=results.scale,
             look=results.look,
+            canvas=results.canvas,
         )
 
 

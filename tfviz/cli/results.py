@@ -6,12 +6,14 @@ import io
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tfviz.atomic_files import remove_unfinished, write_atomically
 from tfviz.class_scores import ClassScores
+from tfviz.cli.array_files import Arrays
 from tfviz.cli.jobs import Job, placed
 from tfviz.cli.plan import Plan
 from tfviz.cli.run_arguments import stamp_of
@@ -20,8 +22,8 @@ from tfviz.errors import ImageError
 from tfviz.image_rows import about_image, about_map, about_names
 from tfviz.images import shown, write_image
 from tfviz.methods.explainer import Explainer
+from tfviz.render.canvas import Canvas
 from tfviz.render.overlays import Look, Underlay, blended
-from tfviz.render.pictures import Map, maps_of
 from tfviz.render.strength import SCALES, Strength, common_limit, strengths_of
 from tfviz.row_columns import failure
 
@@ -65,6 +67,10 @@ class Results:
         """
         self.folder, self.plan, self.store = folder, plan, store
         self.scale, self.look = scale, Look(underlay=underlay)
+        # Images get a canvas of their own when they are drawn.
+        self.canvas = plan.inputs.canvas() if isinstance(plan.inputs, Arrays) else Canvas([])
+        if self.canvas.has_lines:
+            self.look = Look(alpha=1.0)  # colors behind lines need no transparency
         self.is_raw, self.has_pictures = is_raw, has_pictures
         self.failures: dict[Job, str] = {}
         self.failure_lines: list[str] = []
@@ -128,9 +134,10 @@ class Results:
 
     def add_image(self, job: Job, image: np.ndarray, scores: ClassScores | None) -> None:
         """Write the image and record its scores."""
+        (picture,) = self._canvas_of(image).pictures
         if self.has_pictures:
-            write_image(self.folder / job.folder / "image.png", image)
-        row = about_image(str(job.path), image.shape[:2], scores)
+            write_image(self.folder / job.folder / "image.png", picture)
+        row = about_image(str(job.path), picture.shape[:2], scores)
         row |= about_names(row, job.path, self.plan.labels, self.plan.classifier.classes)
         with self._lock:
             self._scores[job] = scores
@@ -156,7 +163,7 @@ class Results:
 
         Args:
             job: an image that was added.
-            image: its pixels.
+            image: its pixels, or a signal or volume.
             explainer: the method.
             targets: the explained classes, or None for a method without a target.
             attributions: one attribution per target.
@@ -168,12 +175,14 @@ class Results:
             return
         # The dict removes duplicates, because a class may be given both by name and by rank.
         found = dict(zip(targets, attributions, strict=True))
-        maps = maps_of(list(found.values()), count=len(found))
+        canvas = self._canvas_of(image)
+        maps = [canvas.maps([one])[0] for one in found.values()]
         names = ["" if target is None else self.plan.labels.name(target) for target in found]
-        strengths = strengths_of(explainer.key, maps, names, explainer.style, self._index_of_top(job, list(found)))
+        style = canvas.style(explainer.style)
+        strengths = strengths_of(explainer.key, maps, names, style, self._index_of_top(job, list(found)))
         files = [self._paths(job, explainer, target, len(maps)) for target in found]
         if self.has_pictures:
-            self._draw(image, explainer, maps, strengths, files)
+            self._draw(canvas, style, list(found.values()), strengths, files)
         for target, attribution, strength, paths in zip(found, found.values(), strengths, files, strict=True):
             array = paths[self.scale].with_suffix(".npy") if self.is_raw else None
             if array is not None:
@@ -186,7 +195,7 @@ class Results:
                     "file": drawn.get(self.scale, array and array.as_posix()),
                     "other_file": next((path for scale, path in drawn.items() if scale != self.scale), None),
                     "array": array and array.as_posix(),
-                    "style": explainer.style,
+                    "style": style,
                     "words": strength.words,
                     "score": self._score(job, target),
                     "is_blank": not attribution.any(),
@@ -196,17 +205,23 @@ class Results:
 
     def _draw(
         self,
-        image: np.ndarray,
-        explainer: Explainer,
-        maps: Sequence[Map],
+        canvas: Canvas,
+        style: str,
+        attributions: Sequence[np.ndarray],
         strengths: Sequence[Strength],
         files: Sequence[dict[str, Path]],
     ) -> None:
-        shared = common_limit(strengths)
-        for values, strength, paths in zip(maps, strengths, files, strict=True):
+        shared, look = common_limit(strengths), replace(self.look, cmap=canvas.color_map(style, None))
+        for attribution, strength, paths in zip(attributions, strengths, files, strict=True):
             limits = {"map": strength.limit, "image": shared}
+            values = canvas.placed(attribution, 0)
             for scale, path in paths.items():
-                write_image(self.folder / path, blended(image, values, explainer.style, self.look, limits[scale]))
+                drawn = blended(canvas.pictures[0], values, style, look, limits[scale])
+                write_image(self.folder / path, canvas.finished(drawn, 0))
+
+    def _canvas_of(self, image: np.ndarray) -> Canvas:
+        inputs = self.plan.inputs
+        return inputs.canvas(image) if isinstance(inputs, Arrays) else Canvas([image])
 
     def _paths(self, job: Job, explainer: Explainer, target: int | None, count: int) -> dict[str, Path]:
         """Return a map's file for each scale, relative to the output folder."""

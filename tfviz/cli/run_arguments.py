@@ -31,7 +31,7 @@ def shared_arguments(args: argparse.Namespace, plan: Plan) -> dict[str, str]:
     return {
         "version": tfviz.__version__,
         "model": f"{shown(Path(args.model).name)} {digest_of(plan.explainers[0].model)[:_DIGITS]}",
-        "preprocessing": repr(plan.preprocessing),
+        "preprocessing": repr(plan.inputs),
         "methods": ", ".join(f"{key} ({layer})" if layer else key for key, layer in layers.items()),
         "--backgrounds": "none" if args.backgrounds is None else shown(args.backgrounds.absolute()),
         "images in --backgrounds": short_digest(

@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from tfviz.cli.options import add_server, token_of
+from tfviz.cli.options import add_server, new_parser, token_of
 from tfviz.cli.terminal import print_line
 from tfviz.errors import shown
 
@@ -29,13 +29,8 @@ it remains in the browser's history and wherever you paste it.
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Register the command."""
-    parser = subparsers.add_parser(
-        "watch",
-        help="show training runs in the browser",
-        description=_ABOUT,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = new_parser(
+        subparsers.add_parser, "watch", help="show training runs in the browser", description=_ABOUT, epilog=_EXAMPLES
     )
     parser.set_defaults(module="tfviz.cli.watch")
     parser.add_argument("log_dir", type=Path, metavar="LOG_DIR", help="folder with one or more runs; it need not exist yet")

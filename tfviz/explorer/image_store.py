@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from tfviz.viewer.http_errors import HttpError
 
 THUMBNAIL_PX = 96
 _KEPT_TENSORS = 8
+Stamp = tuple[int, int]
 # A decoded image may need 150 MB, many times the size of its file.
 _decoders = threading.BoundedSemaphore(2)
 
@@ -34,10 +36,12 @@ class NetworkImage:
     Attributes:
         tensor: the network's input, float32 (1, height, width, channels).
         picture: the region that the network sees, uint8 RGB, for drawing maps on.
+        stamp: its file's size and modification time; None for an upload, which cannot change.
     """
 
     tensor: np.ndarray
     picture: np.ndarray
+    stamp: Stamp | None
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class ImageStore:
         """
         id = f"upload/{hashlib.sha256(data).hexdigest()}"
         with _decoders:
-            image = self._network_image(self._decoded(data, shown(name)), shown(name))
+            image = self._network_image(self._decoded(data, shown(name)), shown(name), None)
         with self._lock:
             self._uploads[id] = _Upload(data, name)
             self._uploads.move_to_end(id)
@@ -88,19 +92,20 @@ class ImageStore:
         return id
 
     def image(self, id: str) -> NetworkImage:
-        """Return an image. Decode it if it is not cached.
+        """Return an image, and decode it if it is not cached or its file has changed.
 
         Raises:
             HttpError: the image does not exist, or is no longer stored.
             ImageError: its file cannot be read or is too large.
         """
         upload = self._upload(id)
+        stamp = None if upload is not None else _stamp_of(self._files[id])
         with self._lock:
-            if id in self._images:
+            if id in self._images and self._images[id].stamp == stamp:
                 self._images.move_to_end(id)
                 return self._images[id]
         with _decoders:
-            image = self._network_image(self._read(id, upload), id)
+            image = self._network_image(self._read(id, upload), id, stamp)
         with self._lock:
             self._keep(id, image)
         return image
@@ -156,7 +161,7 @@ class ImageStore:
                 "pixels. Downscale it first."
             )
 
-    def _network_image(self, rgb: np.ndarray, name: str) -> NetworkImage:
+    def _network_image(self, rgb: np.ndarray, name: str, stamp: Stamp | None) -> NetworkImage:
         picture = self._preprocessing.picture(rgb)
         height, width = self._preprocessing.output_size or picture.shape[:2]
         if self._preprocessing.output_size is None and height * width > self._limits.network_pixels:
@@ -165,7 +170,7 @@ class ImageStore:
                 f"at most {self._limits.network_pixels} pixels. Restart with a fixed size, such as --image-size 512x512."
             )
         tensor = self._preprocessing.tensor(rgb)[None]
-        return NetworkImage(tensor, np.ascontiguousarray(shrunk(picture, MAX_DRAWN_SIDE_PX)))
+        return NetworkImage(tensor, np.ascontiguousarray(shrunk(picture, MAX_DRAWN_SIDE_PX)), stamp)
 
     def _keep(self, id: str, image: NetworkImage) -> None:
         self._images[id] = image
@@ -175,3 +180,12 @@ class ImageStore:
 
     def _upload_bytes(self) -> int:
         return sum(len(one.data) for one in self._uploads.values())
+
+
+def _stamp_of(path: Path) -> Stamp | None:
+    """Return a file's size and modification time, or None if reading it will fail."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns

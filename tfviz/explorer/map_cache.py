@@ -12,7 +12,7 @@ import numpy as np
 from tfviz.class_scores import ClassScores
 from tfviz.errors import ImageError
 from tfviz.explorer.explainer_cache import ExplainerCache
-from tfviz.explorer.image_store import ImageStore, NetworkImage
+from tfviz.explorer.image_store import ImageStore, NetworkImage, Stamp
 from tfviz.explorer.limits import ExplorerLimits
 from tfviz.explorer.network import Network
 from tfviz.explorer.recipe import Recipe
@@ -70,7 +70,7 @@ class MapCache:
     def __init__(self, network: Network, images: ImageStore, limits: ExplorerLimits) -> None:
         self._network, self._images, self._most = network, images, limits.maps
         self.explainers = ExplainerCache(network.build, limits.explainers)
-        self._maps: OrderedDict[Recipe, ComputedMap] = OrderedDict()
+        self._maps: OrderedDict[tuple[Recipe, Stamp | None], ComputedMap] = OrderedDict()
         self._scores: OrderedDict[str, tuple[NetworkImage, ClassScores | None]] = OrderedDict()
 
     def scored(self, id: str) -> tuple[NetworkImage, ClassScores | None]:
@@ -102,13 +102,14 @@ class MapCache:
         """
         image, scores = self.scored(recipe.image)
         recipe = self._completed(recipe, scores)
-        if recipe not in self._maps:
+        key = recipe, image.stamp
+        if key not in self._maps:
             computed = self._computed(recipe, image, scores, turn)
             while len(self._maps) >= self._most:
                 self._maps.popitem(last=False)
-            self._maps[recipe] = computed
-        self._maps.move_to_end(recipe)
-        return self._maps[recipe]
+            self._maps[key] = computed
+        self._maps.move_to_end(key)
+        return self._maps[key]
 
     def _completed(self, recipe: Recipe, scores: ClassScores | None) -> Recipe:
         """Set the explained class, and drop settings that do not apply to the method."""
@@ -130,17 +131,19 @@ class MapCache:
             values = _first_map(call, turn)
         compute_s = time.perf_counter() - start_s
         drawn = maps_of([values], count=1)[0]
-        strength = self._strength(recipe, explainer, drawn, scores, turn)
+        strength = self._strength(recipe, image, explainer, drawn, scores, turn)
         note = " ".join(dict.fromkeys(str(one.message) for one in caught if str(one.message)))
         layer = getattr(explainer, "layer_path", None)
         return ComputedMap(recipe, values, drawn, explainer.style, layer, strength, scores, note, compute_s)
 
-    def _strength(self, recipe: Recipe, explainer: Explainer, drawn: Map, scores: ClassScores | None, turn: Turn) -> Strength:
-        """Return a map's strength relative to the top class's map, which is usually cached."""
+    def _strength(
+        self, recipe: Recipe, image: NetworkImage, explainer: Explainer, drawn: Map, scores: ClassScores | None, turn: Turn
+    ) -> Strength:
+        """Compare a map with the top class's map, which is usually cached."""
         top = None if scores is None or recipe.target is None else int(scores.ranked[0])
         plain = replace(recipe, target=top, against=None)
         is_expensive = explainer.takes_copies and rows_per_image(explainer) > MOST_ROWS_OF_ALL
-        if top is None or recipe == plain or (is_expensive and plain not in self._maps):
+        if top is None or recipe == plain or (is_expensive and (plain, image.stamp) not in self._maps):
             reference = 0 if recipe == plain and top is not None else None
             return strengths_of(explainer.key, [drawn], [self._name(top)], explainer.style, reference)[0]
         names = [self._name(top), ""]

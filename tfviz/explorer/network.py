@@ -110,7 +110,11 @@ class Network:
         return map_explainer(method, self._model, options, self.classes)
 
     def methods(self) -> list[dict[str, Any]]:
-        """Describe all methods. `reason` is why a method cannot explain the model, or None."""
+        """Describe all methods.
+
+        `reason` says why the model is unsupported, or is None. `needs_layer` is true if the method
+        supports the model, but has no default layer.
+        """
         return [self._described_method(key, method) for key, method in METHODS.items()]
 
     def _described_method(self, key: str, method: type[Explainer]) -> dict[str, Any]:
@@ -123,11 +127,11 @@ class Network:
             "takes_layer": takes(method, "layer"),
         }
         try:
-            return {**described, "reason": None, "rows": rows_per_image(self.build(key, None))}
+            return {**described, "reason": None, "needs_layer": False, "rows": rows_per_image(self.build(key, None))}
         except UNSUITABLE as error:
-            # A method without a default layer may support other layers.
-            reason = None if self.layers(key) else str(error)
-            return {**described, "reason": reason, "rows": 1}
+            # a method without a default layer may support other layers
+            has_layers = bool(self.layers(key))
+            return {**described, "reason": None if has_layers else str(error), "needs_layer": has_layers, "rows": 1}
 
     def layers(self, key: str) -> list[Layer]:
         """Return the layers that a method supports, in model order.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -62,7 +63,10 @@ def _ends(graph: Graph, exponential: Step) -> Iterator[Step]:
 
 
 def _is_heavy(step: Step) -> bool:
-    return isinstance(step.operation, (Linear, Contraction, Opaque)) or len(step.outputs) != 1
+    """Return whether a step is more than arithmetic. An opaque operation of Keras is arithmetic."""
+    is_arithmetic = isinstance(step.layer, keras.Operation) and not isinstance(step.layer, keras.Layer)
+    is_opaque = isinstance(step.operation, Opaque) and not is_arithmetic
+    return is_opaque or isinstance(step.operation, (Linear, Contraction)) or len(step.outputs) != 1
 
 
 def _function_of(graph: Graph, root: Value, end: Step) -> Step | None:

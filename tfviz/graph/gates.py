@@ -1,7 +1,8 @@
 """Find which input of an operation carries the signal.
 
-In a product, gates weight the signal, as in squeeze-and-excitation and spatial attention. If only
-one input of a sum or difference is not a constant, this input is the signal.
+In a product, gates weight the signal, as in squeeze-and-excitation and spatial attention. If all
+inputs of a sum or difference except one are constants, the remaining input is the signal. In a
+handwritten normalization, x − mean(x), it is x.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from tfviz.graph.operations import (
     Difference,
     Elementwise,
     Identity,
+    Moments,
     Move,
     Normalization,
     Operation,
     Product,
     Relu,
     Sum,
+    Window,
 )
 
 
@@ -27,11 +30,29 @@ def with_carriers(graph: Graph) -> Graph:
     constants = graph.constants
     steps = []
     for step in graph.steps:
-        operation = _with_constants(step, constants)
+        operation = _centered(graph, step) or _with_constants(step, constants)
         if isinstance(operation, Product) and len(step.inputs) > 1:
             operation = replace(operation, carrier=_signal_of(graph, step, constants))
         steps.append(step if operation is step.operation else replace(step, operation=operation))
     return replace(graph, steps=steps)
+
+
+def _centered(graph: Graph, step: Step) -> Operation | None:
+    """Return a normalization if the step subtracts a mean, sum or maximum of its first input."""
+    if not isinstance(step.operation, Difference) or len(step.inputs) != 2:
+        return None
+    signal, value = step.inputs
+    while (producer := graph.producer(value)) is not None and isinstance(producer.operation, (Identity, Move, Elementwise)):
+        value = producer.inputs[0]
+    is_centered = producer is not None and producer.inputs[0] is signal and _is_statistic(producer, value)
+    return Normalization(name=step.operation.name) if is_centered else None
+
+
+def _is_statistic(step: Step, value: Value) -> bool:
+    """Return whether a value is a mean, sum or maximum over entire axes."""
+    if isinstance(step.operation, Moments):
+        return value is step.outputs[0]
+    return isinstance(step.operation, Window) and step.operation.extent is None
 
 
 def _with_constants(step: Step, constants: set[Value]) -> Operation:

@@ -167,7 +167,7 @@ def _is_opaque_layer(step: Step) -> bool:
 
 
 def _removed(graph: Graph, number: int, step: Step) -> Graph:
-    """Remove one output's activation, and keep it for all other steps that read it."""
+    """Remove the activation from one output, but keep it for any other steps that read it."""
     behind = _behind(graph, number, step)
     values = {value for one in (step, *behind) for value in one.outputs}
     others = graph.outputs[:number] + graph.outputs[number + 1 :]

@@ -7,17 +7,27 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
 
 from tfviz.errors import ImageError, OptionError
 from tfviz.images.files import read_image
-from tfviz.images.preprocessing import Preprocessing, Size
+from tfviz.images.preprocessing import Size
 
 _READERS = min(4, os.cpu_count() or 1)
 _Source = TypeVar("_Source")
+
+
+class Preparation(Protocol):
+    """How to turn what a file contains into the network's input, such as a `Preprocessing`."""
+
+    def picture(self, content: np.ndarray, /) -> np.ndarray:
+        """Return what maps are drawn on."""
+
+    def tensor(self, content: np.ndarray, /) -> np.ndarray:
+        """Return the network's input, float32."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,7 @@ class ImageBatch:
 
 def read_batches(
     sources: Sequence[_Source],
-    preprocessing: Preprocessing,
+    preprocessing: Preparation,
     size: int,
     skip: Callable[[int, ImageError], None],
     *,
@@ -109,7 +119,7 @@ def _ahead(sources: Sequence[_Source], read: Callable[[_Source], _Prepared], mos
         pool.shutdown(cancel_futures=True)
 
 
-def _prepared(rgb: np.ndarray, preprocessing: Preprocessing, max_side_px: int | None) -> tuple[np.ndarray, np.ndarray, Size]:
+def _prepared(rgb: np.ndarray, preprocessing: Preparation, max_side_px: int | None) -> tuple[np.ndarray, np.ndarray, Size]:
     image, (height, width) = preprocessing.picture(rgb), rgb.shape[:2]
     return image if max_side_px is None else shrunk(image, max_side_px), preprocessing.tensor(rgb), (height, width)
 

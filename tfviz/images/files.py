@@ -64,7 +64,7 @@ def read_written(path: str | Path) -> np.ndarray:
 
 
 def _read(path: str | Path, least_px: int) -> np.ndarray:
-    return image_from_bytes(_bytes_of(Path(path)), shown(path), least_px)
+    return image_from_bytes(file_bytes(Path(path)), shown(path), least_px)
 
 
 def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.ndarray:
@@ -151,7 +151,8 @@ def _deep_scale(name: str, pixels: np.ndarray, declared: int | None) -> int:
     return (1 << bits) - 1
 
 
-def _bytes_of(path: Path) -> bytes:
+def file_bytes(path: Path) -> bytes:
+    """Read a file, or raise ImageError with the reason if it is not a readable regular file."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ class FoundImage:
     relative: Path
 
 
-def find_images(paths: str | Path | Iterable[str | Path]) -> list[FoundImage]:
+def find_images(paths: str | Path | Iterable[str | Path], *, otherwise: Collection[str] = ()) -> list[FoundImage]:
     """Find image files, and search folders recursively.
 
     In a folder, files with an image extension are returned in sorted order, except hidden ones
@@ -37,6 +37,7 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[FoundImage]:
 
     Args:
         paths: files and folders.
+        otherwise: file extensions to look for in folders without images.
 
     Returns:
         The images, in the order of `paths`.
@@ -50,7 +51,7 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[FoundImage]:
     for path in given:
         is_one_of_several = len(given) > 1 and is_folder(path)
         top = _free_name(Path(Path(os.path.realpath(path)).name), taken) if is_one_of_several else Path()
-        for file, inside in _files_of(path):
+        for file, inside in _files_of(path, otherwise):
             if (real := os.path.realpath(file)) not in found:
                 found[real] = FoundImage(file, _free_name(top / inside, taken))
     if all(is_folder(one.path) for one in found.values()):
@@ -74,14 +75,15 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def _files_of(path: Path) -> list[tuple[Path, Path]]:
+def _files_of(path: Path, otherwise: Collection[str]) -> list[tuple[Path, Path]]:
     if os.path.lexists(path) and not is_folder(path):
         return [(path, Path(path.name))]
     if not is_folder(path):
         raise ImageError(
             f"The file or folder {shown(path)} does not exist. Pass image files ({FORMATS}) or folders with such files."
         )
-    files = [(file, Path(path.name) if file == path else file.relative_to(path)) for file in _walk(path)]
+    walked = _walk(path, EXTENSIONS) or _walk(path, otherwise)
+    files = [(file, Path(path.name) if file == path else file.relative_to(path)) for file in walked]
     if not files:
         raise ImageError(
             f"The folder {shown(path)} contains no images. Supported file extensions: {', '.join(sorted(EXTENSIONS))}."
@@ -89,14 +91,15 @@ def _files_of(path: Path) -> list[tuple[Path, Path]]:
     return files
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, extensions: Collection[str]) -> list[Path]:
     locked: list[OSError] = []
+    found = []
     for here, folders, files in os.walk(folder, onerror=locked.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS:
-                yield Path(here, name)
-    yield from (Path(error.filename) for error in locked)
+            if not name.startswith(".") and Path(name).suffix.lower() in extensions:
+                found.append(Path(here, name))
+    return found + [Path(error.filename) for error in locked]
 
 
 def _free_name(preferred: Path, taken: set[str]) -> Path:

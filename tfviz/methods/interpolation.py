@@ -1,7 +1,8 @@
 """Resize maps bilinearly, one axis at a time, with half-pixel centers and clamped borders.
 
 Values are interpolated as a + (b − a) · t, so equal neighbors stay equal. The code uses only
-gathers and arithmetic, because every export format supports these.
+gathers and arithmetic, because every export format supports these. The last axis comes first: the
+other axes are then gathered in long rows instead of single values.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 def resized(maps: tf.Tensor, size: Sequence[int | tf.Tensor]) -> tf.Tensor:
     """Resize maps (N, …) to (N, *size)."""
-    for axis, new in enumerate(size, start=1):
+    for axis, new in reversed(list(enumerate(size, start=1))):
         if not (isinstance(new, int) and maps.shape[axis] == new):
             old = maps.shape[axis] if maps.shape[axis] is not None else tf.shape(maps)[axis]
             maps = _interpolated(maps, tf.range(new), new, old, axis)
@@ -32,7 +33,7 @@ def resized_and_cropped(grids: tf.Tensor, size: Sequence[int], offsets: tf.Tenso
     Returns:
         The crops, (copies, *crop).
     """
-    for axis, (new, length) in enumerate(zip(size, crop, strict=True), start=1):
+    for axis, (new, length) in reversed(list(enumerate(zip(size, crop, strict=True), start=1))):
         positions = offsets[:, axis - 1, None] + tf.range(length)[None]
         grids = _interpolated(grids, positions, new, grids.shape[axis], axis)
     return grids

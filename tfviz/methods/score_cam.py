@@ -110,7 +110,7 @@ class ScoreCAM(ChannelExplainer):
             shown = self._scaled(tf.gather(A, own, axis=1), images)
             masks += shown * tf.reshape(is_own, [1, -1, *[1] * (len(shown.shape) - 2)])
         rank = len(masks.shape)
-        rows = self._image.rows(images, tf.transpose(masks, [1, 0, *range(2, rank)]), 0.0)
+        rows = self._image.rows(images, tf.transpose(masks, [1, 0, *range(2, rank)]), None)
         return self.probabilities(rows, fixed) if self._weights == "probability" else self.scores(rows, fixed)
 
     def weights(self, context: Context, sums: Sums) -> tf.Tensor:

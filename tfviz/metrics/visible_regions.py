@@ -21,7 +21,7 @@ def visible_regions(given: AnyRegions, number: int, model: keras.Model, size: Si
     """Check an image's regions and crop them to the part of the image that the model receives.
 
     Args:
-        given: the regions, a dict in pixels of the model's images, or None.
+        given: a Regions object, a dict with coordinates in pixels of the model's images, or None.
         number: the image number, for messages.
         model: the model.
         size: the model's image size (height, width).

@@ -25,6 +25,7 @@ from tfviz.graph.operations import (
     Exponential,
     Extent,
     Identity,
+    Moments,
     Move,
     Normalization,
     Opaque,
@@ -249,6 +250,7 @@ TABLE: dict[str, Row] = {
     **rows(_function(0), "Reciprocal Rsqrt Tan Arcsin Arccos Arctan Sinh Cosh Arcsinh Arccosh Arctanh Erfinv Log2"),
     **rows(_function(0), "Log10 Exp2 NanToNum StopGradient Greater GreaterEqual Less LessEqual Equal NotEqual LogicalAnd"),
     **rows(_function(0), "LogicalOr LogicalNot LogicalXor Isnan Isinf Isfinite"),
+    "Moments": _of(Moments),
     **rows(_runs_functions, "Map VectorizedMap Scan AssociativeScan Cond Switch WhileLoop ForiLoop"),
 }
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 from string import Template
 
 from tfviz.atomic_files import write_atomically
+from tfviz.render.canvas import Canvas
 from tfviz.render.colors import STYLES
 from tfviz.render.gallery_card import RIGHT, WRONG, card, optional, waiting_card
 from tfviz.render.gallery_entry import GalleryEntry, GalleryFailure
 from tfviz.render.overlays import Look
-from tfviz.render.strength import SCALES, meaning_of
+from tfviz.render.strength import SCALES
 
 PAGE = "index.html"
 PER_PAGE = 50
@@ -33,6 +35,7 @@ def write_gallery(
     questions: Mapping[str, str] | None = None,
     scale: str = "map",
     look: Look | None = None,
+    canvas: Canvas | None = None,
     page: str = PAGE,
     preface: str = "",
     captions: str = STRENGTHS,
@@ -49,6 +52,7 @@ def write_gallery(
         scale: the scale of the maps at `GalleryMap.path`. If maps have an `other_path`, the page
             has a switch between the two scales.
         look: how the maps were blended with the images, for the legend.
+        canvas: a canvas like those that the maps were drawn on, for the legend. None means images.
         page: the page's file name.
         preface: HTML to show above the images.
         captions: the text that explains the strengths below the maps.
@@ -71,7 +75,7 @@ def write_gallery(
         filter=_filter(methods),
         scale=_scale_switch(scale) if any(one.other_path for entry in entries for one in entry.maps) else "",
         strengths=optional('<p class="quiet">{}</p>', html.escape(captions) if _has_strengths(entries) else ""),
-        legend="".join(_legend(style, scale, look or Look()) for style in STYLES if style in styles),
+        legend="".join(_legend(style, scale, look or Look(), canvas or Canvas([])) for style in STYLES if style in styles),
         questions=_questions(questions or {}, methods),
         truths=_truths(entries),
         search=_search(entries),
@@ -159,12 +163,12 @@ def _scale_switch(chosen: str) -> str:
     return f'<fieldset id="scale" data-drawn="{chosen}"><legend>Color scale</legend>{boxes}</fieldset>'
 
 
-def _legend(style: str, drawn: str, look: Look) -> str:
-    colors = look.color_bar(style)
+def _legend(style: str, drawn: str, look: Look, canvas: Canvas) -> str:
+    colors = replace(look, cmap=canvas.color_map(style, look.cmap)).color_bar(style)
     stops = ", ".join("#{:02x}{:02x}{:02x}".format(*colors[step]) for step in range(0, 256, 17))
     strip = f'<span class="strip" style="background: linear-gradient(to right, {stops})"></span>'
     meanings = "".join(
-        f'<span data-scale="{scale}"{" hidden" * (scale != drawn)}>{meaning_of(style, scale)}</span>' for scale in SCALES
+        f'<span data-scale="{scale}"{" hidden" * (scale != drawn)}>{canvas.meaning(style, scale)}</span>' for scale in SCALES
     )
     return f"<span>{strip}{meanings}</span>"
 

@@ -13,6 +13,7 @@ from tfviz.render.gallery_entry import GalleryEntry, GalleryMap
 
 NO_TARGET = "Independent of the class"
 RIGHT, WRONG = "✓", "✗"
+_WIDE = 2.5  # width by height of pictures that get more room, such as signals and rows of slices
 
 
 def card(entry: GalleryEntry) -> str:
@@ -71,7 +72,10 @@ def _predictions(predictions: Sequence[tuple[str, float]]) -> str:
 def _target(target: str, maps: Sequence[GalleryMap], entry: GalleryEntry) -> str:
     heading = optional("<h3>{}</h3>", html.escape(target)) + optional("<p>{}</p>", _score_of(maps[0], entry))
     heading = optional('<div class="target">{}</div>', heading)
-    return f'<section>{heading}<div class="maps">{"".join(_figure(one, entry) for one in maps)}</div></section>'
+    is_wide = entry.size is not None and entry.size[1] > _WIDE * entry.size[0]
+    return (
+        f'<section>{heading}<div class="maps{" wide" * is_wide}">{"".join(_figure(one, entry) for one in maps)}</div></section>'
+    )
 
 
 def _score_of(one: GalleryMap, entry: GalleryEntry) -> str:

@@ -14,8 +14,9 @@ from tfviz.viewer.http_errors import HttpError
 REVALIDATE = "no-cache"  # cached, but revalidated each time
 
 _FOLDER = Path(__file__).with_name("page")
+_HEAD, _MODULES = b"<!-- head.html -->\n", b"<!-- modules -->\n"  # placeholders in the pages
 # The files that all pages use.
-_OF_ALL_PAGES = ("sign_in.html", "style.css", "icon.svg", "elements.js", "redraws.js", "words.js")
+_OF_ALL_PAGES = ("head.html", "sign_in.html", "style.css", "icon.svg", "elements.js", "redraws.js", "words.js")
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -42,7 +43,11 @@ def read_assets(folder: Path | None = None) -> dict[str, Asset]:
     """
     files = sorted(path for path in (folder or _FOLDER).iterdir() if path.suffix in _TYPES)
     files += [] if folder is None else [_FOLDER / name for name in _OF_ALL_PAGES]
-    return {path.name: _asset(path) for path in files}
+    contents = {path.name: path.read_bytes() for path in files}
+    head = contents.pop("head.html")
+    preloads = "".join(f'<link rel="modulepreload" href="{name}">\n' for name in contents if name.endswith(".js"))
+    contents["index.html"] = contents["index.html"].replace(_MODULES, preloads.encode())
+    return {name: _asset(name, content.replace(_HEAD, head)) for name, content in contents.items()}
 
 
 def add_page(router: APIRouter, assets: dict[str, Asset]) -> None:
@@ -66,6 +71,5 @@ def _response(request: Request, asset: Asset) -> Response:
     return Response(asset.content, media_type=asset.media_type, headers=headers)
 
 
-def _asset(path: Path) -> Asset:
-    content = path.read_bytes()
-    return Asset(content, _TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:16]}"')
+def _asset(name: str, content: bytes) -> Asset:
+    return Asset(content, _TYPES[Path(name).suffix], f'"{hashlib.sha256(content).hexdigest()[:16]}"')

@@ -138,10 +138,11 @@ def _resize_gradient(run: Callable[..., tf.Tensor]) -> Replacement:
 
 
 def _sizes(shape: tf.Tensor) -> list[int | None]:
-    """Return the known sizes of a computed shape, with None for the batch."""
-    if shape.op.type in ("Shape", "ShapeN"):
-        return shape.op.inputs[shape.value_index].shape.as_list()
-    return list(tf.get_static_value(shape, partial=True))
+    """Return the known sizes of a computed shape, with None for the batch.
+
+    TensorFlow infers them for an array of this shape, also if the shape is a slice of another.
+    """
+    return tf.fill(shape, 0.0).shape.as_list()
 
 
 # ONNX has an Erf operation.

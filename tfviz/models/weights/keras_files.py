@@ -153,7 +153,7 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
 
     Raises:
         WeightsError: the file is missing, not a Keras file or damaged, refers to other files, or
-            claims to contain far more than its size.
+            claims to contain far more data than its size allows.
     """
     import h5py
 

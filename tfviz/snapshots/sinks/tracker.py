@@ -51,7 +51,8 @@ class Tracker(Sink):
 
     def __init__(self) -> None:
         self._folder = Path()
-        self._run: Run | None = None  # None unless the tracker is connected
+        self._run: Run | None = None  # None unless the sink is open
+        self._is_connected = False
         self._has_images = False
         self._resumes_s = 0.0  # Snapshots are skipped until this time.
 
@@ -68,9 +69,9 @@ class Tracker(Sink):
         """Log a folder as an artifact."""
 
     def open(self, run: Run, folder: Path) -> None:
-        self._run, self._folder, self._has_images, self._resumes_s = None, folder, False, 0.0
+        self._run, self._folder, self._has_images = run, folder, False
+        self._is_connected, self._resumes_s = False, 0.0
         self._attempt(self._import_and_connect)
-        self._run = run
 
     def _import_and_connect(self) -> None:
         try:
@@ -78,11 +79,14 @@ class Tracker(Sink):
         except ImportError as error:
             words = f"{self.product} needs {error.name}, which is not installed. Run: {install_command(self.extra)}"
             raise MissingPackageError(words) from error
+        self._is_connected = True
 
     def write(self, snapshot: Snapshot) -> None:
         record = cast(Record, snapshot.record)
         if self._run is None or time.monotonic() < self._resumes_s:
             return
+        if not self._is_connected:
+            self._attempt(self._import_and_connect)
         numbers = {PREFIX + name: value for name, value in record["logs"].items() if value is not None}
         images = self._images(self._run, record)
         self._attempt(lambda: self._log(record, numbers, images))
@@ -90,7 +94,7 @@ class Tracker(Sink):
 
     def close(self) -> None:
         run, self._run = self._run, None
-        if run is not None and time.monotonic() >= self._resumes_s:
+        if run is not None and self._is_connected and time.monotonic() >= self._resumes_s:
             self._attempt(lambda: self._log_folder(f"tfviz-maps-{run['id'][:8]}", maps_folder(self._folder)))
 
     def _attempt(self, work: Callable[[], None]) -> None:

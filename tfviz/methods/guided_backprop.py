@@ -25,7 +25,7 @@ from tfviz.rules.relu import GUIDED
 
 
 class GuidedBackprop(RedirectedGradient):
-    """The guided gradient of the score at the image: which fine structures drive the network?
+    """The score's guided gradient: which fine structures drive the network?
 
     At each ReLU, p → p · [p > 0] · [x > 0]: Springenberg et al., 2015, "Striving for Simplicity:
     The All Convolutional Net". With `activations="all"`, p → p · [p > 0] · max(f′(x), 0) also

@@ -1,4 +1,4 @@
-"""Saliency: the plain gradient of the score at the image.
+"""Saliency: the plain gradient of the score with respect to the image.
 
 Question: which pixels change the score most when changed slightly?
 
@@ -18,7 +18,7 @@ from tfviz.methods.gradient import GradientExplainer
 
 
 class Saliency(GradientExplainer):
-    """The gradient of the score at the image: which pixels change the score most?
+    """The score's gradient with respect to the image: which pixels change the score most?
 
     ∂S/∂images: Simonyan et al., 2013, "Deep Inside Convolutional Networks", section 3.
 

@@ -21,7 +21,7 @@ def visible_regions(given: AnyRegions, number: int, model: keras.Model, size: Si
     """Check an image's regions and crop them to the part of the image that the model receives.
 
     Args:
-        given: the regions, a dict in pixels of the model's images, or None.
+        given: a `Regions` object, a dict in pixels of the model's images, or None.
         number: the image number, for messages.
         model: the model.
         size: the model's image size (height, width).
@@ -37,7 +37,7 @@ def visible_regions(given: AnyRegions, number: int, model: keras.Model, size: Si
         return None
     if not isinstance(given, (Regions, Mapping)):
         raise OptionError(
-            f"`boxes` must contain a Regions, a dict or None for each image. Received: {type(given).__name__} for image "
+            f"`boxes` must contain a Regions object, a dict or None for each image. Received: {type(given).__name__} for image "
             f"{number}. Pass Regions({{class: [[x0, y0, x1, y1]]}}, size=(height, width))."
         )
     try:

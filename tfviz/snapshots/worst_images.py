@@ -1,4 +1,4 @@
-"""Re-choose a run's images: those that the model currently gets most wrong."""
+"""Reselect a run's images: those that the model currently gets most wrong."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfviz.snapshots.image_choice import ImageChoice
 
 
 class WorstImages:
-    """Re-chooses images from an ImageChoice's pool.
+    """Reselects images from an ImageChoice's pool.
 
     Args:
         choice: the images chosen last, with their pool.
@@ -39,7 +39,7 @@ class WorstImages:
             logits, _ = self._passes.all_classes(self._inputs[0])
         except UnsupportedModelError as error:
             raise OptionError(
-                "Images from images_from(worst=True) need a classifier with one input and one output (N, classes). Received: "
+                "images_from(worst=True) requires a classifier with one input and one output (N, classes). Received: "
                 f"'{model.name}'. Use per_class=True."
             ) from error
         self._choice = self._choice.worst(logits)

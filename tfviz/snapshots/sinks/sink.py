@@ -46,4 +46,4 @@ class Sink:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Release resources. This is called after the last `write`, also if training is aborted."""
+        """Release resources. This is called after the last `write`, even if training is aborted."""

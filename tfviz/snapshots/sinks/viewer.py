@@ -34,7 +34,7 @@ class ViewerSink(Sink):
         url: the viewer's address.
         token: the token that the viewer was started with, if any.
         timeout_s: the time limit for each step of a request.
-        drain_timeout_s: the maximum time that `close` waits for the rest to be sent.
+        drain_timeout_s: the maximum time that `close` waits for the remaining snapshots to be sent.
 
     Raises:
         OptionError: `url` or `token` is invalid.

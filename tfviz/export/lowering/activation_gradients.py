@@ -1,7 +1,7 @@
 """Express the gradients of activations and other elementwise functions as arithmetic.
 
-x is the activation's input, y its output, and p the gradient at its output. `litert_operations`
-describes the format of REPLACEMENTS.
+x is the activation's input, y its output, and p the gradient with respect to its output.
+`litert_operations` describes the format of REPLACEMENTS.
 """
 
 from __future__ import annotations

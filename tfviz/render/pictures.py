@@ -88,7 +88,7 @@ def preprocessing_of_images(images: Arrays, models: Iterable[keras.Model]) -> Pr
 
 
 def has_known_colors(images: Arrays) -> bool:
-    """Return whether images are uint8, or from `load_images`, and so drawn unchanged."""
+    """Return whether images are uint8 or from `load_images` and are therefore drawn unchanged."""
     parts = images if isinstance(images, list | tuple) else [cast(npt.ArrayLike, images)]
     return all(_with_loaded_colors(one).dtype == np.uint8 for one in parts)
 
@@ -160,7 +160,7 @@ def maps_of(attribution: Arrays, *, count: int, single: bool = False) -> list[Ma
     Args:
         attribution: (N, h, w), (N, h, w, C), or a list of (h, w[, C]).
         count: the expected number of maps.
-        single: whether the image has no batch axis. The map may then have none either.
+        single: whether the image has no batch axis. The map may then also lack a batch axis.
 
     Returns:
         The maps, float64.

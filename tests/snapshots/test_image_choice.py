@@ -218,7 +218,7 @@ def test_the_worst_images_of_a_model_without_classes_are_an_error(tmp_path: Path
     model.compile("sgd", "mse", run_eagerly=True)
     chosen = tfviz.images_from((IMAGES, LABELS), n=2, worst=True)
     callback = tfviz.SnapshotCallback("visual_backprop", chosen, log_dir=tmp_path)
-    with pytest.raises(tfviz.OptionError, match="need a classifier with one input"):
+    with pytest.raises(tfviz.OptionError, match="requires a classifier with one input"):
         model.fit(IMAGES, IMAGES, verbose=0, callbacks=[callback])
 
 

@@ -147,7 +147,8 @@ class Detection(ArrayTarget):
             )
         if count and boxes[1] not in (None, count):
             raise TargetError(
-                f"Expected one anchor per prediction, {boxes[1]}. Received: {count}. Compute the anchors for this image size."
+                f"Expected one anchor per prediction, {boxes[1]} in total. Received: {count}. Compute the anchors for this "
+                "image size."
             )
 
     def _boxes_and_scores(self, outputs: Nested[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:

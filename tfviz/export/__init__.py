@@ -10,7 +10,7 @@ A format is a module with three functions:
     write(explainer, folder, manifest, **options)
         writes to a new folder, and stores format-specific fields in manifest.extra
     read(folder, manifest, trusted) -> LoadedExplainer
-        loads such a folder; unless it is trusted, raises if it could do more than compute
+        loads such a folder; raises if an untrusted folder could do more than compute
 
 The keyword arguments of `write` are the format's options.
 """

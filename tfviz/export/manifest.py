@@ -1,6 +1,6 @@
 """Read and write tfviz.json, which describes an exported explainer.
 
-Every format stores it next to the model. It describes the inputs, the outputs and the
+Every format stores tfviz.json next to the model. It describes the inputs, the outputs and the
 preprocessing, so the folder can be used without other documentation.
 """
 

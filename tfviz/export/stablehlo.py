@@ -7,8 +7,8 @@ JAX and other XLA compilers can run it.
     tfviz.json             its "extra" lists the program's "arguments", "weights" and "results",
                            each as {"name", "shape", "dtype"}
 
-The program takes the arguments followed by the weights, in that order, and returns the results. It
-contains the whole computation: `examples/run_stablehlo.py` runs it with JAX alone.
+The program takes the arguments followed by the weights, in that order, and returns the results. The
+program contains the whole computation: `examples/run_stablehlo.py` runs it with JAX alone.
 """
 
 from __future__ import annotations

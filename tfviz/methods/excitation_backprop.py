@@ -106,7 +106,7 @@ class ExcitationBackprop(Explainer):
         if self.contrastive and not self.excitation.is_below_last_map(self.at):
             raise UnknownLayerError(
                 f"Layer '{self.layer_path}' comes after the last linear map, where the contrast starts. Choose a layer before "
-                "that map."
+                "that linear map."
             )
 
     @property

@@ -33,8 +33,8 @@ class ExpectedGradients(PathExplainer):
     The mean of (x − x′) ⊙ ∂S/∂x between background images x′ and x: Erion et al., 2021, "Improving
     performance of deep learning models with axiomatic attribution priors and expected gradients".
 
-    A call returns the signed attribution (N, H, W, C). It approximately sums to S(x) minus the
-    backgrounds' mean score.
+    A call returns the signed attribution (N, H, W, C). The attribution approximately sums to S(x)
+    minus the backgrounds' mean score.
 
     Example:
 

@@ -210,14 +210,14 @@ class Explainer(abc.ABC):
                 inputs, arrays nested like its inputs.
             target: what to explain. None selects each image's top class, an int selects one class
                 for all images, ints (N,) select one class per image, a float array (N, classes)
-                weights the outputs, and a function maps the outputs to (N,). It can also be a
-                string: a class name (or one name per image), or "top3" for the three highest
+                weights the outputs, and a function maps the outputs to (N,). The target can also be
+                a string: a class name (or one name per image), or "top3" for the three highest
                 classes.
 
         Returns:
             The raw float32 attribution, neither resized nor scaled. Each method documents its
-            shape. For "top3", it is a dict {"top1": attribution, "top2": …, "top3": …}, which
-            `tfviz.plot` accepts.
+            shape. For "top3", the result is a dict {"top1": attribution, "top2": …, "top3": …},
+            which `tfviz.plot` accepts.
 
         Raises:
             ImageError: the images have the wrong rank, size or channels, or are not finite.
@@ -441,7 +441,7 @@ class Explainer(abc.ABC):
 
         Returns:
             An iterator over the rows, in file order. `map` is the raw float32 attribution without
-            the batch axis; it is None for an image that failed.
+            the batch axis, or None for an image that failed.
 
         Raises:
             ImageError: a path does not exist, or a folder contains no images.

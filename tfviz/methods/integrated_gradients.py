@@ -41,8 +41,8 @@ class IntegratedGradients(PathExplainer):
     (x − x′) ⊙ mean ∂S/∂x between x′ and x: Sundararajan et al., 2017, "Axiomatic Attribution for
     Deep Networks", with the midpoint rule.
 
-    A call returns the signed attribution (N, H, W, C). It sums to S(x) − S(x′); if the error
-    exceeds 5 %, the explainer warns (see `completeness_error`).
+    A call returns the signed attribution (N, H, W, C). The attribution sums to S(x) − S(x′). If the
+    error exceeds 5 %, the explainer warns (see `completeness_error`).
 
     Example:
 

@@ -7,7 +7,8 @@ Question: which pixels change the score most when changed slightly?
 
 The cost is one forward and one backward pass. The result is signed; the paper shows the largest
 absolute value over the channels. If the score is saturated, the gradient is small even for pixels
-that matter. It is also noisy: single pixels stand out for no visible reason (Smilkov et al., 2017).
+that matter. The gradient is also noisy: single pixels stand out for no visible reason (Smilkov et
+al., 2017).
 """
 
 from __future__ import annotations

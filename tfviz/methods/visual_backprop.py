@@ -262,7 +262,7 @@ def _average(step: Step, values: Values) -> Tensor:
 def _scaled(mask: Tensor, others: Values) -> Tensor:
     """Scale all pending masks by a common factor per image, so that the largest value is 1.
 
-    A common factor does not change the result. It prevents overflow in deep networks.
+    A common factor does not change the result. The scaling prevents overflow in deep networks.
     """
     largest = _largest(mask)
     for other in others.values():

@@ -157,7 +157,7 @@ def preprocessing_of(model: keras.Model) -> Preprocessing:
         model: the model. Its preprocessing is known only if `load_model` loaded it.
 
     Returns:
-        The preprocessing. If it is unknown, "none" (RGB in 0-255) at the model's input size.
+        The preprocessing, or "none" (RGB in 0-255) at the model's input size if it is unknown.
 
     Raises:
         UnsupportedModelError: the model does not have a single image input.

@@ -2,8 +2,8 @@
 
 Arrays from `load_images` contain their RGB images, which are drawn. Other images are drawn
 unchanged if they are uint8, or floats in 0–1 or 0–255. Images with negative values or values above
-255 were preprocessed. If the caller passes the preprocessing, it is undone. Otherwise the colors
-are unknown (the order may be BGR), and each image is stretched to its range with a warning.
+255 were preprocessed. Preprocessing that the caller passes is undone. Otherwise, the colors are
+unknown (the order may be BGR), and each image is stretched to its range with a warning.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ def averaged_maps(graph: Graph, last_maps: set[Step[Linear]]) -> set[Step]:
 
     Such a linear map and the average form a single linear map, as in SqueezeNet and NiN, or in a
     segmentation model whose target averages over a mask. Only activations and moves may be between
-    the two. If the linear map were normalized at each position, its contrast would sum to zero
-    there, and the result would be noise.
+    the two. If the linear map were normalized at each position, its contrast would sum to zero at
+    each position, and the result would be noise.
 
     Args:
         graph: the graph.

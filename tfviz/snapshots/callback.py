@@ -54,9 +54,9 @@ Logs = Mapping[str, Any]
 class SnapshotCallback(keras.callbacks.Callback):
     """Takes snapshots before training, after every epoch or every N batches, and at the end.
 
-    It does not affect training: explainers run without dropout or augmentation, draw no random
-    numbers and assign no variables. If other callbacks change the model's weights, put this one
-    last.
+    The callback does not affect training: explainers run without dropout or augmentation, draw no
+    random numbers and assign no variables. If other callbacks change the model's weights, put this
+    one last.
 
     If an exception or Ctrl-C ends `fit`, the snapshots taken so far are still written before the
     program exits. `close()` waits for them, and so does the end of a `with` block:

@@ -1,4 +1,4 @@
-"""Choose a run's images by their labels: balanced over the classes, or the current mistakes.
+"""Choose a run's images by their labels: balanced across classes, or the current mistakes.
 
 chosen = tfviz.images_from(validation, n=8, worst=True)
 callback = tfviz.SnapshotCallback("grad_cam", chosen, log_dir="runs/1")
@@ -95,7 +95,7 @@ def images_from(
     max_read: int = 1000,
     kind: str | None = None,
 ) -> ImageChoice:
-    """Choose images for `SnapshotCallback`: balanced over the classes, or the current mistakes.
+    """Choose images for `SnapshotCallback`: balanced across classes, or the current mistakes.
 
     >>> import numpy as np
     >>> labels = np.repeat([0, 1, 2], [10, 4, 1])

@@ -164,7 +164,7 @@ def for_detector(target: Any, model: Any, shape: tuple[int | None, ...]) -> Any:
         shape: the shape of the images.
 
     Returns:
-        The target, which is unchanged unless it is such a detection.
+        The target, which is unchanged unless it is a `Detection` without anchors.
     """
     generator = getattr(model, "anchor_generator", None)
     if not isinstance(target, Detection) or target.read is not None or target.anchors.shape[1] or generator is None:

@@ -26,14 +26,14 @@ def write_atomically(path: str | Path, content: bytes | str, *, is_synced: bool 
     Args:
         path: the file.
         content: the content. Text is encoded as UTF-8.
-        is_synced: whether to wait until the content is on the disk. Otherwise a power failure may
+        is_synced: whether to wait until the content is on the disk. Otherwise, a power failure may
             leave an empty file.
 
     Returns:
         The path.
 
     Raises:
-        OutputError: the folder or file cannot be written.
+        OutputError: the folder cannot be created, or the file cannot be written.
     """
     path = Path(path)
     data = content.encode("utf-8") if isinstance(content, str) else content
@@ -58,7 +58,7 @@ def write_atomically(path: str | Path, content: bytes | str, *, is_synced: bool 
 def remove_unfinished(folder: Path) -> None:
     """Remove the temporary files that killed processes left in a folder.
 
-    A process that is still writing there fails with OutputError.
+    A process that is still writing to the folder fails with OutputError.
     """
     for file in folder.glob(".tfviz-*.tmp"):
         file.unlink(missing_ok=True)

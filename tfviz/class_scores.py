@@ -73,7 +73,7 @@ def ranked_classes(scores: np.ndarray, logits: np.ndarray | None = None) -> np.n
 
 
 def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]:
-    """Return each image's top class and score, or None without classes or finite scores.
+    """Return each image's top class and score, or None if there are no classes or finite scores.
 
     Args:
         outputs: the model's outputs for a batch.
@@ -83,7 +83,7 @@ def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]
 
 
 def scores_of(classes: np.ndarray | None, outputs: object, graph: Graph) -> list[tuple[int, float] | None]:
-    """Return each image's class and score, or None without classes or finite scores.
+    """Return each image's class and score, or None if there are no classes or finite scores.
 
     Args:
         classes: one class per image, (N,) ints, or None for the top class.

@@ -44,8 +44,8 @@ def explain(
             attributions}.
         batch_size: the maximum number of images per batch.
         verbose: 0 is silent, and 1 or "auto" shows Keras' progress bar.
-        devices: "all" distributes the batches over all GPUs (see `Explainer.explain`). None uses
-            TensorFlow's default device.
+        devices: "all" distributes the batches over all GPUs (see `Explainer.explain`). If None,
+            TensorFlow's default device is used.
         **options: the method's options, such as layer="block5_conv3" and class_names=["cat",
             "dog"].
 

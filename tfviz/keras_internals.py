@@ -158,7 +158,7 @@ def set_masks(tensors: Sequence[tf.Tensor], masks: Mapping[int, tf.Tensor]) -> N
 
 
 def with_mask_of(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Copy the Keras mask from x to y, unless y has one, and return y."""
+    """Copy the Keras mask from x to y, unless y already has a mask, and return y."""
     mask = get_keras_mask(x)
     if mask is not None and y is not x and get_keras_mask(y) is None:
         set_keras_mask(y, mask)

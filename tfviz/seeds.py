@@ -88,7 +88,7 @@ class ChoosingTarget(abc.ABC):
         """
 
     def __call__(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Compute each image's score, with the choice that these outputs lead to.
+        """Make the choice for these outputs and compute each image's score.
 
         Args:
             outputs: the outputs, (N, classes).
@@ -100,7 +100,10 @@ class ChoosingTarget(abc.ABC):
 
 
 class Seed(abc.ABC):
-    """A target as a score. A call returns the score's gradient at the outputs."""
+    """A target expressed as a score.
+
+    Calling it returns the score's gradient with respect to the outputs.
+    """
 
     @abc.abstractmethod
     def choose(self, outputs: Outputs, count: int | tf.Tensor | None = None) -> Choice:
@@ -108,8 +111,9 @@ class Seed(abc.ABC):
 
         Args:
             outputs: the model's outputs for the unperturbed images.
-            count: the number of images; None reads it from the outputs. If `count` is given and the
-                choice does not depend on the outputs, TensorFlow does not compute the outputs.
+            count: the number of images. If None, it is read from the outputs. If `count` is given
+                and the choice does not depend on the outputs, TensorFlow does not compute the
+                outputs.
         """
 
     @abc.abstractmethod
@@ -125,7 +129,10 @@ class Seed(abc.ABC):
 
     @abc.abstractmethod
     def gradient(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> Outputs:
-        """Compute the gradient of `score` at the outputs, in the outputs' nesting and shapes."""
+        """Compute the gradient of `score` with respect to the outputs.
+
+        The gradient has the outputs' nesting and shapes.
+        """
 
     def __call__(self, outputs: Outputs) -> Outputs:
         return self.gradient(outputs, self.choose(outputs))

@@ -213,12 +213,11 @@ def _as_array(target: Target) -> np.ndarray:
 
 def _require_one_output(outputs: Any) -> None:
     if not isinstance(outputs, tuple) or any(isinstance(part, (tuple, list, dict)) for part in outputs):
-        count = f"{len(outputs)} outputs" if isinstance(outputs, (list, dict)) else "several outputs"
-        count = (
-            f"its output in a dict, {str(next(iter(outputs)))!r}" if isinstance(outputs, dict) and len(outputs) == 1 else count
-        )
+        what = f"has {len(outputs)} outputs" if isinstance(outputs, (list, dict)) else "has several outputs"
+        if isinstance(outputs, dict) and len(outputs) == 1:
+            what = f"returns a dict with one output, {str(next(iter(outputs)))!r}"
         raise TargetError(
-            f"The model has {count}. Choose an output when you create the explainer (output=0, or its name), or pass a "
+            f"The model {what}. Choose an output when you create the explainer (output=0, or its name), or pass a "
             "function of all outputs, such as target=lambda outputs: outputs[0][:, 3]."
         )
 

@@ -1,6 +1,6 @@
 """Copy a model's variables for explainers whose weights never change.
 
-TensorFlow copies on write, so a copy shares the variable's memory until either is assigned.
+TensorFlow copies on write, so a copy and its variable share memory until one is assigned.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class VariableCopies:
         return self._copies[id(variable)][1]
 
     def copied(self) -> VariableCopies:
-        """Copy all copies to the current device."""
+        """Return a duplicate of these copies on the current device."""
         new = VariableCopies([])
         for variable, copy in self._copies.values():
             new._copies[id(variable)] = variable, tf.Variable(copy.read_value(), trainable=False, dtype=copy.dtype)

@@ -150,7 +150,7 @@ def test_a_folder_that_is_removed_is_not_created_again(
     (folder / "shards/part-000000.parquet").write_text("of another job")
     capsys.readouterr()
     assert job(photos / "00.png", "--output", folder) == 2
-    assert "contains results without job.json" in capsys.readouterr().err
+    assert "contains results but no job.json" in capsys.readouterr().err
 
 
 def test_a_second_run_repeats_nothing_and_other_options_are_refused(

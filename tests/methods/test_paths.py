@@ -118,7 +118,7 @@ def test_a_wrong_number_of_baselines_is_rejected(model: keras.Model) -> None:
         match=r"Expected one baseline per image\. Received: 2 baselines for 3 images\. Pass one baseline per image, or",
     ):
         explainer(images, 1)
-    with pytest.raises(tfviz.ImageError, match="Received: 2 baselines for 3 images or more"):
+    with pytest.raises(tfviz.ImageError, match="Received: 2 baselines for at least 3 images"):
         explainer.explain(images, 1, batch_size=1, verbose=0)
     assert explainer(images[:2], 1).shape == (2, 20, 17, 3), "the failure left nothing behind"
 

@@ -352,7 +352,7 @@ UNFIT: dict[str, tuple[Callable[[], keras.Model], Callable[[], Any], str]] = {
         detector, lambda: tfviz.Detection(np.ones((2, 4)), [0, 1, 2]), "same number of rows .* class_index, anchors: .* 2 and 3"
     ),
     "too few anchors": (
-        detector, lambda: tfviz.Detection(np.ones(4), 0, anchors=np.ones((7, 4))), "one anchor per prediction, 12. Received: 7"
+        detector, lambda: tfviz.Detection(np.ones(4), 0, anchors=np.ones((7, 4))), "per prediction, 12 in total. Received: 7"
     ),
     "four classes in a list": (
         lambda: detector("list", 4), lambda: tfviz.Detection(np.ones(4), 0), "Pass read=lambda outputs"

@@ -415,9 +415,9 @@ def test_a_network_without_attention_is_refused(method: str) -> None:
 def test_other_methods_say_that_they_are_not_defined_on_attention(kind: str) -> None:
     model = transformers.network(ATTENTIONS[kind])
     for method in EXCITATIONS:
-        with pytest.raises(tfviz.UnsupportedModelError, match=r"is not defined on attention.*Use gradient_attention, legrad"):
+        with pytest.raises(tfviz.UnsupportedModelError, match=r"is not defined for attention.*Use gradient_attention, legrad"):
             tfviz.METHODS[method](model)
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"VisualBackProp is not defined on attention.*Use attention_rollout"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"VisualBackProp is not defined for attention.*Use attention_roll"):
         tfviz.VisualBackProp(model)
 
 

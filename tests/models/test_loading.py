@@ -316,7 +316,8 @@ def test_the_error_for_a_model_that_would_run_code_names_the_way_out(tmp_path: P
 def test_weights_of_another_network_are_rejected_with_the_differences(tmp_path: Path, small: str, suffix: str) -> None:
     deeper, wider = saved(tmp_path, network(7, deep=True), f"deep{suffix}"), saved(tmp_path, network(7, 9), f"wide{suffix}")
     message = (
-        r"contains weights of another network, not of Small\. Unexpected: \S*/conv_2/\w+ \([^/]*\), \S*/conv_2/\w+ \([^/]*\)\."
+        r"contains weights for another network, not for Small\. Unexpected: "
+        r"\S*/conv_2/\w+ \([^/]*\), \S*/conv_2/\w+ \([^/]*\)\."
     )
     # Keras itself would load the first one silently.
     with pytest.raises(WeightsError, match=message):

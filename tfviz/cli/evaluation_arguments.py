@@ -1,4 +1,4 @@
-"""Describe everything that the scores of `tfviz evaluate` depend on, in short strings."""
+"""Describe, in short strings, everything that the `tfviz evaluate` scores depend on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write the report of `tfviz evaluate` on the finished images."""
+"""Write the `tfviz evaluate` report for the finished images."""
 
 from __future__ import annotations
 

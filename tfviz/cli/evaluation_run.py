@@ -1,4 +1,4 @@
-"""Score the images of `tfviz evaluate`, and draw the scored maps."""
+"""Score images for `tfviz evaluate` and draw the scored maps."""
 
 from __future__ import annotations
 

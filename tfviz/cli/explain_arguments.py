@@ -1,4 +1,4 @@
-"""Describe everything that the results of `tfviz explain` depend on, in short strings."""
+"""Describe, in short strings, everything that the `tfviz explain` results depend on."""
 
 from __future__ import annotations
 

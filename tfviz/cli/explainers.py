@@ -73,7 +73,7 @@ def explainers_for(
             backgrounds.
         UnsupportedModelError: a method cannot explain the model.
         UnknownLayerError: a method cannot use this layer.
-        TargetError: a method needs a class, and the model is not a classifier.
+        TargetError: a method needs a class, but the model is not a classifier.
     """
     methods = chosen_methods(names)
     _require_takers(methods, options)
@@ -102,7 +102,7 @@ def explainers_for(
 def _require_few_rows(explainer: Explainer) -> None:
     if (rows := rows_per_image(explainer)) > MOST_ROWS_OF_ALL:
         raise OptionError(
-            f"This method runs the network {rows} times per image, and --method all skips methods that need more than "
+            f"This method runs the network {rows} times per image, but --method all skips methods that need more than "
             f"{MOST_ROWS_OF_ALL} runs. To include it, add its name: --method all,{explainer.key}."
         )
 

@@ -109,8 +109,10 @@ def _explainer(args: argparse.Namespace, model: keras.Model, progress: Progress)
 
 
 def _options(args: argparse.Namespace, explainer: Explainer) -> dict[str, Any]:
-    """Return the options for the format. The caller drops options that are None, because a format
-    raises an error for an option that it does not support.
+    """Return the options for the format.
+
+    The caller drops options that are None, because a format raises an error for an option that it
+    does not support.
     """
     from tfviz.models import labels_of, preprocessing_of
 

@@ -162,7 +162,7 @@ def _require_no_results(storage: Storage, output: str) -> None:
     from tfviz.jobs.plan import done_shards
 
     if done_shards(storage):
-        raise JobError(f"{output} contains results without job.json. Choose another --output, or remove the folder.")
+        raise JobError(f"{output} contains results but no job.json. Choose another --output, or remove the folder.")
 
 
 def _with_new_inputs(args: argparse.Namespace, storage: Storage, known: JobPlan, inputs: Sequence[Input]) -> JobPlan:

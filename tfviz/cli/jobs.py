@@ -100,7 +100,7 @@ def _real(path: str | Path) -> Path:
 
 
 def _folders(relatives: Sequence[Path]) -> list[Path]:
-    """Return one folder per image: its path without the extension, or with it if names collide."""
+    """Return one folder per image: the image path, without its extension unless names collide."""
     taken: set[str] = set()
     folders = []
     for relative in relatives:
@@ -127,11 +127,11 @@ def _name(found: FoundImage) -> str:
 
 
 def require_writable(output: Path) -> None:
-    """Raise OutputError if the folder can be neither written nor created. Nothing is created."""
+    """Raise OutputError if the folder can neither be written to nor created. Nothing is created."""
     folder = output.absolute()
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
         raise OutputError(f"{shown(output)} cannot be created: {shown(folder)} is not a folder. Choose another --output.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"{shown(output)} cannot be written: {shown(folder)} is read-only. Choose another --output.")
+        raise OutputError(f"{shown(output)} cannot be written to: {shown(folder)} is read-only. Choose another --output.")

@@ -80,7 +80,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         "--backgrounds",
         type=Path,
         metavar="PATH",
-        help="folder with at least 8 typical images, the baselines for expected_gradients; default: none",
+        help="folder with at least 8 typical images to use as baselines for expected_gradients; default: none",
     )
 
 

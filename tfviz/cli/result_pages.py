@@ -1,4 +1,4 @@
-"""Write the page, the table and the summary of `tfviz explain` from the stored records."""
+"""Write the `tfviz explain` page, table and summary from the stored records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_TIME_SHARE = 0.05
 
 
 class ResultPages:
-    """Writes the page and the table periodically, so that they cover the finished images.
+    """Writes the page and the table periodically, so that they include all finished images.
 
     Args:
         results: the results.
@@ -65,7 +65,8 @@ class ResultPages:
         """Yield the table's rows. Skip images whose results were removed.
 
         Args:
-            see: called with each image's record, so that the page needs no second pass.
+            see: a function that is called with each image's record, so that the page needs no
+                second pass.
         """
         for record in self._results.records():
             if record["image"].get("error") or all((self._results.folder / file).is_file() for file in files_of(record)):

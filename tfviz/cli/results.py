@@ -1,4 +1,4 @@
-"""Write the results of `tfviz explain`: maps, and a record of each image."""
+"""Write the `tfviz explain` results: the maps and a record of each image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Describe everything that a command's results depend on, in short strings."""
+"""Describe, in short strings, everything that a command's results depend on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DIGITS = 12
 
 
 def shared_arguments(args: argparse.Namespace, plan: Plan) -> dict[str, str]:
-    """Return what the results of every command depend on, keyed by argument name.
+    """Return the arguments that every command's results depend on, keyed by name.
 
     Args:
         args: the parsed arguments.

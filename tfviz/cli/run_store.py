@@ -38,7 +38,7 @@ class RunStore:
 
         Raises:
             OptionError: the folder has a run with other arguments.
-            OutputError: the folder cannot be written, or another run writes to it.
+            OutputError: the folder cannot be written to, or another run is writing to it.
         """
         self._output, self._work, self._folder = output, work, output / f".{work}"
         self._path = self._folder / "finished.jsonl"
@@ -54,7 +54,7 @@ class RunStore:
         except OSError as error:
             self.close()
             raise OutputError(
-                f"{shown(self._folder)} cannot be written ({error.strerror}). Choose another --output."
+                f"{shown(self._folder)} cannot be written to ({error.strerror}). Choose another --output."
             ) from error
         except BaseException:
             self.close()
@@ -79,7 +79,7 @@ class RunStore:
         """Append a finished part, and wait until it is on the disk.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the part cannot be written.
         """
         self.require_present()
         try:
@@ -88,7 +88,8 @@ class RunStore:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise OutputError(
-                f"{shown(self._folder)} cannot be written ({error.strerror}). Free some disk space, or choose another --output."
+                f"{shown(self._folder)} cannot be written to ({error.strerror}). Free some disk space, or choose "
+                "another --output."
             ) from error
 
     def require_present(self) -> None:

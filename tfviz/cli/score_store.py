@@ -1,4 +1,4 @@
-"""The finished parts of `tfviz evaluate`, in memory and in the output folder."""
+"""The finished parts of a `tfviz evaluate` run, in memory and in the output folder."""
 
 from __future__ import annotations
 

@@ -162,7 +162,8 @@ def let_memory_grow() -> None:
 def quiet_stderr() -> Iterator[None]:
     """Drop what is written to file descriptor 2, but show it if the block raises an exception.
 
-    TensorFlow's C++ code writes there, and ignores the log level until its log is set up.
+    TensorFlow's C++ code writes to this descriptor and ignores the log level until its log is set
+    up.
     """
     with ignored_write_errors(sys.stderr):
         sys.stderr.flush()

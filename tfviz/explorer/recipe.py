@@ -34,7 +34,7 @@ class Recipe:
         """Return the target in a form that explainers accept.
 
         A difference of two classes is a row of weights. The weights are an input of the compiled
-        explainer, so all pairs of classes share one compilation.
+        explainer, so all pairs of classes share one compiled function.
 
         Args:
             classes: the number of the model's classes.

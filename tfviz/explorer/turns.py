@@ -38,7 +38,7 @@ class Turn:
             raise _replaced()
 
     def drop(self) -> None:
-        """Cancel the computation. If it is running, it stops at its next check."""
+        """Cancel the computation. A running computation stops at its next check."""
         self.is_wanted = False
         if self.future is not None:
             self.future.cancel()
@@ -65,7 +65,7 @@ class Turns:
             key: the page and side. An older computation with the same key is dropped.
 
         Raises:
-            HttpError: a newer computation replaced this one, or too many are waiting.
+            HttpError: a newer computation replaced this one, or too many computations are waiting.
         """
         if key is not None and key in self._newest:
             self._newest[key].drop()

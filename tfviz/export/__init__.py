@@ -10,7 +10,7 @@ A format is a module with three functions:
     write(explainer, folder, manifest, **options)
         writes to a new folder, and stores format-specific fields in manifest.extra
     read(folder, manifest, trusted) -> LoadedExplainer
-        loads such a folder; unless it is trusted, raises if it could do more than compute
+        loads such a folder; raises if an untrusted folder could do more than compute
 
 The keyword arguments of `write` are the format's options.
 """
@@ -105,13 +105,14 @@ def export(
         path: the folder to create.
         format: a key of FORMATS.
         overwrite: whether to replace an existing export once the new one is complete.
-        preprocessing: the preprocessing, as for `load_model`. None uses the model's, if any.
-        labels: the class names, as for `load_model`. None uses the model's, if any.
+        preprocessing: the preprocessing, as for `load_model`. None means the model's preprocessing,
+            if any.
+        labels: the class names, as for `load_model`. None means the model's class names, if any.
         freeze: whether to export the frozen explainer, with folded BatchNormalizations (see
-            `Explainer.freeze`). None means True, except for "stablehlo", which stores the model's
-            own weights by name, and for models in half precision, whose constants would be rounded.
-            Excitation backprop is never frozen, because it also needs the unfolded kernels and a
-            frozen explainer would store weights twice.
+            `Explainer.freeze`). None means True, with two exceptions: "stablehlo", which stores the
+            model's own weights by name, and models in half precision, whose constants would be
+            rounded. Excitation backprop is never frozen, because it also needs the unfolded kernels
+            and a frozen explainer would store weights twice.
         **options: the format's options (see `write` in its module).
 
     Returns:
@@ -122,7 +123,7 @@ def export(
             states the reason.
         OptionError: the format or an option is unknown.
         MissingPackageError: the format needs a package that is not installed.
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written to.
     """
     from tfviz.export import folders
     from tfviz.export.signatures import is_model, manifest_of
@@ -158,9 +159,10 @@ def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplaine
         attribution = explainer(images, target=281)                            # NumPy
         outputs, target, attribution = explainer.with_outputs(images)
 
-    You can load an untrusted folder if you leave `trusted` unset. Its results may still be wrong,
-    it may use any amount of memory or time, and the runtimes that read it (TensorFlow, XLA, LiteRT,
-    onnxruntime) are native code. If that matters, load it in a separate process or container.
+    You can load an untrusted folder if you leave `trusted` unset. However, its results may be
+    wrong, it may use any amount of memory or time, and the runtimes that read it (TensorFlow, XLA,
+    LiteRT, onnxruntime) are native code. If these risks matter, load the folder in a separate
+    process or container.
 
     Args:
         path: the folder that `explainer.export` or `tfviz export` created.
@@ -173,8 +175,8 @@ def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplaine
         The explainer.
 
     Raises:
-        ExportError: the folder contains no exported explainer, or one that is damaged or may do
-            more than compute.
+        ExportError: the folder contains no exported explainer, or the explainer is damaged or may
+            do more than compute.
         MissingPackageError: the format needs a package that is not installed.
     """
     from tfviz.export.manifest import Manifest, reporting_damage

@@ -41,8 +41,8 @@ def destination(path: str | Path, *, overwrite: bool) -> Path:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder to fill. It replaces `folder` if the block ends without an exception.
 
-    If the block is interrupted, or the process ends, the old folder stays unchanged. Raise
-    OutputError if the folder cannot be written.
+    If the block is interrupted or the process ends, the old folder stays unchanged. Raise
+    OutputError if the folder cannot be written to.
     """
     unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}.tmp")
     new_parents = [parent for parent in folder.parents if not parent.exists()]
@@ -52,7 +52,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         _move(unfinished, folder)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise OutputError(f"{shown(folder)} cannot be written ({reason}). Pass a writable folder.") from error
+        raise OutputError(f"{shown(folder)} cannot be written to ({reason}). Pass a writable folder.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         for parent in new_parents:

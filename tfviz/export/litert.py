@@ -1,4 +1,4 @@
-"""Export to a .tflite file for LiteRT, on phones and small devices, with built-in operations only.
+"""Export to a .tflite file with only built-in operations, for LiteRT on phones and small devices.
 
     explainer.tflite    one signature, serving_default. inputs: the model's inputs, and "target"
                         (batch,) int32 if a class can be chosen (-1 is the top class);

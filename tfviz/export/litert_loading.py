@@ -1,4 +1,4 @@
-"""Run a .tflite file with LiteRT, and call it like an explainer."""
+"""Run exported .tflite files with LiteRT. They are called like explainers."""
 
 from __future__ import annotations
 

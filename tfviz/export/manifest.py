@@ -1,6 +1,6 @@
 """Read and write tfviz.json, which describes an exported explainer.
 
-Every format stores it next to the model. It describes the inputs, the outputs and the
+Every format stores tfviz.json next to the model. It describes the inputs, the outputs and the
 preprocessing, so the folder can be used without other documentation.
 """
 
@@ -101,7 +101,7 @@ class Manifest:
     def read(cls, folder: Path) -> Manifest:
         """Read the manifest in a folder.
 
-        Raise ExportError if the folder has none, or if this version of tfviz cannot read it.
+        Raise ExportError if the folder has no manifest, or if this version of tfviz cannot read it.
         """
         content = _read(folder)
         with reporting_damage(folder):
@@ -133,7 +133,7 @@ class Manifest:
                 raise ExportError(f"{shown(path)} is not a regular file. Export the explainer again.")
 
     def require_exported(self, folder: Path, *names: str) -> None:
-        """Raise ExportError or OSError if one of the files (by default, any file) was changed."""
+        """Raise ExportError or OSError if a given file (by default, any file) was changed."""
         for name in names or self.files:
             if ".." in Path(name).parts or Path(name).is_absolute():
                 raise ExportError(f"The export is missing the file {name!r}")
@@ -196,8 +196,8 @@ def _digest(path: Path) -> str:
 def plain_names(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     """Return unique names that every format allows: an ASCII letter, then letters, digits and "_".
 
-    They differ from each other, from the names that tfviz uses and from those in `taken`, ignoring
-    case, because TensorFlow treats "A" and "a" as equal.
+    The names differ from each other, from the names that tfviz uses and from those in `taken`. Case
+    is ignored in these comparisons, because TensorFlow treats "A" and "a" as equal.
     """
     used = {name.lower() for name in (*_RESERVED, *taken)}
     plain = []

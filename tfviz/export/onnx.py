@@ -1,4 +1,4 @@
-"""Export to an ONNX file for onnxruntime: one graph for batches of any size and one image size.
+"""Export to an ONNX file for onnxruntime: one graph for one image size and batches of any size.
 
     explainer.onnx    inputs: the model's inputs, and "target" (N,) int32 if a class can be chosen
                       (-1 is the top class);

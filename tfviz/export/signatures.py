@@ -52,7 +52,7 @@ def explained(
         explainer: the explainer to export.
         images: one tensor per input of the model.
         target: (N,) or (1,) int32 classes. TOP_CLASS requests an image's top class, and NO_CLASS
-            requests none, because `weights` defines the target. Methods that accept no target
+            requests no class, because `weights` defines the target. Methods that accept no target
             ignore it.
         weights: (N or 1, classes) float32, added to the class's weight of 1, or None.
 

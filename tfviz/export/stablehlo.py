@@ -7,8 +7,8 @@ JAX and other XLA compilers can run it.
     tfviz.json             its "extra" lists the program's "arguments", "weights" and "results",
                            each as {"name", "shape", "dtype"}
 
-The program takes the arguments followed by the weights, in that order, and returns the results. It
-contains the whole computation: `examples/run_stablehlo.py` runs it with JAX alone.
+The program takes the arguments followed by the weights, in that order, and returns the results. The
+program contains the whole computation: `examples/run_stablehlo.py` runs it with JAX alone.
 """
 
 from __future__ import annotations
@@ -166,9 +166,9 @@ def _require_portable(text: str, arguments: list[tf.TensorSpec | np.ndarray], ma
     given = [_mlir_type(one) for one in arguments]
     if taken != given:
         raise ExportError(
-            f"The program for the model '{manifest.model}' must have {len(given)} arguments with the shapes of its inputs and "
-            f"weights. Received: {len(taken)} arguments. The model reads a tensor that is neither an input nor a weight. Make "
-            "that tensor a weight."
+            f"The program for the model '{manifest.model}' must have {len(given)} arguments, one for each of the "
+            f"model's inputs and weights, with matching shapes. It has {len(taken)}. The model reads a tensor that is neither "
+            "an input nor a weight. Make that tensor a weight."
         )
     if call := _CUSTOM_CALL.search(text):
         raise ExportError(

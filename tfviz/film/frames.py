@@ -171,7 +171,10 @@ def caption_of(record: Record) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    """Format a number with three decimals, or in scientific notation if it is large or small."""
+    """Format a number with three decimals.
+
+    Very large and very small numbers use scientific notation.
+    """
     if value is None:
         return "–"
     return f"{value:.3f}" if 0.001 <= abs(value) < 1000 or value == 0 else f"{value:.2e}"

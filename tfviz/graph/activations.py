@@ -54,7 +54,7 @@ _Functions = dict[Value, _Function]
 
 
 def with_activations(graph: Graph) -> Graph:
-    """Return the graph with one `Activation` step per activation other than a plain ReLU.
+    """Return the graph with each activation except plain ReLUs replaced by one `Activation` step.
 
     A function of the images alone is preprocessing, so an activation must depend on a linear map or
     an opaque layer. A handwritten function is an activation only if it carries the signal, unlike

@@ -1,9 +1,9 @@
 """Find a vision transformer's attention blocks.
 
 Attention is softmax(Q Kᵀ) V, whether a Keras layer, `ops.dot_product_attention` or handwritten code
-computes it. In the graph it is a softmax between two products, which this module marks as
-`Attention`. The paths around the softmax determine the rest: the value from which queries, keys and
-values are computed, the residual stream, and the tokens that the head reads.
+computes it. In the graph, attention is a softmax between two products. This module marks the
+softmax as `Attention`. The paths around the softmax determine the rest: the value from which
+queries, keys and values are computed, the residual stream, and the tokens that the head reads.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Backward:
 
     Attributes:
         values: the computed tensors, keyed by value.
-        gradients: the gradient at each requested value, in that value's shape.
+        gradients: the gradient with respect to each requested value, in that value's shape.
     """
 
     values: Values
@@ -84,7 +84,7 @@ def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], 
         rules: the backward rules by operation type.
 
     Returns:
-        The computed values, and the gradient at each value in `at`.
+        The computed values, and the gradient with respect to each value in `at`.
 
     Raises:
         UnknownLayerError: a value in `at` does not contribute to the outputs.
@@ -166,7 +166,10 @@ def _first_finite(
 
 
 def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Values) -> tf.Tensor:
-    """Return the gradient at a value. If one of several inputs has none, return zeros."""
+    """Return the gradient with respect to a value.
+
+    If one of several inputs has none, return zeros.
+    """
     if gradient is not None:
         return tf.convert_to_tensor(gradient)  # tf.gather returns IndexedSlices
     contributes = bool(graph.after([value]).intersection(graph.outputs))

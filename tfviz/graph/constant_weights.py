@@ -1,7 +1,8 @@
 """Rewrite a graph whose weights never change.
 
 Kernels and biases are read once and stored in the steps. A BatchNormalization directly after a
-linear map is folded into the map's kernel and bias, and its step then returns its input:
+linear map is folded into the linear map's kernel and bias. The normalization's step then returns
+its input:
 
     s (W x + b) + t = (s W) x + (s b + t)
 
@@ -33,7 +34,7 @@ _Compute = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
 
 
 def folded(graph: Graph, keep: Collection[Value], dtype: str | None = None, precise: Sequence[Step] = ()) -> Graph:
-    """Return the graph with constant linear maps and folded BatchNormalizations.
+    """Return the graph with constant weights and with BatchNormalizations folded where possible.
 
     Args:
         graph: the graph, whose weights are read now.

@@ -25,7 +25,7 @@ _HALF_TOLERANCE = 0.02
 
 
 def with_probabilities(graph: Graph) -> Graph:
-    """Return the graph with one step per handwritten softmax or sigmoid."""
+    """Return the graph with each handwritten softmax or sigmoid replaced by a single step."""
     for step in graph.steps:
         if isinstance(step.operation, Exponential):
             graph = _with_function_around(graph, step)

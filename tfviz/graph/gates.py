@@ -2,7 +2,7 @@
 
 In a product, gates weight the signal, as in squeeze-and-excitation and spatial attention. If all
 inputs of a sum or difference except one are constants, the remaining input is the signal. In a
-handwritten normalization, x − mean(x), it is x.
+handwritten normalization, x − mean(x), the signal is x.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def ends_in_sigmoid(graph: Graph) -> bool:
 
 
 def _final_activations(graph: Graph, output: Value) -> list[Step] | None:
-    """Return the final activation of each part of an output, or None if any part has none."""
+    """Return the final activation of each part of an output, or None if any part lacks one."""
     step = graph.producer(output)
     if step is None:
         return None

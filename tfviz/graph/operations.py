@@ -87,7 +87,7 @@ class Linear(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Relu(Operation):
-    """A function that is 0 below a threshold and the identity above it, up to an optional cap."""
+    """A function that is 0 below a threshold and equals x above it, up to an optional cap."""
 
     max_value: float | None = None
 

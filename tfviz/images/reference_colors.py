@@ -1,7 +1,7 @@
 """Reference colors that replace removed pixels: the mean color, black and white.
 
 The mean color is the average color of the training images. If the preprocessing subtracts a mean,
-the mean color is 0. Otherwise it is the ImageNet mean.
+the mean color is 0. Otherwise, it is the ImageNet mean.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def find_inputs(paths: Iterable[str]) -> list[Input]:
     found: dict[tuple[str, int | None], Input] = {}
     for path in paths:
         for one in _behind(path):
-            found.setdefault((one.source, one.offset), one)  # The source is absolute, so spelling does not matter.
+            found.setdefault((one.source, one.offset), one)  # Paths may repeat.
     return sorted(found.values(), key=lambda one: one.path)
 
 

@@ -42,7 +42,7 @@ class JobPlan:
         fingerprint: the settings that determine the results. Two commands work on the same job only
             if their fingerprints are equal.
         shard_size: the number of images per shard.
-        parts: the images, one part per command that added some.
+        parts: the images, with one part per command that added images.
     """
 
     run: dict[str, Any]

@@ -1,6 +1,6 @@
 """Define table columns and write Parquet files.
 
-Column types are explicit. Otherwise a table without errors would get an error column of type null,
+Column types are explicit. Otherwise, a table without errors would get an error column of type null,
 and the parts could not be read as one dataset.
 """
 

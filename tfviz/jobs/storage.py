@@ -21,7 +21,7 @@ class Storage:
         root: a local folder, or a URL that fsspec opens.
 
     Raises:
-        MissingPackageError: the root is a URL and fsspec or its driver is not installed.
+        MissingPackageError: the root is a URL, but fsspec or its driver is not installed.
     """
 
     def __init__(self, root: str) -> None:

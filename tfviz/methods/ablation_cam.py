@@ -8,8 +8,8 @@ Question: which channels of a layer does the score need?
         negative. If |S| < 1e-6, w_k is S − S_k instead
 
 The method needs no gradient. Redundant channels can replace each other, so none of them gets a high
-weight. The cost is one forward pass per channel through the part of the model above the layer; the
-option `channels` limits it.
+weight. The cost is one forward pass per channel through the part of the model above the layer. The
+option `channels` limits the number of channels.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class AblationCAM(ChannelExplainer):
         return sorted(dict.fromkeys(self.layers), key=lambda value: order.get(value, -1))
 
     def _kept(self) -> list:
-        """Return the values that each run starts from, which include the first layers."""
+        """Return the values that each run starts from, including the first layers' outputs."""
         first = [v for v in self.layers if v not in self.graph.after([u for u in self.layers if u is not v])]
         behind = self.graph.after(first)
         steps = self.graph.before([*self.graph.outputs, *self.layers], given=first)

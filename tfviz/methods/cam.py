@@ -30,7 +30,7 @@ class CAM(LayerExplainer):
 
         Args:
             known: the graph values computed so far, at least the inputs.
-            seed: the gradient at the outputs.
+            seed: the score's gradient with respect to the outputs.
 
         Returns:
             The map (N, h, w), and all graph values computed so far.
@@ -50,7 +50,7 @@ class CAM(LayerExplainer):
 
         Args:
             A: the layer's activations, (N, h, w, K).
-            G: the score's gradient at the activations, (N, h, w, K).
+            G: the score's gradient with respect to the activations, (N, h, w, K).
 
         Returns:
             The weighted sum over channels, (N, h, w).

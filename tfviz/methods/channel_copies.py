@@ -46,15 +46,15 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
             combine: how to combine the maps for a list of layers: "mean", "max" or "product". Each
                 map is first resized to the image and scaled to [0, 1] by its minimum and maximum.
             channels: the maximum number of channels to use per layer. The channels with the highest
-                standard deviation over the positions are used. None uses all channels.
+                standard deviation over the positions are used. None means all channels.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
             output: the name, dict key or index of the output to explain. None keeps all outputs,
                 so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or it has no feature map.

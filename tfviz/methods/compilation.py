@@ -25,7 +25,7 @@ class CompiledFunctions:
     """A cache of an explainer's last `MOST_KEPT` compiled functions.
 
     Args:
-        compiled: a function that compiles a computation. None uses the method `compiled`.
+        compiled: a function that compiles a computation. If None, the method `compiled` is used.
 
     Attributes:
         traces: the number of functions traced so far.

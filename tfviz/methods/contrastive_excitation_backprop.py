@@ -5,9 +5,10 @@ Question: where is the evidence for this class rather than for the others?
     P with W at the last linear map, minus P with −W there; relu(Σ_channels) at the end
         Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop"
 
-The difference is computed at the input of the last linear map. All rules below that map are linear
-in P, so a single pass propagates the difference. The method fails if the last linear map has almost
-no negative weights. The map does not measure confidence, because its sum is not fixed.
+The difference is computed at the input of the last linear map. All rules below that linear map are
+linear in P, so a single pass propagates the difference. The method fails if the last linear map has
+almost no negative weights. The attribution map does not measure confidence, because its sum is not
+fixed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tfviz.methods.excitation_backprop import ExcitationBackprop
 
 
 class ContrastiveExcitationBackprop(ExcitationBackprop):
-    """Contrastive excitation backprop at a layer: where is the evidence for this class only?
+    """Contrastive excitation backprop at a layer: where is the evidence for only this class?
 
     Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop".
 

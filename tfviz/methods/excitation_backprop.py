@@ -79,16 +79,16 @@ class ExcitationBackprop(Explainer):
             layer: a name, a path into nested models such as "backbone/conv1", or the layer itself.
                 None explains the image.
             merge_batch_norm: whether to fold each BatchNormalization into the linear map directly
-                before it, before the map's positive part is computed. The authors' code does not do
-                this.
+                before it. Folding happens before the weights' positive part is computed. The
+                authors' code does not fold.
             sum_channels: whether to sum over channels. False returns each neuron separately.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
             output: the name, dict key or index of the output to explain. None keeps all outputs,
                 so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or an operation has no rule.
@@ -106,7 +106,7 @@ class ExcitationBackprop(Explainer):
         if self.contrastive and not self.excitation.is_below_last_map(self.at):
             raise UnknownLayerError(
                 f"Layer '{self.layer_path}' comes after the last linear map, where the contrast starts. Choose a layer before "
-                "that map."
+                "that linear map."
             )
 
     @property

@@ -28,13 +28,13 @@ _FEWEST = 8
 
 
 class ExpectedGradients(PathExplainer):
-    """Gradients on the paths from background images: which pixels make the image differ from them?
+    """Gradients on paths from backgrounds: which pixels make the image differ from the backgrounds?
 
     The mean of (x − x′) ⊙ ∂S/∂x between background images x′ and x: Erion et al., 2021, "Improving
     performance of deep learning models with axiomatic attribution priors and expected gradients".
 
-    A call returns the signed attribution (N, H, W, C). It approximately sums to S(x) minus the
-    backgrounds' mean score.
+    A call returns the signed attribution (N, H, W, C). The attribution approximately sums to S(x)
+    minus the backgrounds' mean score.
 
     Example:
 
@@ -79,8 +79,8 @@ class ExpectedGradients(PathExplainer):
             output: the name, dict key or index of the output to explain. None keeps all outputs,
                 so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or has several inputs.

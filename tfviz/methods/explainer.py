@@ -53,8 +53,8 @@ class Explainer(abc.ABC):
     the model trains.
 
     If you modify a layer (`quantize`, `enable_lora`, another `activation`, a Sequential model's
-    `pop` and `add`), the explainer re-reads the model on its next call. Calls compile one function
-    per image size, and batches of any size share that function.
+    `pop` and `add`), the explainer re-reads the model on its next call. The explainer compiles one
+    function per image size, which batches of any size share.
 
     Attributes:
         model: the model.
@@ -100,8 +100,8 @@ class Explainer(abc.ABC):
             output: the name, dict key or index of the output to explain. None keeps all outputs,
                 so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the method cannot explain this model. The message contains the
@@ -190,7 +190,7 @@ class Explainer(abc.ABC):
 
         Args:
             images: one tensor per model input, (N, H, W, C).
-            seed: the gradient at the outputs (see `targets`).
+            seed: the score's gradient with respect to the outputs (see `targets`).
 
         Returns:
             The attribution, and the graph values that were computed for it.
@@ -210,14 +210,14 @@ class Explainer(abc.ABC):
                 inputs, arrays nested like its inputs.
             target: what to explain. None selects each image's top class, an int selects one class
                 for all images, ints (N,) select one class per image, a float array (N, classes)
-                weights the outputs, and a function maps the outputs to (N,). It can also be a
-                string: a class name (or one name per image), or "top3" for the three highest
+                weights the outputs, and a function maps the outputs to (N,). The target can also be
+                a string: a class name (or one name per image), or "top3" for the three highest
                 classes.
 
         Returns:
             The raw float32 attribution, neither resized nor scaled. Each method documents its
-            shape. For "top3", it is a dict {"top1": attribution, "top2": …, "top3": …}, which
-            `tfviz.plot` accepts.
+            shape. For "top3", the result is a dict {"top1": attribution, "top2": …, "top3": …},
+            which `tfviz.plot` accepts.
 
         Raises:
             ImageError: the images have the wrong rank, size or channels, or are not finite.
@@ -278,7 +278,7 @@ class Explainer(abc.ABC):
         return PreparedCall(run, lambda results: self._check(flat, target, results[0].attribution))
 
     def rows_for(self, images: list[tf.Tensor]) -> int:
-        """Return how many perturbed copies a call runs, counted in rows.
+        """Return the number of batch rows that a call runs for perturbed copies.
 
         Args:
             images: one tensor or tensor spec per model input.
@@ -400,7 +400,7 @@ class Explainer(abc.ABC):
                 line.
             devices: "all" distributes the batches over all GPUs or, if there are none, all logical
                 CPU devices. For this call, each device gets a copy of the weights and compiles its
-                own function. None uses TensorFlow's default device.
+                own function. If None, TensorFlow's default device is used.
 
         Returns:
             The attributions for all images as one NumPy array or, for a model with several inputs,
@@ -436,12 +436,12 @@ class Explainer(abc.ABC):
             paths: image files, and folders to search for image files.
             target: what to explain, as in a call; one target for all images.
             batch_size: the maximum number of images to run at once.
-            preprocessing: converts images to the model's input; None uses the preprocessing from
+            preprocessing: converts images to the model's input. None means the preprocessing from
                 `load_model`.
 
         Returns:
             An iterator over the rows, in file order. `map` is the raw float32 attribution without
-            the batch axis; it is None for an image that failed.
+            the batch axis, or None for an image that failed.
 
         Raises:
             ImageError: a path does not exist, or a folder contains no images.
@@ -475,13 +475,13 @@ class Explainer(abc.ABC):
             images: at most 64 preprocessed images, an array (N, H, W, C).
             target: what to explain, as in a call.
             batch_size: the maximum number of images to run at once.
-            pictures: the images to draw maps over, (N, H, W, 3). None uses `images`, with their
-                original colors if `load_images` returned them.
+            pictures: the images to draw maps over, (N, H, W, 3). None means `images`. If
+                `load_images` returned them, they are drawn in their original colors.
             captions: one text per image. None shows the top class and its score.
             scale: as for `tfviz.plot`.
             alpha: as for `tfviz.plot`.
             underlay: as for `tfviz.plot`.
-            preprocessing: as for `tfviz.plot`. None uses the preprocessing from `load_model`.
+            preprocessing: as for `tfviz.plot`. None means the preprocessing from `load_model`.
 
         Returns:
             The panel. A notebook displays it as a cell's result, and `save` writes it as a page.

@@ -7,8 +7,8 @@ Question: where are all instances of the class?
         Chattopadhyay et al., 2018, "Grad-CAM++", equations 10 and 19
 
 The paper explains exp(S). Its positive factor exp(S) only scales the map and would overflow, so it
-is omitted. α is unbounded where G is negative and the divisor is close to 0. Single pixels can
-dominate the map there.
+is omitted. α is unbounded where G is negative and the divisor is close to 0. Single pixels at such
+positions can dominate the map.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The base class for methods that return a plain or redirected gradient at the image."""
+"""The base class for methods that return a plain or redirected gradient."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tfviz.nesting import Nested
 
 
 class GradientExplainer(Explainer):
-    """The score's gradient at the image, computed with the rules in `rules`."""
+    """The score's gradient with respect to the image, computed with the rules in `rules`."""
 
     rules: ClassVar[Rules] = NO_RULES
 
@@ -40,8 +40,8 @@ class GradientExplainer(Explainer):
             output: the name, dict key or index of the output to explain. None keeps all outputs,
                 so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced.

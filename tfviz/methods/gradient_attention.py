@@ -9,8 +9,8 @@ Question: which patches support the class through attention?
 P contains a block's attention probabilities, and ∂S/∂P includes their effect through later blocks.
 The map is the mean of the rows of R for the tokens that the head reads. The cost is one forward and
 one backward pass through the blocks. If the head averages tokens, I adds the constant 1 / tokens to
-each patch, and only the variation around it is meaningful. Negative gradients are dropped, so the
-map does not show evidence against the class.
+each patch, and only the variation around this constant is meaningful. Negative gradients are
+dropped, so the map does not show evidence against the class.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ The rule applies to every ReLU, including handwritten ones; all other operations
 gradient. For networks without ReLU, `activations="all"` generalizes the rule to every other
 elementwise activation f: p → p · [p > 0] · max(f′(x), 0). The cost is one forward and one backward
 pass. The map is weak evidence for a class, because it hardly changes with the target or with the
-upper layers' weights (Adebayo et al., 2018, "Sanity Checks for Saliency Maps"). It shows which
+upper layers' weights (Adebayo et al., 2018, "Sanity Checks for Saliency Maps"). The map shows which
 structures the network responds to rather than the reasons for its prediction.
 """
 
@@ -25,7 +25,7 @@ from tfviz.rules.relu import GUIDED
 
 
 class GuidedBackprop(RedirectedGradient):
-    """The guided gradient of the score at the image: which fine structures drive the network?
+    """The score's guided gradient: which fine structures drive the network?
 
     At each ReLU, p → p · [p > 0] · [x > 0]: Springenberg et al., 2015, "Striving for Simplicity:
     The All Convolutional Net". With `activations="all"`, p → p · [p > 0] · max(f′(x), 0) also

@@ -5,9 +5,9 @@ Question: which fine structures belong to the class?
     guided backprop · Grad-CAM resized to the image
         Selvaraju et al., 2017, "Grad-CAM", section 3.2
 
-Both share one forward pass; Grad-CAM only repeats the steps above its layer. Grad-CAM's map is
-resized bilinearly. In a model with several images, any image that the layer does not depend on gets
-0. As in guided backprop, the detail hardly depends on the class; only the position does.
+Both methods share one forward pass; Grad-CAM only repeats the steps above its layer. Grad-CAM's map
+is resized bilinearly. In a model with several images, any image that the layer does not depend on
+gets 0. As in guided backprop, the detail hardly depends on the class; only the position does.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class GuidedGradCAM(GradCAM):
             score: "logits" or "outputs".
             output: the name, dict key or index of the output to explain.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or it has no feature map.

@@ -41,8 +41,8 @@ class IntegratedGradients(PathExplainer):
     (x − x′) ⊙ mean ∂S/∂x between x′ and x: Sundararajan et al., 2017, "Axiomatic Attribution for
     Deep Networks", with the midpoint rule.
 
-    A call returns the signed attribution (N, H, W, C). It sums to S(x) − S(x′); if the error
-    exceeds 5 %, the explainer warns (see `completeness_error`).
+    A call returns the signed attribution (N, H, W, C). The attribution sums to S(x) − S(x′). If the
+    error exceeds 5 %, the explainer warns (see `completeness_error`).
 
     Example:
 
@@ -83,8 +83,8 @@ class IntegratedGradients(PathExplainer):
             output: the name, dict key or index of the output to explain. None keeps all outputs,
                 so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced.
@@ -117,10 +117,10 @@ class IntegratedGradients(PathExplainer):
         if self._rows and count is not None:
             needed = count if self._first is None else self._first + count
             if self._rows < needed or (self._first is None and self._rows != needed):
+                at_least = "" if self._first is None else "at least "
                 raise ImageError(
-                    f"Expected one baseline per image. Received: {self._rows} baselines for {needed} "
-                    f"images{'' if self._first is None else ' or more'}. Pass one baseline per image, or a single baseline "
-                    "for all images."
+                    f"Expected one baseline per image. Received: {self._rows} baselines for {at_least}{needed} images. Pass "
+                    "one baseline per image, or a single baseline for all images."
                 )
         return super()._bound(images, target, computation)
 

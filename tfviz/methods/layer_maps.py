@@ -65,8 +65,8 @@ class LayerExplainer(Explainer):
             output: the name, dict key or index of the output to explain. None keeps all outputs,
                 so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or it has no feature map.

@@ -31,8 +31,8 @@ def map_explainer(method: type[Explainer], model: keras.Model, options: Mapping[
 
     Raises:
         UnsupportedModelError: the method cannot explain the model.
-        UnknownLayerError: the method cannot use this layer, or its map cannot be drawn.
-        TargetError: the method needs a class, and the model is not a classifier.
+        UnknownLayerError: the method cannot use this layer, or the layer's map cannot be drawn.
+        TargetError: the method needs a class, but the model is not a classifier.
         OptionError: the method needs backgrounds.
     """
     if method.takes_target and classes is None:

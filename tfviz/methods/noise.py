@@ -67,8 +67,8 @@ class NoiseExplainer(SampledExplainer):
             output: the name, dict key or index of the output to explain. None keeps all outputs,
                 so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
             **options: the base method's options, such as layer="conv4_block6_out".
 
         Raises:

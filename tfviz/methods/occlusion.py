@@ -66,19 +66,19 @@ class Occlusion(RemovalExplainer):
 
         Args:
             model: a built keras.Model with one image among its inputs.
-            window: the side of the square window in pixels. None uses a seventh of the height,
+            window: the side of the square window in pixels. None means a seventh of the height,
                 rounded up.
-            stride: the step between windows in pixels. None uses half the window, rounded up.
+            stride: the step between windows in pixels. None means half the window, rounded up.
             value: the value of covered pixels in the model's value range, one number or one per
-                channel. None uses the mean color, or 0 if the model's preprocessing is unknown.
+                channel. None means the mean color, or 0 if the model's preprocessing is unknown.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
             output: the name, dict key or index of the output to explain. None keeps all outputs,
                 so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or does not have exactly one image

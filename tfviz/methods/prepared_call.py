@@ -16,8 +16,8 @@ class PreparedCall:
     Attributes:
         run: a function that computes the attribution. TensorFlow releases the interpreter lock
             while it runs, so another thread can call it.
-        check: a function that checks the attribution and warns about blank maps. It may trace the
-            model, so it must run in the thread that compiles.
+        check: a function that checks the attribution and warns about blank maps. The check may
+            trace the model, so it must run in the thread that compiles.
         rows: the number of rows for methods that run perturbed copies of each image; otherwise 0.
     """
 

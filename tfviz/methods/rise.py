@@ -75,15 +75,15 @@ class RISE(RemovalExplainer):
                 `samples` and `grid`.
             seed: the mask seed. All images get the same masks.
             value: the value of removed pixels in the model's value range, one number or one per
-                channel. None uses the mean color, or 0 if the model's preprocessing is unknown.
+                channel. None means the mean color, or 0 if the model's preprocessing is unknown.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it. The masks are weighted by probabilities in either case.
             output: the name, dict key or index of the output to explain. None keeps all outputs,
                 so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or does not have exactly one image

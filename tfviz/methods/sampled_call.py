@@ -27,7 +27,7 @@ def _ignore(rows: int) -> None:
 class SampledCall:
     """A sampled explainer's call for one image size and target kind.
 
-    Inside another function, it runs as a single graph, which is compiled on first use.
+    Inside another function, the call runs as a single graph, which is compiled on first use.
 
     Args:
         explainer: the explainer.
@@ -80,7 +80,7 @@ class SampledCall:
         Args:
             images: one tensor per input.
             given: the target's tensors.
-            batch_size: the maximum number of rows; None uses the explainer's batch size.
+            batch_size: the maximum number of rows; None means the explainer's batch size.
             advance: a function that is called after each batch with its number of rows.
         """
         if not tf.executing_eagerly():

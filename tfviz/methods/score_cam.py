@@ -9,7 +9,7 @@ Question: which channels of a layer show the features that identify the class?
 
 The method needs no gradient. The network was not trained on masked images, and channels that keep
 most of the image get high weights regardless of their content. Constant channels get a weight of 0.
-The cost is one forward pass per channel; the option `channels` limits it.
+The cost is one forward pass per channel. The option `channels` limits the number of channels.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class ScoreCAM(ChannelExplainer):
                 paper.
             combine: how to combine the maps for a list of layers: "mean", "max" or "product".
             channels: the maximum number of channels to use per layer. The channels with the highest
-                standard deviation over the positions are used. None uses all channels.
+                standard deviation over the positions are used. None means all channels.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" or "outputs".
             output: the name, dict key or index of the output to explain.

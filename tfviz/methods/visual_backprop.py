@@ -3,8 +3,8 @@
 Question: which parts of the image does the network use?
 
     start: the mask is the deepest ReLU map, averaged over channels
-    for each shallower map: scale the mask up through the layers between, multiply by that map's
-    average over channels
+    for each shallower map: scale the mask up through the layers in between, then multiply it by
+    that map's average over channels
     end: scale the mask to [0, 1] by its minimum and maximum
         Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs"
 
@@ -16,7 +16,7 @@ maps.
 Scaling up is a one-channel transposed convolution with weights of one (see
 `rules.visual_backprop`). There is no backward pass. The cost is a small fraction of a forward pass,
 so the mask can be computed in every training step. The method is class-agnostic: the mask shows
-which pixels the network reads, whatever it predicts.
+which pixels the network reads, regardless of its prediction.
 """
 
 from __future__ import annotations
@@ -83,15 +83,15 @@ class VisualBackProp(Explainer):
 
         Args:
             model: a built keras.Model with activations after its convolutions.
-            activations: "all" uses the maps after all activations. None uses only the maps after
-                ReLUs, as in the paper, or all maps if there are no ReLUs. The two differ only for
-                networks with ReLUs and other activations, such as MobileNetV3.
+            activations: "all" selects the maps after all activations. None selects only the maps
+                after ReLUs, as in the paper, or all maps if there are no ReLUs. The two differ only
+                for networks with ReLUs and other activations, such as MobileNetV3.
             score: as in other methods. The mask does not depend on it.
-            output: the name, dict key or index of the output whose feature maps to use. None uses
-                the feature maps of all outputs.
+            output: the name, dict key or index of the output whose feature maps to use. None
+                selects the feature maps of all outputs.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or no activation has height and
@@ -148,7 +148,7 @@ def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, l
         require_channels_last(graph, step.outputs[0], step.path)
     if not maps and attention_blocks(graph, graph.inputs[0]):
         raise UnsupportedModelError(
-            f"VisualBackProp is not defined on attention, and '{graph.model_name}' has no ReLU with height and width. Use "
+            f"VisualBackProp is not defined for attention, and '{graph.model_name}' has no ReLU with height and width. Use "
             "attention_rollout, which also needs no target, or gradient_attention."
         )
     if not maps:
@@ -194,7 +194,7 @@ def warn_of_hidden_maps(graph: Graph) -> None:
 
 
 def warn_of_attention(graph: Graph, maps: list[Step]) -> None:
-    """Warn about attention after the last map, because it changes the map's effect."""
+    """Warn about attention after the last feature map, because the mask does not show it."""
     if attention_blocks(graph, maps[-1].outputs[0]):
         warn(
             f"{VisualBackProp.key} covers only the convolutions up to '{maps[-1].path}'. It has no rule for the attention "
@@ -262,7 +262,7 @@ def _average(step: Step, values: Values) -> Tensor:
 def _scaled(mask: Tensor, others: Values) -> Tensor:
     """Scale all pending masks by a common factor per image, so that the largest value is 1.
 
-    A common factor does not change the result. It prevents overflow in deep networks.
+    A common factor does not change the result. The scaling prevents overflow in deep networks.
     """
     largest = _largest(mask)
     for other in others.values():

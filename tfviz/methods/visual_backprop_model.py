@@ -37,8 +37,8 @@ def with_visual_backprop(model: Any, *, activations: str | None = None) -> Any:
     Args:
         model: a Functional or Sequential keras.Model with a fixed image size and activations after
             its convolutions.
-        activations: "all" uses the maps after all activations. None uses only the maps after ReLUs,
-            or all maps if there are no ReLUs.
+        activations: "all" selects the maps after all activations. None selects only the maps after
+            ReLUs, or all maps if there are no ReLUs.
 
     Returns:
         A keras.Model. For a model with one output, it returns a list [output, mask]. A list of
@@ -143,7 +143,7 @@ def flattened(model: keras.Model) -> keras.Model:
 
 
 def _call_again(trace: Trace, symbols: dict[int, keras.KerasTensor]) -> None:
-    """Call a trace's layers on new symbolic tensors. `symbols` maps old tensor ids to them."""
+    """Call a trace's layers on new symbolic tensors. `symbols` maps old ids to these tensors."""
     for call in trace.calls:
         inner = calls_of(call.operation) if keras_internals.functional_of(call.operation) is not None else None
         if isinstance(inner, Trace):

@@ -41,7 +41,8 @@ class ClassTargets:
         """Return the classes for `count` images from index `start`, or None for the top class.
 
         Raises:
-            TargetError: there are fewer targets, or the model does not have these classes.
+            TargetError: there are fewer targets than images, or the model does not have these
+                classes.
         """
         prepared = targets.prepare(targets.rows_from(self._target, self._outputs, start, count), self._outputs, count)
         if prepared is None:

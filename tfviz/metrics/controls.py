@@ -18,7 +18,7 @@ ControlMap = Callable[[np.ndarray, np.ndarray], PixelMap]
 
 
 def random(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
-    """Rank the pixels in the tie-breaking permutation's order."""
+    """Return a map that ranks the pixels in the order of the tie-breaking permutation."""
     ranks = np.empty(len(permutation), np.float32)
     ranks[permutation] = np.arange(len(permutation), 0, -1)
     return pixel_map(ranks.reshape(image.shape[:2]))
@@ -32,7 +32,7 @@ def center(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
 
 
 def edges(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
-    """Compute the Sobel gradient magnitude of the mean over channels."""
+    """Average the image's channels and return the magnitude of the Sobel gradient."""
     gray = np.asarray(image, np.float32).mean(axis=-1)
     return pixel_map(np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)))
 

@@ -51,7 +51,8 @@ class Evaluation:
             (forward passes per image), higher_is_better and is_control.
         scores: dicts with the keys method, layer, metric, image, target, value, blank, forwards,
             is_control and curve.
-        curves: measure -> method -> (points, 2), the fraction of pixels and the mean value there.
+        curves: measure -> method -> an array (points, 2) with the fraction of pixels and the mean
+            value at that fraction.
         notes: what was skipped or assumed.
 
     Example:
@@ -159,9 +160,10 @@ def evaluate(
         metrics: "default", "all", a key of `tfviz.METRICS`, a metric with custom options such as
             `tfviz.METRICS["pointing_game"](tolerance=5)`, or a list of these. Metrics that need
             annotated objects run only if `boxes` is given.
-        boxes: one entry per image: a `tfviz.metrics.regions.Regions`; a dict, class -> boxes or
-            mask, in pixels of `images`; or None for an image without annotations. If the
-            preprocessing from `load_model` crops images, `Regions` are cropped in the same way.
+        boxes: one entry per image: a `tfviz.metrics.regions.Regions` object; a dict that maps
+            classes to boxes or a mask, in pixels of `images`; or None for an image without
+            annotations. If the preprocessing from `load_model` crops images, `Regions` are cropped
+            in the same way.
         targets: the class number or name to explain, one for all images or one per image. None
             selects each image's top class. Metrics that need annotated objects explain every class
             that has a region instead.

@@ -98,7 +98,7 @@ class ImageScorer:
 
         Args:
             images, boxes, targets: as for `tfviz.evaluate`.
-            done: the numbers of already scored images, which are skipped.
+            done: the numbers of images that are already scored. These images are skipped.
 
         Yields:
             One image's scores: dicts with the keys method, layer, metric, image, target, value,

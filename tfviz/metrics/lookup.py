@@ -45,7 +45,7 @@ def _named(metric: str | Metric, has_regions: bool) -> list[Metric]:
     if found.needs_regions and not has_regions:
         raise OptionError(
             f"The metric {found.key!r} compares maps with annotated objects. Received: no boxes. Pass boxes= with one Regions "
-            "per image, or omit the metric."
+            "object per image, or omit the metric."
         )
     return [found]
 

@@ -100,8 +100,8 @@ class Score:
     Attributes:
         value: the score.
         forwards: the number of forward passes, not counting the one for the original image.
-        curve: for metrics that remove pixels step by step, an array (points, 2) of the fraction of
-            pixels and the value there.
+        curve: for metrics that remove pixels step by step, an array (points, 2) with the fraction
+            of pixels and the value at that fraction.
     """
 
     value: float

@@ -251,7 +251,7 @@ class _Check:
 
 
 def _depths(order: str, count: int, steps: int) -> Iterator[tuple[int, list[int]]]:
-    """Yield each depth and the groups to randomize there, the most recently added group last.
+    """Yield each depth and the groups to randomize at that depth, the last added group last.
 
     The depths are evenly spaced and always include half of the groups and all of them.
     """

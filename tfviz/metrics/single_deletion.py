@@ -4,7 +4,7 @@
         Hesse et al., 2024, "Benchmarking the Attribution Quality of Vision Models" (IDSDS)
 
 The image is divided into 4 × 4 cells. ρ is Spearman's rank correlation; a random map scores 0 on
-average. Only one cell is removed at a time, so the images stay close to the training data, although
+average. Only one cell is removed at a time, so the images stay close to the training data. However,
 the network has not been trained on them. The paper therefore trains the network with randomly
 blanked cells; otherwise, d does not measure importance alone.
 

@@ -89,7 +89,7 @@ def _named(model: keras.Model, key: str, output: str | int | None, is_of_all: bo
     explainer = method_named(key)(model, output=output)
     if is_of_all and (rows := rows_per_image(explainer)) > MOST_ROWS_OF_ALL:
         raise OptionError(
-            f'This method runs the network {rows} times per image, and "all" skips methods that need more than '
+            f'This method runs the network {rows} times per image, but "all" skips methods that need more than '
             f'{MOST_ROWS_OF_ALL} runs. To include it, pass methods=["all", "{explainer.key}"].'
         )
     return explainer.freeze()  # an evaluation does not change the weights

@@ -37,7 +37,7 @@ def visible_regions(given: AnyRegions, number: int, model: keras.Model, size: Si
         return None
     if not isinstance(given, (Regions, Mapping)):
         raise OptionError(
-            f"`boxes` must contain a Regions, a dict or None for each image. Received: {type(given).__name__} for image "
+            f"`boxes` must contain a Regions object, a dict or None for each image. Received: {type(given).__name__} for image "
             f"{number}. Pass Regions({{class: [[x0, y0, x1, y1]]}}, size=(height, width))."
         )
     try:

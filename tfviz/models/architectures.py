@@ -70,7 +70,7 @@ class Architecture:
         Args:
             weights: "imagenet", or None for random weights.
             classes: the number of classes, if the weights are random.
-            size: the image size (height, width) in pixels. None uses the default size.
+            size: the image size (height, width) in pixels. None means the default size.
 
         Returns:
             The network.

@@ -1,4 +1,4 @@
-"""Class names. A class without a name is shown as its number, so labels are optional."""
+"""Read class names and look them up. A class without a name is shown as its number."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ def imagenet_labels() -> Labels:
 
 
 def _fetch() -> bytes | None:
-    """Download the file, or return None if that fails.
+    """Download the file, or return None if the download fails.
 
     The download runs in a thread, because `urlopen`'s timeout does not cover the DNS lookup.
     """

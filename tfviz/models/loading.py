@@ -107,10 +107,10 @@ def load_model(
             .pth, .pt or .pth.tar (needs PyTorch); or TensorFlow 1's vgg16.npy and vgg19.npy. For a
             model file, a Keras weights file that replaces the stored weights.
         preprocessing: "tf", "torch", "caffe", "unit", "none", a JSON file, or a Preprocessing. None
-            uses the network's default or, for another tool's weights, that tool's default. A model
+            means the network's default or, for another tool's weights, that tool's default. A model
             file has no default, so its images are fed as RGB in 0-255.
-        labels: a labels file, or the names. None uses ImageNet's names for a network that is loaded
-            by name with trained weights and 1000 classes.
+        labels: a labels file, or the names. If None, a network that is loaded by name with trained
+            weights and 1000 classes gets ImageNet's names.
         size: the image size (height, width) in pixels, for a network that supports several sizes.
 
     Returns:
@@ -157,7 +157,7 @@ def preprocessing_of(model: keras.Model) -> Preprocessing:
         model: the model. Its preprocessing is known only if `load_model` loaded it.
 
     Returns:
-        The preprocessing. If it is unknown, "none" (RGB in 0-255) at the model's input size.
+        The preprocessing, or "none" (RGB in 0-255) at the model's input size if it is unknown.
 
     Raises:
         UnsupportedModelError: the model does not have a single image input.

@@ -144,7 +144,7 @@ def _traced(layer: keras.Layer, symbols: Any, call: Callable[..., Any], by_tenso
 
 
 def _with_cause(first: NotReadable, second: Trace | NotReadable) -> Trace | NotReadable:
-    """Return the second tracer's result, with the first result's cause if it has none."""
+    """Return the second tracer's result. If it lacks a cause, add the first result's cause."""
     if isinstance(second, Trace) or second.cause is not None:
         return second
     return NotReadable(second.reason, first.cause)

@@ -13,12 +13,12 @@ from tfviz.variable_copies import VariableCopies
 
 
 class ConstantModel(ReadModel):
-    """A model's graph with its current weights as constants.
+    """A model's graph in which the current weights are constants.
 
     Args:
         live: the model as it was read.
         keep: values whose meaning must not change, because a method explains them.
-        dtype: the dtype to compute in. None uses each layer's dtype.
+        dtype: the dtype to compute in. If None, each layer's dtype is used.
         fold: whether to fold BatchNormalizations, which changes rounding errors.
 
     Attributes:

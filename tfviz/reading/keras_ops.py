@@ -294,7 +294,7 @@ def exact_attention(operation: keras.Operation) -> Callable[..., Any]:
 
 
 def primitive_of(call: Call) -> tuple[Primitive | None, tuple[Any, ...]]:
-    """Return a call's primitive in handwritten ReLUs (None if it has none) and its operands."""
+    """Return the primitive (or None) and the operands of a call, for matching handwritten ReLUs."""
     operation = call.operation
     operands = tuple(tree.flatten((call.arguments.args, call.arguments.kwargs)))
     if isinstance(operation, keras.Layer):

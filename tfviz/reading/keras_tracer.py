@@ -57,7 +57,7 @@ def _has_free_size(call: Call, own: set[int]) -> bool:
     """Return whether a call received a size that is only known at run time.
 
     In a reshape, an unknown batch size can be inferred from the other sizes, so it is set to -1.
-    This changes only the traced operation. The code may also create new layers with such sizes.
+    Only the traced operation is changed. The code may also create new layers with such sizes.
     `own` contains the ids of the existing layers.
     """
     operation, sizes = call.operation, call.outputs[0].shape

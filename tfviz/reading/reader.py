@@ -59,7 +59,7 @@ def graph_of(model: keras.Model, *, by_tensorflow: bool = True) -> Graph:
 
 
 def graph_of_anything(model: keras.Model | Callable[[tf.Tensor], tf.Tensor]) -> Graph:
-    """Read a model, as a graph with one opaque step if its layers cannot be traced.
+    """Read a model. If its layers cannot be traced, the graph is a single opaque step.
 
     One opaque step is sufficient for methods that need only the input gradient.
     """

@@ -1,7 +1,7 @@
 """Rerun a traced function's operations on new tensors.
 
-Dtypes and sizes follow the new inputs, weights are read at run time, and a gradient tape records
-each operation.
+Dtypes and sizes follow the new inputs, weights are read at run time, and gradient tapes record each
+operation.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def run_all(operations: Sequence[tf.Operation], known: dict[str, tf.Tensor], run
     Args:
         operations: operations in the traced graph.
         known: maps tensor names in the graph to the new tensors.
-        run_one: a function that runs one operation on its new inputs. None uses `run`.
+        run_one: a function that runs one operation on its new inputs. If None, `run` is used.
     """
     for operation in operations:
         outputs = (run_one or run)(operation, [known[x.name] for x in operation.inputs])

@@ -226,7 +226,7 @@ def _depthwise(cut: Cut) -> Operation:
 
 
 def _product(adjoint_x: str, adjoint_y: str) -> Row:
-    """Create the row for a matrix product. With a weight as one operand, it is a linear map."""
+    """Create the row for a matrix product. A product with a weight is a linear map."""
 
     def row(cut: Cut) -> Operation:
         operation = cut.operation

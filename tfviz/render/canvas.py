@@ -134,7 +134,7 @@ class SignalCanvas(Canvas):
         return signal_meaning(style, scale)
 
     def finished(self, drawn: Picture, index: int) -> Picture:
-        """Redraw the black line over the map, which may be opaque there."""
+        """Redraw the black line, because an opaque map may hide it."""
         return np.rint(drawn * (self.pictures[index] / 255)).astype(np.uint8)
 
 

@@ -20,9 +20,9 @@ def kind_of(images: Arrays, attributions: Attributions, kind: str | None = None)
     """Return the kind of `images`: "image", "signal" or "volume".
 
     Signals (N, T, C) can have the same shape as a single image (H, W, C). An array counts as
-    signals if the maps have one row per signal and the array cannot be an image. It cannot be an
-    image if it has neither 1 nor 3 channels, if the maps are shorter than T, or if T is much larger
-    than N and the values are outside an image's range.
+    signals if the maps have one row per signal and the array cannot be an image. An array cannot be
+    an image if it has neither 1 nor 3 channels, if the maps are shorter than T, or if T is much
+    larger than N and the values are outside an image's range.
 
     Args:
         images: as for `plot`.

@@ -52,15 +52,16 @@ def plot(
 
     Each map has a color bar and a caption that states its strength (see `tfviz.render.strength`).
     For excitation backprop, the strength is the map's sum. For other methods with several targets,
-    it is the map's peak relative to the map of the highest-scoring target, or to the strongest map
-    if there are no scores. Maps below 2% are nearly empty and are drawn dimmed.
+    the strength is the map's peak relative to the map of the highest-scoring target, or to the
+    strongest map if there are no scores. Maps below 2% are nearly empty and are drawn dimmed.
 
     Signals are drawn as lines over their maps, and volumes and videos as rows of slices or frames.
     `alpha`, `underlay` and `preprocessing` don't apply to signals.
 
     Args:
-        images: images as for `overlay`; signals (N, T, C), one (T, C), or a list of (T, C); or
-            volumes or videos (N, D, H, W, C), or a list of (D, H, W, C).
+        images: images as for `overlay`; signals as an array (N, T, C), a single signal (T, C) or a
+            list of (T, C); or volumes or videos as an array (N, D, H, W, C) or a list of (D, H, W,
+            C).
         attributions: method -> its maps, as for `overlay`; for several targets, method -> target
             -> maps. The keys become titles. A key of `tfviz.METHODS` becomes the method's name;
             other keys are unchanged.

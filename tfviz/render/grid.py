@@ -217,7 +217,7 @@ def _at(scores: list[float] | None, index: int) -> float | None:
 def _strengths(
     method: str, maps: list[Map], names: Sequence[str], style: str, scores: Sequence[float | None]
 ) -> list[Strength]:
-    """Return the maps' strengths, relative to one of them.
+    """Return the maps' strengths relative to a reference map.
 
     The reference is the map of the highest-scoring target, or the strongest map if a score is
     missing.

@@ -123,7 +123,7 @@ class Panel:
 
     @property
     def _targets(self) -> dict[str, str]:
-        """The target names, if a method has several targets."""
+        """The target names if a method has several targets."""
         names = {column.target: column.target for column in self.columns if column.target}
         return names if len(names) > 1 else {}
 

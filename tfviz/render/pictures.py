@@ -2,8 +2,8 @@
 
 Arrays from `load_images` contain their RGB images, which are drawn. Other images are drawn
 unchanged if they are uint8, or floats in 0–1 or 0–255. Images with negative values or values above
-255 were preprocessed. If the caller passes the preprocessing, it is undone. Otherwise the colors
-are unknown (the order may be BGR), and each image is stretched to its range with a warning.
+255 were preprocessed. Preprocessing that the caller passes is undone. Otherwise, the colors are
+unknown (the order may be BGR), and each image is stretched to its range with a warning.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def preprocessing_of_images(images: Arrays, models: Iterable[keras.Model]) -> Pr
 
 
 def has_known_colors(images: Arrays) -> bool:
-    """Return whether images are uint8, or from `load_images`, and so drawn unchanged."""
+    """Return whether images are uint8 or from `load_images` and are therefore drawn unchanged."""
     parts = images if isinstance(images, list | tuple) else [cast(npt.ArrayLike, images)]
     return all(_with_loaded_colors(one).dtype == np.uint8 for one in parts)
 
@@ -160,7 +160,7 @@ def maps_of(attribution: Arrays, *, count: int, single: bool = False) -> list[Ma
     Args:
         attribution: (N, h, w), (N, h, w, C), or a list of (h, w[, C]).
         count: the expected number of maps.
-        single: whether the image has no batch axis. The map may then have none either.
+        single: whether the image has no batch axis. The map may then also lack a batch axis.
 
     Returns:
         The maps, float64.

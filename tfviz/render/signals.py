@@ -1,4 +1,4 @@
-"""Draw maps behind signals, with one panel per signal, method and target.
+"""Draw signals over their maps, with one panel per signal, method and target.
 
 The background shows the map at its original resolution, and the signal is a line over it. Several
 channels are drawn as bands on one scale. If the method has a map per channel, each band shows its

@@ -39,7 +39,7 @@ class Strength:
 
     @property
     def limit(self) -> float:
-        """The value of the strongest color. It is higher for a nearly empty map, to dim the map."""
+        """The value of the strongest color. For a nearly empty map, it is raised to dim the map."""
         return self.own_limit * (DIMMING if self.is_nearly_empty else 1)
 
 

@@ -14,9 +14,9 @@ operation type is:
                                  no rule, because the paper does not define inhibition
     Move                         the operation's own derivative
 
-Each rule's function states the reason and source. All rules are linear in p. The first linear map
-reads the image, which can be negative. There, a is the image shifted so that its smallest value is
-0, and padding stays 0.
+Each rule's function states the rule's reason and source. All rules are linear in p. The first
+linear map reads the image, which can be negative. There, a is the image shifted so that its
+smallest value is 0, and padding stays 0.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Excitation:
         path = self.graph.signal_path(at)
         if attention := next((step for step in path if is_attention(step)), None):
             raise UnsupportedModelError(
-                f"Excitation backprop is not defined on attention, such as {attention.label}. Use gradient_attention, legrad "
+                f"Excitation backprop is not defined for attention, such as {attention.label}. Use gradient_attention, legrad "
                 "or a class activation map such as grad_cam, or explain a layer above the attention."
             )
         for step in path:
@@ -158,7 +158,7 @@ class Excitation:
         return {**dict.fromkeys(_SINGLE_PARENT, _to_carrier), Relu: relu, Linear: linear, Window: window, Sum: total}
 
     def _response(self, step: Step, x: tf.Tensor, images: Tensors) -> tf.Tensor:
-        """Return max(x, 0) or, for a map that reads the image, x shifted to a minimum of 0."""
+        """Return max(x, 0). If a linear map reads the image, return x shifted to a minimum of 0."""
         value = step.inputs[0]
         if value not in self.reads_image:
             return keras_internals.with_mask_of(x, tf.nn.relu(x))
@@ -178,7 +178,11 @@ class Excitation:
         return ones - zeros  # nonzero padding cancels, because it is equal in both runs
 
     def _for_both_signs(self, step: Step, inputs: Tensors, backward: Callable[..., list[tf.Tensor]]) -> Backward:
-        """Return a backward function that handles negative p above a single sigmoid unit's map."""
+        """Return a backward function for a step.
+
+        Above the last linear map of a model with a single sigmoid unit, p may be negative, and the
+        function handles both signs.
+        """
         if not (self.has_two_signs and step in self.above_last_maps):
             return lambda p: backward(p, *inputs)
 
@@ -218,8 +222,8 @@ def _to_carrier(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
     authors' code skips such layers (ReLU, dropout, normalization) in the backward pass. All
     normalizations and LayerScale are treated alike: they scale each element, and their means and
     variances are not responses. A negative activation (silu, gelu, a residual sum without ReLU)
-    does not excite the map that reads it. If all inputs to an output are negative, the output has
-    no parent, and its probability is lost.
+    does not excite the linear map that reads it. If all inputs to an output are negative, the
+    output has no parent, and its probability is lost.
 
     In the rule for linear maps, a weight scales a response and is not itself a response.
     Squeeze-and-excitation (Hu et al., 2018) computes such a weight, between 0 and 1, per channel.

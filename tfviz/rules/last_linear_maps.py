@@ -30,17 +30,17 @@ def last_linear_maps(graph: Graph) -> tuple[set[Step], set[Step]]:
 def averaged_maps(graph: Graph, last_maps: set[Step[Linear]]) -> set[Step]:
     """Return the last linear maps whose outputs are averaged over positions, and the averages.
 
-    Such a map and the average form a single linear map, as in SqueezeNet and NiN, or in a
+    Such a linear map and the average form a single linear map, as in SqueezeNet and NiN, or in a
     segmentation model whose target averages over a mask. Only activations and moves may be between
-    the two. If the map were normalized at each position, its contrast would sum to zero there, and
-    the result would be noise.
+    the two. If the linear map were normalized at each position, its contrast would sum to zero at
+    each position, and the result would be noise.
 
     Args:
         graph: the graph.
         last_maps: the linear maps closest to the outputs.
 
     Returns:
-        The steps for these maps and for the averages above them.
+        The steps for these linear maps and for the averages above them.
     """
     found: set[Step] = set()
     for last in last_maps:

@@ -13,7 +13,7 @@ from tfviz.numerics import safe_divide
 
 
 def divided_by_all_positions(p: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
-    """Divide p by the responses z, jointly over each channel's positions: p · Σ p / Σ (p · z)."""
+    """Divide p by the responses z jointly over each channel's positions: p · Σ p / Σ (p · z)."""
     axes = list(range(1, len(p.shape) - 1))
     return p * safe_divide(*(tf.reduce_sum(x, axis=axes, keepdims=True) for x in (p, p * z)))
 

@@ -18,7 +18,7 @@ def redirect(output: tf.Tensor, inputs: Sequence[tf.Tensor], backward: Callable[
     Args:
         output: the operation's result.
         inputs: the tensors to which gradients are propagated.
-        backward: a function from the gradient at the output to one gradient per input. Each
+        backward: a function from the output's gradient to one gradient per input. Each
             gradient is cast to its input's dtype, which may differ from the output's.
 
     Returns:

@@ -4,8 +4,8 @@
     deconvnet           p → p · [p > 0]                 Zeiler & Fergus, 2014
     guided backprop     p → p · [p > 0] · [x > 0]       Springenberg et al., 2015
 
-x is the ReLU's input, and p is the gradient at its output. All other operations, including other
-activations, keep their derivatives.
+x is the ReLU's input, and p is the gradient with respect to its output. All other operations,
+including other activations, keep their derivatives.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def resized_back(step: Step, mask: Tensor, size: Size) -> Tensor:
 
 
 def _weights(step: Step, size: Size, axis: int) -> np.ndarray:
-    """Return the output rows' (or columns') weights for each input row, which sum to 1 or 0.
+    """Return the weights of the output rows (or columns) for each input row. They sum to 1 or 0.
 
     Interpolation treats rows, columns and channels separately. The resize therefore runs on batches
     of images in which each channel is 1 in one input row and 0 elsewhere.

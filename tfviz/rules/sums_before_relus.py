@@ -1,8 +1,8 @@
 """Divide probability at sums before a ReLU without keeping all inputs in memory.
 
 A residual block computes y = relu(Σ x_i). To divide p, excitation backprop needs every x_i. The
-next layer keeps y in memory anyway. Where y > 0, one input can be recovered as y minus the sum of
-the others. Where y = 0, p is 0, because the rules for the layers above multiply by y.
+next layer keeps y in memory in any case. Where y > 0, one input can be recovered as y minus the sum
+of the others. Where y = 0, p is 0, because the rules for the layers above multiply by y.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class FolderInUseError(OutputError):
 class FolderLock:
     """A lock that blocks other writers from a folder until it is released or the process ends.
 
-    It does nothing on Windows and on file systems without locks.
+    The lock has no effect on Windows and on file systems without locks.
     """
 
     def __init__(self) -> None:

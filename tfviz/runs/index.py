@@ -15,7 +15,7 @@ _TAIL_BYTES = 1 << 16
 
 
 def add_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Append a record in one write. If that fails, the file is unchanged.
+    """Append a record in one write. If writing fails, the file is unchanged.
 
     Raises:
         FileNotFoundError: there is no index. Appending never creates one.

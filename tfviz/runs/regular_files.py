@@ -16,7 +16,7 @@ _NONBLOCKING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """Open a file for reading. Raise OSError if that fails or it is not a regular file."""
+    """Open a file for reading. Raise OSError if it cannot be opened or is not a regular file."""
     # Check the type before opening, because opening a device may have side effects.
     require_regular(Path(path).stat(), path)
     descriptor = os.open(path, os.O_RDONLY | _NONBLOCKING)

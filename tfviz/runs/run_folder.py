@@ -35,7 +35,7 @@ _ACCURACY = 1e-3  # the allowed error, relative to a map's largest value
 
 
 class RunFolder:
-    """A writer that starts a run in a folder, or continues an existing one.
+    """A writer that starts a run in a folder or continues an existing run.
 
     Attributes:
         path: the log_dir.
@@ -51,11 +51,12 @@ class RunFolder:
         self._lock = FolderLock()
 
     def open(self) -> None:
-        """Continue the run in the folder, or start one. Do nothing if it is already open.
+        """Continue the run in the folder, or start a new run. Do nothing if the run is already
+        open.
 
         Raises:
             OSError, OutputError: the folder cannot be written to.
-            FolderInUseError: another process is writing to it.
+            FolderInUseError: another process is writing to the folder.
             SnapshotsError: the run is damaged.
         """
         has_index = self._index.exists()

@@ -108,8 +108,8 @@ class RecordExtras(TypedDict, total=False):
     """Optional fields of an index line.
 
     Attributes:
-        explained: for each image, the explained class and the model's output for it, if it is not
-            the top class.
+        explained: for each image, the explained class and the model's output for that class, if the
+            class is not the top class.
         strengths: for each method, a description of the strength of each image's map.
         images: the positions of this snapshot's images in the data set, if the run's images change.
             The snapshot then has separate image files.

@@ -2,9 +2,9 @@
 
 A strict check rejects unknown fields. The viewer applies it to the data it shows, and the callback
 to the data it writes. A lenient check ignores unknown fields and allows longer texts, lists and
-objects. It accepts runs that have more images than the viewer shows, or fields from a newer
-version. Both checks enforce number limits and the characters allowed in names, because names become
-parts of paths and a folder may come from an untrusted source.
+objects. A lenient check therefore accepts runs that have more images than the viewer shows, or
+fields from a newer version. Both checks enforce number limits and the characters allowed in names,
+because names become parts of paths and a folder may come from an untrusted source.
 """
 
 from __future__ import annotations

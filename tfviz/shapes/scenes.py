@@ -60,8 +60,8 @@ class Scene:
 def draw_scene(rng: np.random.Generator, kinds: Sequence[str] | None = None, size: int = 96) -> Scene:
     """Draw a scene with one to four shapes.
 
-    The first object is farthest back. Every object lies inside the image, and at least a fraction
-    LEAST_VISIBLE of it is visible.
+    The first object is farthest back. Every object lies inside the image, and at least the fraction
+    LEAST_VISIBLE of its pixels is visible.
 
     Args:
         rng: the random generator.

@@ -54,12 +54,12 @@ Logs = Mapping[str, Any]
 class SnapshotCallback(keras.callbacks.Callback):
     """Takes snapshots before training, after every epoch or every N batches, and at the end.
 
-    It does not affect training: explainers run without dropout or augmentation, draw no random
-    numbers and assign no variables. If other callbacks change the model's weights, put this one
-    last.
+    The callback does not affect training: explainers run without dropout or augmentation, draw no
+    random numbers and assign no variables. If other callbacks change the model's weights, put this
+    one last.
 
-    If an exception or Ctrl-C ends `fit`, the snapshots taken so far are still written, no later
-    than when the program exits. `close()` waits for them, and so does the end of a `with` block:
+    If an exception or Ctrl-C ends `fit`, the snapshots taken so far are still written before the
+    program exits. `close()` waits for them, and so does the end of a `with` block:
 
         with tfviz.SnapshotCallback("grad_cam", images, log_dir="runs/1") as snapshots:
             model.fit(x, y, callbacks=[snapshots])
@@ -83,17 +83,17 @@ class SnapshotCallback(keras.callbacks.Callback):
         max_images: the maximum number of images. All of them run in one batch.
         choose: "first" selects the first images. "spread" selects evenly spaced images from an
             array, which suits arrays sorted by class.
-        truth: the true class of each image, as numbers, names or one-hot rows. None uses the labels
-            of a dataset, if they are classes.
+        truth: the true class of each image, as numbers, names or one-hot rows. None selects the
+            dataset's labels if they are classes.
         pictures: the images to draw maps over, (N, H, W, 3) or a list of (H, W, 3). None means
-            `images`, in their original colors if `load_images` returned them, or if
-            `preprocessing` or the model's preprocessing is known.
+            `images`. They are drawn in their original colors if `load_images` returned them or if
+            their preprocessing is known.
         kind: "signal" for signals (N, T, C), which are drawn as lines, or "volume" for volumes and
             videos (N, D, H, W, C), which are drawn as slices. None distinguishes images from
             volumes by their axes.
         preprocessing: how `images` (or `pictures`) were preprocessed, as for `overlay`. It is
             undone before drawing. For `images`, None means the preprocessing that `load_model`
-            knows for the explained model.
+            recorded for the explained model.
         underlay: whether to draw the image under the maps in "gray" or in "color".
         labels: the class names: a sequence in order, a mapping from numbers, a data
             generator's class_indices, or a file (see `tfviz.models.labels.read_labels`).
@@ -261,7 +261,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._session.put(moment, self._camera.exposures(), self._camera.images)
 
     def _rechoose(self, when: str) -> None:
-        """Re-choose the images. If snapshots are taken by batches, do this once per epoch."""
+        """Reselect the images. If snapshots are taken by batches, do this once per epoch."""
         if self._worst is not None and (when != "batch" or self._progress.epoch != self._epoch_of_images):
             self._camera.rechoose(self._worst.choose)
             self._epoch_of_images = self._progress.epoch
@@ -290,12 +290,15 @@ class SnapshotCallback(keras.callbacks.Callback):
 
 
 def _require_no_rows(**arguments: object) -> None:
-    """Raise OptionError for an argument with a row per image, if the images are re-chosen."""
+    """Raise OptionError if an argument has one row per image.
+
+    Call this when the images are reselected during training.
+    """
     for name, value in arguments.items():
         if value is not None and (name != "target" or not _is_one_target(value)):
             raise OptionError(
-                f"`{name}` has a value for each image, but images_from(worst=True) re-chooses the images. Omit it, or use "
-                "images_from(per_class=True)."
+                f"`{name}` has one value per image, but images_from(worst=True) selects new images during training. Omit "
+                f"`{name}`, or use images_from(per_class=True)."
             )
 
 

@@ -40,7 +40,7 @@ class Camera:
         except Exception as error:
             if self._faults.strict or (self._is_first and isinstance(error, TfvizError)):
                 raise
-            words = f"The images could not be re-chosen: {type(error).__name__}: {reason(error).removesuffix('.')}."
+            words = f"The images could not be reselected: {type(error).__name__}: {reason(error).removesuffix('.')}."
             self._faults.add("images", words, error)
 
     def exposures(self) -> dict[str, Exposure]:

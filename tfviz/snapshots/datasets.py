@@ -17,10 +17,10 @@ def detached_copy(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Return a copy of a dataset with separate random generators.
 
     A shuffled dataset holds a generator that each iteration advances, so that every epoch has a
-    different order. An augmentation layer inside `map` holds one too. Reading a few images would
-    therefore change all later epochs. The copy has the order of the dataset's first epoch. It is
-    made from the dataset's graph. A dataset that cannot be serialized (because of an operation, or
-    because it exceeds 2 GB) is returned unchanged.
+    different order. An augmentation layer inside `map` also holds a generator. Reading a few images
+    would therefore change all later epochs. The copy has the order of the dataset's first epoch and
+    is made from the dataset's graph. A dataset that cannot be serialized (because of an operation,
+    or because it exceeds 2 GB) is returned unchanged.
     """
     try:
         variant = tf.data.experimental.to_variant(dataset)

@@ -34,9 +34,9 @@ class FixedImages:
             Otherwise, the number selected.
         numbers: the indices of the selected images.
         labels: a dataset's label of each image, or None.
-        positions: the images' positions in the data set, if the run re-chooses its images.
+        positions: the images' positions in the data set, if the run reselects its images.
         undrawn: the images to draw once the model is known, or None if they are drawn already.
-            Until then, the pictures are black.
+            The pictures are black until the images are drawn.
     """
 
     inputs: Any

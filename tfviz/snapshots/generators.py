@@ -15,7 +15,7 @@ from tfviz import keras_internals, tensorflow_internals
 def preserve_global_generators() -> Iterator[None]:
     """Restore the global generators of Python, NumPy, TensorFlow and Keras after the block.
 
-    TensorFlow and Keras have no public function that reads the state of theirs.
+    TensorFlow and Keras have no public function that reads the state of their generators.
     `tests/snapshots/test_fixed_images.py` fails if a state changes.
     """
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Choose a run's images by their labels: balanced over the classes, or the current mistakes.
+"""Choose a run's images by their labels: balanced across classes, or the current mistakes.
 
 chosen = tfviz.images_from(validation, n=8, worst=True)
 callback = tfviz.SnapshotCallback("grad_cam", chosen, log_dir="runs/1")
@@ -40,7 +40,7 @@ class ImageChoice:
 
     @property
     def is_rechosen(self) -> bool:
-        """True if the callback re-chooses the images during training."""
+        """True if the callback reselects the images during training."""
         return self.pool is not None
 
     def rows(self, rows: np.ndarray) -> ImageChoice:
@@ -57,8 +57,8 @@ class ImageChoice:
     def worst(self, scores: np.ndarray) -> ImageChoice:
         """Return as many images from the pool as before: those with the lowest margins.
 
-        An image's margin is the score of its class minus the highest score of another class. It is
-        negative for mistakes. The image with the lowest margin comes first.
+        An image's margin is the score of its class minus the highest score of another class.
+        Mistakes have a negative margin. The image with the lowest margin comes first.
 
         Args:
             scores: the class scores of the pool, (M, classes).
@@ -95,7 +95,7 @@ def images_from(
     max_read: int = 1000,
     kind: str | None = None,
 ) -> ImageChoice:
-    """Choose images for `SnapshotCallback`: balanced over the classes, or the current mistakes.
+    """Choose images for `SnapshotCallback`: balanced across classes, or the current mistakes.
 
     >>> import numpy as np
     >>> labels = np.repeat([0, 1, 2], [10, 4, 1])
@@ -111,9 +111,9 @@ def images_from(
             more classes than `n`, choose one image from each of `n` random classes. This is the
             default.
         worst: choose the images that the model gets most wrong: those with the lowest margin, the
-            score of the true class minus the highest score of another class. The callback
-            re-chooses them at the start and the end of training, and once per epoch. Each time, it
-            runs the model on all images read. The model must be a classifier with one input.
+            score of the true class minus the highest score of another class. The callback reselects
+            them at the start and the end of training, and once per epoch. Each time, it runs the
+            model on all images read. The model must be a classifier with one input.
         seed: the random seed.
         max_read: the maximum number of images to read from a dataset, which may be infinite. For
             arrays, it only limits the images that `worst` chooses from.

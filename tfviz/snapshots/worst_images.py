@@ -1,4 +1,4 @@
-"""Re-choose a run's images: those that the model currently gets most wrong."""
+"""Reselect a run's images: those that the model currently gets most wrong."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfviz.snapshots.image_choice import ImageChoice
 
 
 class WorstImages:
-    """Re-chooses images from an ImageChoice's pool.
+    """Reselects images from an ImageChoice's pool.
 
     Args:
         choice: the images chosen last, with their pool.

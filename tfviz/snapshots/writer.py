@@ -27,7 +27,7 @@ from tfviz.snapshots.sinks import Sink
 class Writer:
     """Draws and writes the snapshots of one training run.
 
-    It holds no reference to the callback, so it can outlive the callback.
+    A writer holds no reference to the callback and can outlive it.
     """
 
     def __init__(
@@ -43,7 +43,10 @@ class Writer:
         self._sinks_run_id: str | None = None  # the run that the sinks were opened for
 
     def write(self, moment: Moment, exposures: Mapping[str, Exposure], images: FixedImages) -> None:
-        """Draw and write one snapshot. It never raises; failures are added to the faults."""
+        """Draw and write one snapshot.
+
+        This method never raises; failures are added to the faults.
+        """
         try:
             snapshot = self._stored(self._draw(moment, exposures, images))
         except Exception as error:  # training must continue after any error
@@ -96,7 +99,7 @@ class Writer:
         return [canvas.finished(one, index) for index, one in enumerate(drawn)], [one.words for one in strengths]
 
     def _explained(self, exposures: Mapping[str, Exposure]) -> dict[str, list[Prediction | None]]:
-        """Return the explained class of each image and its score, if the user chose one."""
+        """Return each image's explained class and its score, if the user chose a class."""
         for method in self.methods:
             exposure = exposures[method.name]
             if exposure.target is not None:

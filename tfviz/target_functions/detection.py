@@ -147,7 +147,8 @@ class Detection(ArrayTarget):
             )
         if count and boxes[1] not in (None, count):
             raise TargetError(
-                f"Expected one anchor per prediction, {boxes[1]}. Received: {count}. Compute the anchors for this image size."
+                f"Expected one anchor per prediction, {boxes[1]} in total. Received: {count}. Compute the anchors for this "
+                "image size."
             )
 
     def _boxes_and_scores(self, outputs: Nested[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -163,7 +164,7 @@ def for_detector(target: Any, model: Any, shape: tuple[int | None, ...]) -> Any:
         shape: the shape of the images.
 
     Returns:
-        The target, which is unchanged unless it is such a detection.
+        The target, which is unchanged unless it is a `Detection` without anchors.
     """
     generator = getattr(model, "anchor_generator", None)
     if not isinstance(target, Detection) or target.read is not None or target.anchors.shape[1] or generator is None:

@@ -25,7 +25,7 @@ class Bodies:
 
     @asynccontextmanager
     async def received(self, request: Request, most: int) -> AsyncIterator[bytes]:
-        """Read a request's body. It counts toward the shared limit until the block ends.
+        """Read a request's body. The body counts toward the shared limit until the block ends.
 
         Raises:
             HttpError: the body is larger than `most` bytes, arrives too slowly or is incomplete, or

@@ -1,4 +1,4 @@
-"""Limit the number of connections, and how long they may stay idle.
+"""Limit the number of connections and their idle time.
 
 Without these limits, clients that connect and send nothing exhaust the process's file descriptors.
 The server then accepts no more connections, and asyncio logs each failure.
@@ -40,7 +40,7 @@ def protocol_for(limits: ServerLimits) -> type[asyncio.Protocol]:
     waiting: dict[LimitedProtocol, None] = {}
 
     class LimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-        """Closes idle connections, and the longest-waiting one if there are too many."""
+        """Closes idle connections and, if there are too many, the longest-waiting connection."""
 
         _timer: asyncio.TimerHandle | None = None
 

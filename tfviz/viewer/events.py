@@ -1,4 +1,4 @@
-"""Notify the pages. A slow reader receives only the latest news about each run."""
+"""Notify the pages of news. A slow reader receives only the latest news about each run."""
 
 from __future__ import annotations
 

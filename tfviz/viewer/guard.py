@@ -168,7 +168,8 @@ def _has_cookie(scope: Scope, headers: Headers, token: str) -> bool:
 def _cookie_for(token: str) -> str:
     """Derive the cookie from the token.
 
-    It must not be the token itself, because browsers send cookies to all ports of a machine.
+    The cookie must not be the token itself, because browsers send cookies to all of a machine's
+    ports.
     """
     return hmac.new(token.encode(), b"tfviz viewer", hashlib.sha256).hexdigest()
 

@@ -35,7 +35,7 @@ def guarded_app(
         host: the address the server listens on. Without a token, the Host header must name it or
             this machine.
         lifespan: a context manager that is active while the application runs.
-        posts: the paths to which a signed-in page may post. It may only read all other paths.
+        posts: the paths to which a signed-in page may post. A page may only read all other paths.
 
     Returns:
         The application.

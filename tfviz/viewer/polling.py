@@ -18,7 +18,8 @@ _FIND_TIME_FACTOR = 10
 async def poll(store: Store, events: Events) -> None:
     """Poll forever, and notify the pages.
 
-    Snapshots are polled every PAUSE_S seconds. Runs are searched less often if the search is slow.
+    Snapshots are polled every PAUSE_S seconds. New runs are searched for less often if the search
+    is slow.
     """
     next_find_s = 0.0
     while True:

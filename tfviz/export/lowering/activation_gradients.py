@@ -1,7 +1,7 @@
 """Express the gradients of activations and other elementwise functions as arithmetic.
 
-x is the activation's input, y its output, and p the gradient at its output. `litert_operations`
-describes the format of REPLACEMENTS.
+x is the activation's input, y its output, and p the gradient with respect to its output.
+`litert_operations` describes the format of REPLACEMENTS.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def _batch_norm(
 def _response_norm(operation: tf.Operation, p: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """Compute the gradient of local response normalization.
 
-    For y = x · s^−β with s = bias + α Σ x², summed over nearby channels, it is p · s^−β − 2αβ · x ·
-    Σ (p · y / s).
+    For y = x · s^−β with s = bias + α Σ x², summed over nearby channels, the gradient is p · s^−β −
+    2αβ · x · Σ (p · y / s).
     """
     radius, beta = operation.get_attr("depth_radius"), operation.get_attr("beta")
     alpha, bias = operation.get_attr("alpha"), operation.get_attr("bias")

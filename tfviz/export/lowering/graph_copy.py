@@ -1,4 +1,4 @@
-"""Copy a traced function, and replace operations that a runtime does not support.
+"""Copy a traced function and replace operations that a runtime does not support.
 
 The operations in the function's graph run again in a new graph. Loops are unrolled, and operations
 in a table of replacements are replaced; all others are unchanged. Variables become constants, and

@@ -128,7 +128,9 @@ class Unroller:
             if not self._known(operation, self._call(operation, "cond", inputs)[0]):
                 return inputs
             inputs = self._call(operation, "body", inputs)
-        raise ExportError(f"'{operation.name}' is a loop with more than {_MAX_STEPS} steps, too many to unroll. {_INSTEAD}")
+        raise ExportError(
+            f"'{operation.name}' is a loop with more than {_MAX_STEPS} steps, which is too many to unroll. {_INSTEAD}"
+        )
 
     def _kept(self, operation: tf.Operation, inputs: list[Any]) -> list[Any]:
         """Copy a loop without unrolling it. Values that do not change are not loop variables."""

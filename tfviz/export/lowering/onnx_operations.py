@@ -1,9 +1,9 @@
 """Express the gradients in an exported graph with operations that ONNX supports.
 
-This takes two steps. REPLACEMENTS replace operations in TensorFlow's graph (see `graph_copy`):
-gradients of activations become arithmetic, and gradients of pooling become those of a depthwise
-convolution. HANDLERS then convert gradients of convolutions in tf2onnx to ONNX's ConvTranspose,
-which supports groups, pads and dilations.
+The conversion has two steps. REPLACEMENTS replace operations in TensorFlow's graph (see
+`graph_copy`): gradients of activations become arithmetic, and gradients of pooling become gradients
+of a depthwise convolution. HANDLERS then convert gradients of convolutions in tf2onnx to ONNX's
+ConvTranspose, which supports groups, pads and dilations.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _strided_slice_gradient(
     rows = [list(dict.fromkeys(places.tolist())) for places in np.unravel_index(taken.reshape(-1), sizes)]
     if len(free) > 1 or any(rows[axis] != [0, 1] for axis in free):
         raise ExportError(
-            f"'{operation.name}' slices the batch axis, and ONNX can represent its gradient only for a fixed batch size. "
+            f"'{operation.name}' slices the batch axis, but ONNX can represent its gradient only for a fixed batch size. "
             "Process each image independently, or export with format='saved_model'."
         )
     p = tf.reshape(p, [-1 if axis in free else len(row) for axis, row in enumerate(rows)])
@@ -140,7 +140,8 @@ def _resize_gradient(run: Callable[..., tf.Tensor]) -> Replacement:
 def _sizes(shape: tf.Tensor) -> list[int | None]:
     """Return the known sizes of a computed shape, with None for the batch.
 
-    TensorFlow infers them for an array of this shape, also if the shape is a slice of another.
+    TensorFlow infers these sizes for an array of this shape, even if the shape is a slice of
+    another.
     """
     return tf.fill(shape, 0.0).shape.as_list()
 

@@ -1,7 +1,7 @@
 """Compute sliding windows and their transpose from slices, padding and sums.
 
-This is for runtimes without windowed operations. Sizes, strides and pads cover the axes between
-batch and channels. Shapes must be static.
+Exports to runtimes without windowed operations use this module. Sizes, strides and pads cover the
+axes between batch and channels. Shapes must be static.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ def colored(values: tf.Tensor, style: str, size: tf.Tensor) -> tf.Tensor:
 def scaled(values: tf.Tensor, style: str) -> tf.Tensor:
     """Scale a map (h, w, C) to [0, 1] for a heatmap, and to [-1, 1] otherwise, in float64.
 
-    The channels are kept only for gray maps of RGB images, and reduced to one otherwise.
+    The channels are kept only for gray maps of RGB images. Otherwise, they are reduced to one
+    channel.
     """
     values = tf.debugging.check_numerics(values, "The attribution contains NaN or infinity and cannot be drawn")
     values = _divided(tf.cast(values, tf.float64), tf.reduce_max(tf.abs(tf.cast(values, tf.float64))))

@@ -55,7 +55,7 @@ def _png(data: tf.Tensor) -> tf.Tensor:
 
 
 def _deep_png(data: tf.Tensor, channels: int) -> tf.Tensor:
-    """Decode to 16 bits, so that 16-bit files can be rounded to 8 bits as in read_image.
+    """Decode to 16 bits. This allows 16-bit files to be rounded to 8 bits as in read_image.
 
     TensorFlow's 8-bit decoder would truncate them. If `channels` is 0, keep the file's channels.
     """
@@ -98,7 +98,7 @@ def orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
 def _exif_of_jpeg(data: tf.Tensor) -> tf.Tensor:
     """Return the offset of the EXIF data in a JPEG file, or 0 if it has none.
 
-    The loop skips entire segments, but fill bytes one at a time.
+    The loop skips an entire segment at a time, but fill bytes one by one.
     """
 
     def goes_on(at: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
@@ -135,7 +135,7 @@ def _int64(value: int) -> tf.Tensor:
 def _at(data: tf.Tensor, at: tf.Tensor | int) -> tf.Tensor:
     """Return the bytes at these offsets.
 
-    Return 0 for offsets past the end, so that a damaged file looks like one without EXIF data.
+    Return 0 for offsets past the end. A damaged file then looks like a file without EXIF data.
     """
     at, last = tf.cast(at, tf.int64), tf.size(data, tf.int64) - 1
     return tf.where(at <= last, tf.cast(tf.gather(data, tf.clip_by_value(at, 0, last)), tf.int64), 0)

@@ -136,7 +136,7 @@ class _Reader:
 
 
 class _Painter:
-    """Resizes maps (N, h, w) or (N, h, w, C) to the images' sizes and, on request, draws them."""
+    """Resizes maps (N, h, w) or (N, h, w, C) to the image sizes and draws them on request."""
 
     def __init__(self, style: str, overlay: bool) -> None:
         self.style, self.overlay = style, overlay

@@ -126,7 +126,7 @@ def resized_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 def resized_map(values: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Resize a float32 map (h, w, C), and clip the result to the map's range.
 
-    Average if both sides shrink, and interpolate cubically otherwise.
+    Average if both sides shrink. Otherwise, interpolate cubically.
     """
     old = tf.shape(values)[:2]
     shrinks = tf.reduce_all(size <= old)

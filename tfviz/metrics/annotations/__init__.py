@@ -35,7 +35,7 @@ def read_annotations(
 
     Raises:
         OptionError: the format is unknown, or an annotation is invalid.
-        LabelsError: the model does not have an annotated class.
+        LabelsError: an annotated class is not one of the model's classes.
     """
     path, names = Path(path), ClassNames(labels, classes, Path(path))
     if not path.exists():

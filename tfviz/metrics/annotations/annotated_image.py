@@ -52,7 +52,7 @@ class AnnotatedImage:
 
         Args:
             size: the image's (height, width).
-            scores: the model's scores for the image, (classes,). None uses the first class.
+            scores: the model's scores for the image, (classes,). If None, the first class is used.
 
         Returns:
             The regions.

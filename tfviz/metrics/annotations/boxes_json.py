@@ -36,7 +36,7 @@ def read(entries: list[object], path: Path, names: ClassNames) -> list[Annotated
 
     Raises:
         OptionError: an entry is invalid.
-        LabelsError: the model does not have an annotated class.
+        LabelsError: an annotated class is not one of the model's classes.
     """
     images: dict[str, AnnotatedImage] = {}
     for number, entry in enumerate(entries):

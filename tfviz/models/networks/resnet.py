@@ -1,8 +1,8 @@
 """torchvision's ResNet50, with layer names from keras.applications.
 
-It differs from ResNet50 in keras.applications in three ways: a block's stride is in the 3x3
-convolution instead of the first 1x1 convolution, convolutions have no bias, and normalization uses
-an epsilon of 1e-5. Weights for one network therefore produce wrong outputs in the other.
+This network differs from ResNet50 in keras.applications in three ways: a block's stride is in the
+3x3 convolution instead of the first 1x1 convolution, convolutions have no bias, and normalization
+uses an epsilon of 1e-5. Weights for one network therefore produce wrong outputs in the other.
 
 He et al., 2016, "Deep Residual Learning for Image Recognition".
 """

@@ -42,7 +42,7 @@ def load_foreign(name: str, path: str | Path, size: Size | None = None) -> tuple
     Args:
         name: the network, such as "VGG19".
         path: the weights file.
-        size: the image size (height, width) in pixels. None uses the default size.
+        size: the image size (height, width) in pixels. None means the default size.
 
     Returns:
         The network and its preprocessing.

@@ -1,7 +1,8 @@
 """Translate Keras 2 layers and their arguments to Keras 3.
 
 Keras 2 writes all of a layer's arguments to the file, including arguments that Keras 3 renamed or
-dropped. If a dropped argument affects inference, it is an error. Otherwise, it is ignored.
+dropped. A dropped argument that affects inference causes an error. Other dropped arguments are
+ignored.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ class SizedEinsumDense(keras.layers.EinsumDense):
     """An EinsumDense that infers the sizes that are None in `output_shape` from its input.
 
     Keras 2 did the same. In Keras 3, these sizes stay unknown, and a later Dense layer rejects
-    them. Once it is built, the layer behaves like an ordinary EinsumDense.
+    them. Once built, the layer behaves like an ordinary EinsumDense.
     """
 
     partial_output_shape: tuple[int | None, ...]

@@ -35,7 +35,7 @@ def load_weights(model: keras.Model, path: str | Path, *, name: str | None = Non
     Args:
         model: the model to load the arrays into.
         path: the file to read.
-        name: the model's name in messages. None uses `model.name`.
+        name: the model's name in messages. None means `model.name`.
 
     Raises:
         WeightsError: the file is missing, truncated, not a weights file, or belongs to another
@@ -133,7 +133,7 @@ def _require_fit(expected: dict[str, Shape], stored: dict[str, Shape], file: str
     if not missing and not unexpected:
         return
     parts = [f"{kind}: {_listed(arrays)}." for kind, arrays in (("Missing", missing), ("Unexpected", unexpected)) if arrays]
-    raise WeightsError(f"{file} contains weights of another network, not of {name}. {' '.join(parts)}")
+    raise WeightsError(f"{file} contains weights for another network, not for {name}. {' '.join(parts)}")
 
 
 def _listed(arrays: dict[str, Shape], most: int = 4) -> str:

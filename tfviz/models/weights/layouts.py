@@ -80,7 +80,7 @@ class Layout:
     def widths(self, shapes: Mapping[str, Shape], standard: Mapping[str, int]) -> dict[str, int]:
         """Infer each layer's width by a majority vote among the arrays with this width as an axis.
 
-        A layer without such an array keeps its standard width.
+        A layer with no such array keeps its standard width.
         """
         votes: dict[str, Counter[int]] = defaultdict(Counter)
         for stored in self.arrays:

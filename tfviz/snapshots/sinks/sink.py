@@ -6,8 +6,8 @@
 
     tfviz.SnapshotCallback("grad_cam", images, log_dir="runs/1", sinks=[Printer()])
 
-A sink may be slow, because it is called on a background thread. It may also raise an exception. The
-exception becomes one warning, training continues, and the sink is called again for the next
+A sink may be slow, because it is called on a background thread. A sink may also raise an exception.
+The exception becomes one warning, training continues, and the sink is called again for the next
 snapshot.
 """
 
@@ -31,7 +31,7 @@ class Sink:
 
         Args:
             run: the content of run.json (id, name, methods, images …).
-            folder: the log_dir. It already holds `images/`.
+            folder: the log_dir, which already contains `images/`.
         """
 
     def write(self, snapshot: Snapshot) -> None:
@@ -46,4 +46,4 @@ class Sink:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Release resources. This is called after the last `write`, also if training is aborted."""
+        """Release resources. This is called after the last `write`, even if training is aborted."""

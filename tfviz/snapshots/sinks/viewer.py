@@ -4,8 +4,8 @@
         "grad_cam", images, log_dir="runs/1", viewer="http://192.168.1.7:1337", token="…"
     )
 
-A separate thread reads the snapshots from the folder, queries which ones the viewer has, and sends
-the missing ones in order. Training never waits for this thread. After an outage, the viewer
+A separate thread reads the snapshots from the folder, asks which snapshots the viewer has, and
+sends the missing ones in order. Training never waits for this thread. After an outage, the viewer
 receives the snapshots that it missed.
 """
 
@@ -34,7 +34,7 @@ class ViewerSink(Sink):
         url: the viewer's address.
         token: the token that the viewer was started with, if any.
         timeout_s: the time limit for each step of a request.
-        drain_timeout_s: the maximum time that `close` waits for the rest to be sent.
+        drain_timeout_s: the maximum time that `close` waits for the remaining snapshots to be sent.
 
     Raises:
         OptionError: `url` or `token` is invalid.

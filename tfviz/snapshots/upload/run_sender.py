@@ -1,4 +1,4 @@
-"""Send the parts of a run that the viewer doesn't have, with each record after its pictures."""
+"""Send the parts of a run that the viewer lacks. Each record is sent after its pictures."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class UploadThread:
             self._change.notify()
 
     def finish(self, timeout_s: float) -> None:
-        """Send the rest, then end the thread. Return after at most `timeout_s`."""
+        """Send the remaining snapshots, then end the thread. Return after at most `timeout_s`."""
         with self._change:
             self._deadline = time.monotonic() + timeout_s
             self._change.notify()
@@ -86,7 +86,7 @@ class UploadThread:
         return self.trouble
 
     def _record_trouble(self, error: ViewerError) -> None:
-        """Record an error. An outage is reported once, and so is a rejection that follows it."""
+        """Record an error. An outage and a rejection that follows it are each reported once."""
         if type(error) is not type(self.trouble):
             self._unreported = error
         self.trouble = error
@@ -112,7 +112,7 @@ class UploadThread:
             return is_woken and not self._is_over()
 
     def _wait_to_retry(self, trouble: ViewerError, failures: int) -> bool:
-        """Wait before the next attempt. Return False if it would be too late or pointless."""
+        """Wait before the next attempt. Return False if a retry would be too late or pointless."""
         is_rejected = isinstance(trouble, ViewerRejectionError)
         delay_s = REJECTION_RETRY_S if is_rejected else min(FIRST_RETRY_S * 2 ** min(failures - 1, 16), LAST_RETRY_S)
         # The random delay keeps many training runs from reconnecting at the same moment.

@@ -22,7 +22,7 @@ class ViewerError(TfvizError):
 
 
 class ViewerUnavailableError(ViewerError):
-    """The viewer does not respond, or the response is unexpected. It may recover."""
+    """The viewer does not respond, or the response is unexpected. The viewer may recover."""
 
 
 class ViewerRejectionError(ViewerError):

@@ -150,7 +150,13 @@ def test_other_options_are_refused_with_the_differences(
     capsys.readouterr()
     assert explain(folder, "--target", "2", "--raw", "--scale", "image", "--underlay", "color") == 2
     error = capsys.readouterr().err
-    for difference in ("--target was top and is now 2", "--raw was no", "--scale was map", "--underlay was gray", "--overwrite"):
+    for difference in (
+        "--target was top and is now 2",
+        "--raw was no",
+        "--scale was map",
+        "--underlay was gray",
+        "--overwrite",
+    ):
         assert difference in error
     words = [other if word == str(model_file) else word for word in arguments(model_file, tmp_path / "out", folder)]
     assert main([str(word) for word in words]) == 2

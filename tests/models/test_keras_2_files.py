@@ -303,7 +303,7 @@ def test_a_layer_of_keras_applications_is_found_by_its_name(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("equation", "size", "shape", "known"),
     [
-        ("abc,cd->abd", (6, 4), [None, 5], (6, 5)),
+        ("abc,ce->abe", (6, 4), [None, 5], (6, 5)),
         ("abcd,de->abce", (3, 2, 4), [None, None, 5], (3, 2, 5)),
         ("abcd,de->acbe", (3, 2, 4), [None, None, 5], (2, 3, 5)),
         ("...bc,cd->...bd", (6, 4), [None, 5], (6, 5)),

@@ -17,9 +17,9 @@ from tfviz.errors import ImageError, TargetError
 from tfviz.images.batches import ImageBatch, read_batches
 from tfviz.images.folders import find_images
 from tfviz.images.preprocessing import Preprocessing, Size
-from tfviz.methods.numeric_options import positive_integer
 from tfviz.models.labels import Labels
 from tfviz.models.loading import preprocessing_for_files
+from tfviz.numeric_options import positive_integer
 from tfviz.render.pictures import maps_of
 from tfviz.render.strength import strengths_of
 from tfviz.row_columns import EXPLAINED, Row, failure, with_all_columns

@@ -14,7 +14,7 @@ from tfviz import targets
 from tfviz.class_scores import predictions, scores_of
 from tfviz.errors import ImageError
 from tfviz.images.preprocessing import Preprocessing
-from tfviz.methods.numeric_options import positive_integer
+from tfviz.numeric_options import positive_integer
 from tfviz.render.overlays import Underlay
 from tfviz.render.panel import MOST_IMAGES, Panel, show
 from tfviz.render.pictures import Arrays, preprocessing_of_images

@@ -26,6 +26,7 @@ FLOORS = [
         "method_looks",
         "notebooks",
         "row_columns",
+        "numeric_options",
         "numerics",
         "nesting",
         "atomic_files",

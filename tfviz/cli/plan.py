@@ -43,8 +43,9 @@ class Plan:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The preprocessing of images."""
-        assert isinstance(self.inputs, Preprocessing), "only `tfviz explain` makes a plan for arrays"
+        """The images' preprocessing. Only `tfviz explain` also plans runs on arrays."""
+        if isinstance(self.inputs, Arrays):
+            raise TypeError(f"Arrays have no preprocessing. Received: {self.inputs}. Use `inputs`.")
         return self.inputs
 
     def steps(self, scores: ClassScores | None) -> list[tuple[Explainer, list[np.ndarray | None]]]:

@@ -13,8 +13,8 @@ from tfviz.errors import ImageError, OptionError, near_matches
 from tfviz.graph.graph import Graph, Value
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.images.reference_colors import black, mean_color, white
-from tfviz.methods.numeric_options import finite_array
 from tfviz.models import known_preprocessing
+from tfviz.numeric_options import finite_array
 
 Baseline: TypeAlias = "str | np.ndarray | tf.Tensor"
 NAMES = ("black", "mean", "white", "blur")

@@ -16,7 +16,7 @@ from tfviz.graph.graph import Graph
 from tfviz.methods.blank_maps import nonfinite_rows, warn_of, zero_rows
 from tfviz.methods.devices import Part, in_turn, on_all_devices
 from tfviz.methods.inputs import checked_images, require_dense, require_no_labels
-from tfviz.methods.numeric_options import positive_integer
+from tfviz.numeric_options import positive_integer
 
 
 def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbose: int | str, devices: str | None) -> Any:

@@ -13,9 +13,9 @@ from tfviz.errors import UnsupportedModelError
 from tfviz.graph.backprop import Values, inputs_of, run
 from tfviz.methods.copies import as_copies
 from tfviz.methods.layer_maps import LayerExplainer, Layers
-from tfviz.methods.numeric_options import positive_integer
 from tfviz.methods.perturbation import Context, SampledExplainer, Sums
 from tfviz.models.labels import LabelSource
+from tfviz.numeric_options import positive_integer
 from tfviz.seeds import FixedSeed
 
 

@@ -20,9 +20,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfviz.errors import ImageError, OptionError, UnsupportedModelError
-from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer
 from tfviz.methods.path import PathExplainer
 from tfviz.models.labels import LabelSource
+from tfviz.numeric_options import checked_seed, finite_array, positive_integer
 
 _FEWEST = 8
 

@@ -27,10 +27,10 @@ from tfviz.graph.backprop import inputs_of, run
 from tfviz.methods.baselines import Baseline, baseline_for, checked_baselines, first_image, interpolates, is_image
 from tfviz.methods.compilation import CompiledFunctions
 from tfviz.methods.inputs import checked_images
-from tfviz.methods.numeric_options import positive_integer
 from tfviz.methods.path import PathExplainer
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
+from tfviz.numeric_options import positive_integer
 
 _MOST_ERROR = 0.05
 

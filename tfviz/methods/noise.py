@@ -18,10 +18,10 @@ from tfviz.methods.baselines import first_image, interpolates
 from tfviz.methods.copies import as_copies, as_rows
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import method_named
-from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer
 from tfviz.methods.perturbation import Context, SampledExplainer, Sums
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
+from tfviz.numeric_options import checked_seed, finite_array, positive_integer
 from tfviz.seeds import FixedSeed, copied
 
 _STEP_OF_SEED = 2**20  # the seed difference between a model's inputs

@@ -21,10 +21,10 @@ import tensorflow as tf
 
 from tfviz.graph.backprop import Values
 from tfviz.methods.copies import as_copies
-from tfviz.methods.numeric_options import positive_integer
 from tfviz.methods.perturbation import Context, Sums
 from tfviz.methods.removal import RemovalExplainer
 from tfviz.models.labels import LabelSource
+from tfviz.numeric_options import positive_integer
 from tfviz.numerics import safe_divide
 from tfviz.seeds import FixedSeed
 

@@ -22,9 +22,9 @@ from tfviz.methods.compilation import Computation
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.explanation import Explanation
 from tfviz.methods.inputs import has_fixed_batch
-from tfviz.methods.numeric_options import positive_integer
 from tfviz.methods.sampled_call import SampledCall
 from tfviz.nesting import Nested
+from tfviz.numeric_options import positive_integer
 from tfviz.seeds import Choice, FixedSeed, Seed
 
 # The data that all copies share, and the summed results: tensors with one row per image, or

@@ -11,9 +11,9 @@ from tfviz.graph.backprop import Values
 from tfviz.graph.channels import has_channels
 from tfviz.methods.baselines import color_to_remove_with
 from tfviz.methods.masked_image import MaskedImage
-from tfviz.methods.numeric_options import finite_array
 from tfviz.methods.perturbation import SampledExplainer
 from tfviz.models.labels import LabelSource
+from tfviz.numeric_options import finite_array
 
 
 class RemovalExplainer(SampledExplainer):

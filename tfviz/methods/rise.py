@@ -24,10 +24,10 @@ from tfviz.errors import ImageError, OptionError
 from tfviz.graph.backprop import Values
 from tfviz.methods.copies import as_copies
 from tfviz.methods.interpolation import resized_and_cropped
-from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer
 from tfviz.methods.perturbation import Context, Sums
 from tfviz.methods.removal import RemovalExplainer
 from tfviz.models.labels import LabelSource
+from tfviz.numeric_options import checked_seed, finite_array, positive_integer
 from tfviz.seeds import FixedSeed
 
 

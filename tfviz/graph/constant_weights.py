@@ -72,7 +72,7 @@ def stem(graph: Graph) -> list[Step]:
         found.append(step)
         (value,), has_map = step.outputs, has_map or isinstance(step.operation, Linear)
     outside = {step.layer for step in graph.steps if step not in found}
-    while found and found[-1].layer in outside - {None}:  # all of a layer's steps have the same dtype
+    while found and found[-1].layer in outside - {None}:  # All steps of a layer share a dtype.
         outside.add(found.pop().layer)
     return found if has_map else []
 

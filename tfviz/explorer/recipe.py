@@ -37,7 +37,7 @@ class Recipe:
         explainer, so all pairs of classes share one compiled function.
 
         Args:
-            classes: the number of the model's classes.
+            classes: the model's number of classes.
         """
         if self.target is None or self.against is None or classes is None:
             return self.target

@@ -139,7 +139,7 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
 
         Args:
             numbers: channel numbers, counted across all layers, int32 (copies,).
-            number: the index of the layer.
+            number: the layer's index.
 
         Returns:
             The channel numbers within the layer, and 1 for each channel that belongs to the layer

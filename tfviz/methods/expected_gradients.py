@@ -7,8 +7,8 @@ Question: which pixels explain the score difference from typical images?
         attribution priors and expected gradients", equation 4
 
 Integrated gradients assigns no attribution to pixels with the baseline's color. Averaging over many
-baselines avoids this. The map shows how the image differs from the backgrounds, so it misses the
-class if the backgrounds contain it. The cost is `samples` forward and backward passes.
+baselines avoids this problem. The map shows how the image differs from the backgrounds, so it
+misses the class if the backgrounds contain it. The cost is `samples` forward and backward passes.
 """
 
 from __future__ import annotations

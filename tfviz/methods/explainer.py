@@ -222,7 +222,7 @@ class Explainer(abc.ABC):
         Raises:
             ImageError: the images have the wrong rank, size or channels, or are not finite.
             TargetError: the target does not fit the outputs.
-            UnsupportedModelError: the model's outputs differ from the outputs of the traced graph.
+            UnsupportedModelError: the model's outputs differ from the traced graph's outputs.
         """
         self._read_again_if_changed()
         named = self.named_target(target)

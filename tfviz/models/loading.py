@@ -81,7 +81,7 @@ def notes_of(model: object) -> ModelNotes | None:
 
 
 def set_notes(model: keras.Model, notes: ModelNotes) -> None:
-    """Record data for a model, such as the data of the original for its copy."""
+    """Record data for a model. For a copy, this is the original model's data."""
     _notes[model] = notes
 
 

@@ -499,7 +499,7 @@ def _is_relu_node(node: Any, nodes: Mapping[str, Any]) -> bool:
 
 
 def last_operation(function: Any) -> Elementwise | None:
-    """Describe the operation that computes a traced function's first output as an `Elementwise`.
+    """Return an `Elementwise` for the operation that computes a traced function's first output.
 
     If a called function computes it, as in a SavedModel, the search continues in that function.
     """

@@ -54,13 +54,13 @@ class FixedImages:
         return self.canvas.pictures
 
     def select(self, rows: Any) -> Any:
-        """Return the rows of the selected images, from an array with one row per given image."""
+        """Return the selected images' rows from an array with one row per given image."""
         if (self.numbers == np.arange(len(self))).all():
             return rows[: len(self)]
         return np.asarray(rows)[self.numbers]
 
     def drawn_for(self, models: Iterable[keras.Model]) -> FixedImages:
-        """Draw the images, undoing the preprocessing of the models that they are made for."""
+        """Draw the images after undoing the preprocessing of the models that they are made for."""
         if self.undrawn is None:
             return self
         pictures = pictures_of(self.undrawn, preprocessing_of_images(self.undrawn, models))

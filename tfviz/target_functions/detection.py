@@ -161,7 +161,7 @@ def for_detector(target: Any, model: Any, shape: tuple[int | None, ...]) -> Any:
     Args:
         target: any target.
         model: the model.
-        shape: the shape of the images.
+        shape: the image batch's shape.
 
     Returns:
         The target, which is unchanged unless it is a `Detection` without anchors.

@@ -19,7 +19,7 @@ from tfviz.viewer.store import Store
 
 
 def make_app(folder: str | Path, *, token: str | None = None, host: str = "127.0.0.1", limits: Limits | None = None) -> FastAPI:
-    """Create the ASGI application of a viewer. `app.state.events` notifies its pages.
+    """Create a viewer's ASGI application. `app.state.events` notifies its pages.
 
     Args:
         folder: the folder of runs. It need not exist yet.

@@ -26,7 +26,7 @@ def guarded_app(
     lifespan: Lifespan,
     posts: Collection[str] = (),
 ) -> FastAPI:
-    """Create the ASGI application of a page.
+    """Create a page's ASGI application.
 
     Args:
         router: the routes.

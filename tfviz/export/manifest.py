@@ -136,7 +136,7 @@ class Manifest:
         """Raise ExportError or OSError if a given file (by default, any file) was changed."""
         for name in names or self.files:
             if ".." in Path(name).parts or Path(name).is_absolute():
-                raise ExportError(f"The export is missing the file {name!r}")
+                raise ExportError(f"The export does not contain the file {name!r}")
             if self.files.get(name, digest := _digest(folder / name)) != digest:
                 raise ExportError(f"{name} was changed or damaged after the export; its SHA-256 is {digest}")
 

@@ -135,7 +135,7 @@ class Writer:
 
     def _restart_if_removed(self) -> None:
         if self.folder.was_removed():
-            words = f"The run in {shown(self.folder.path)} was removed. A new run is started there."
+            words = f"The run in {shown(self.folder.path)} was removed. A new run is started in the same folder."
             self.faults.add("removed", words, TfvizError(words))
             self.folder.open()
 

@@ -20,7 +20,7 @@ def make_app(session: Session, *, token: str | None, host: str) -> FastAPI:
 
     Args:
         session: the model and its images.
-        token: the token that pages must send. None allows only connections from this machine.
+        token: the token that pages must send. If None, only this machine can connect.
         host: the address the server listens on.
 
     Returns:

@@ -89,8 +89,8 @@ class SnapshotCallback(keras.callbacks.Callback):
             `images`. They are drawn in their original colors if `load_images` returned them or if
             their preprocessing is known.
         kind: "signal" for signals (N, T, C), which are drawn as lines, or "volume" for volumes and
-            videos (N, D, H, W, C), which are drawn as slices. None distinguishes images from
-            volumes by their axes.
+            videos (N, D, H, W, C), which are drawn as slices. If None, images and volumes are
+            distinguished by their axes.
         preprocessing: how `images` (or `pictures`) were preprocessed, as for `overlay`. It is
             undone before drawing. For `images`, None means the preprocessing that `load_model`
             recorded for the explained model.

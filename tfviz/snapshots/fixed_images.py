@@ -93,8 +93,8 @@ def fixed_images(
         preprocessing: how the images were preprocessed. It is undone before they are drawn. None
             means the known preprocessing of `models`.
         models: the models that the images are made for, or None if the caller calls `drawn_for`.
-        kind: "image", "signal" for (N, T, C), or "volume" for (N, D, H, W, C). None distinguishes
-            images from volumes by their axes.
+        kind: "image", "signal" for (N, T, C), or "volume" for (N, D, H, W, C). If None, images and
+            volumes are distinguished by their axes.
 
     Returns:
         The selected images.

@@ -31,7 +31,7 @@ def guarded_app(
     Args:
         router: the routes.
         assets: the page's files, including the sign-in page.
-        token: the token that clients must send. None allows only connections from this machine.
+        token: the token that clients must send. If None, only this machine can connect.
         host: the address the server listens on. Without a token, the Host header must name it or
             this machine.
         lifespan: a context manager that is active while the application runs.

@@ -195,7 +195,7 @@ class Unroller:
 
 
 def with_known_shape(x: tf.Tensor) -> tf.Tensor:
-    """Set the static shape of a tensor from outside that a loop body reads.
+    """Set the static shape of an outer tensor that a loop body reads.
 
     tf2onnx cannot infer the shapes of such tensors.
     """

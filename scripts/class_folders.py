@@ -82,7 +82,7 @@ def class_numbers(folders: Sequence[str], labels: Labels, classes: int) -> dict[
         The class number for each folder name.
 
     Raises:
-        LabelsError: a folder matches no class.
+        LabelsError: a folder does not match any class.
     """
     names = sorted(set(folders))
     try:

@@ -245,7 +245,7 @@ def untouched(model: object) -> Iterator[None]:
     """Undo layer calls' side effects in the block, such as added losses and assigned variables.
 
     Keras stores `add_loss` losses on the layer, and user code may set attributes there
-    (`self.attention = …`). Tracing would leave useless symbolic tensors in both.
+    (`self.attention = …`). Tracing would leave useless symbolic tensors in both places.
     """
     losses = [(part, part._loss_ids, list(part._losses), set(part._loss_ids)) for part in layers_of(model)]
     kept = [(part, dict(vars(part)), _contents(part)) for part in layers_of(model) if part.built]
@@ -282,7 +282,7 @@ _Contents = list[tuple[Any, Any]]  # a user's list or dict and a copy of it
 
 
 def _contents(part: keras.Layer) -> _Contents:
-    """Return the lists and dicts that users set on a layer, with copies of these."""
+    """Return the lists and dicts that users set on a layer, each with a copy."""
     own = [value for name, value in vars(part).items() if name[0] != "_" and isinstance(value, (list, dict))]
     return [(value, (dict if isinstance(value, dict) else list)(value)) for value in own]
 

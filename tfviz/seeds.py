@@ -131,7 +131,7 @@ class Seed(abc.ABC):
     def gradient(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> Outputs:
         """Compute the gradient of `score` with respect to the outputs.
 
-        The gradient has the outputs' nesting and shapes.
+        The gradient has the same nesting and shapes as the outputs.
         """
 
     def __call__(self, outputs: Outputs) -> Outputs:

@@ -70,7 +70,7 @@ def test_images_that_are_not_finite_are_rejected_by_index(
     images[1, 2, 3, 0] = images[3, 0, 0, 0] = bad
     explainer = built(method, model)
     for batch in (images, tf.constant(images)):
-        with pytest.raises(tfviz.ImageError, match=r"Images 1, 3 of the batch contain NaN or infinity.*division by zero\."):
+        with pytest.raises(tfviz.ImageError, match=r"Images 1, 3 in the batch contain NaN or infinity.*division by zero\."):
             explainer(batch)
 
 
@@ -81,7 +81,7 @@ def test_nan_is_found_in_every_floating_type(dtype: str, model: keras.Model) -> 
     rows = images.numpy()
     rows[1, 2, 3, 0] = np.nan
     for batch in (rows, tf.constant(rows)):
-        with pytest.raises(tfviz.ImageError, match="Image 1 of the batch contains NaN or infinity"):
+        with pytest.raises(tfviz.ImageError, match="Image 1 in the batch contains NaN or infinity"):
             tfviz.Saliency(model)(batch, 0)
 
 

@@ -30,8 +30,8 @@ metrics: single_deletion, deletion_insertion, road, pointing_game and mass_in_re
          --boxes) and sanity; mu_fidelity, max_sensitivity and average_drop are optional.
          "default" selects all that are not optional; "all" selects every metric
 
-boxes:   a JSON file of boxes, a COCO annotation file, a Pascal VOC .xml file or a folder of them,
-         or a folder of masks with one subfolder per class
+boxes:   a JSON file of boxes, a COCO annotation file, a Pascal VOC .xml file or a folder of such
+         files, or a folder of masks with one subfolder per class
 
 exit code: 0 all images evaluated
            1 some images could not be read or evaluated; the last lines list them with the reason

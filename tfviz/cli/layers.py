@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _grids(graph: Graph) -> dict[Value, TokenGrid]:
-    """Return the grid of each token map, or an empty dict if the image size is not fixed."""
+    """Return each token map's grid, or an empty dict if the image size is not fixed."""
     from tfviz.graph.layer_search import may_be_tokens
     from tfviz.graph.token_grid import known_sizes, token_grids
 

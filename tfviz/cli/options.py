@@ -38,7 +38,7 @@ def add_model(parser: argparse.ArgumentParser, weights: str, choices: str) -> No
     Args:
         parser: the command's parser.
         weights: the default value of --weights.
-        choices: the beginning of the help text for --weights.
+        choices: the start of the help text for --weights.
     """
     parser.add_argument(
         "--model",

@@ -93,7 +93,7 @@ class Plan:
 
     @property
     def layers(self) -> list[str]:
-        """The paths of the layers that the methods use."""
+        """The paths to the layers that the methods use."""
         paths = (getattr(explainer, "layer_path", "image") for explainer in self.explainers)
         return [path for path in dict.fromkeys(paths) if path != "image"]
 

@@ -101,7 +101,7 @@ def _is_chosen(args: argparse.Namespace, row: Row) -> bool:
 
 
 def _drawn(folder: Path, number: int, one: Input, rows: list[Row], plan: JobPlan) -> Any:
-    """Write the pictures of one image, and return its gallery entry."""
+    """Write one image's pictures and return its gallery entry."""
     import numpy as np
 
     from tfviz.images import write_image

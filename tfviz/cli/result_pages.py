@@ -42,8 +42,8 @@ class ResultPages:
         """Write the page and the table.
 
         Returns:
-            The path of the page, or of the table if no pictures are drawn. None if there is nothing
-            to show; an older page is then kept.
+            The path to the page, or to the table if no pictures are drawn. If there is nothing to
+            show, None is returned and an older page is kept.
         """
         results = self._results
         if results.is_empty:

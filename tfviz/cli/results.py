@@ -59,9 +59,9 @@ class Results:
             plan: the run's plan.
             store: the output folder's records.
             jobs: the images of this run.
-            scale: the scale of the maps in an image's folder, "map" or "image". If there are
+            scale: the color scale for the maps in an image's folder, "map" or "image". If there are
                 several targets, a subfolder holds the maps on the other scale.
-            underlay: the style of the image under the maps.
+            underlay: the image's style under the maps, "gray" or "color".
             is_raw: whether to also write the maps as arrays.
             has_pictures: whether to draw the images and maps.
         """
@@ -230,7 +230,7 @@ class Results:
         return {self.scale: path} | {scale: job.folder / f"{scale}-scale" / path.name for scale in others}
 
     def _index_of_top(self, job: Job, targets: Sequence[int | None]) -> int | None:
-        """Return the position of the top class among the targets."""
+        """Return the top class's position among the targets."""
         scores = self._scores[job]
         top = None if scores is None else int(scores.ranked[0])
         return targets.index(top) if top is not None and top in targets else None
@@ -264,7 +264,7 @@ class Results:
         return line
 
     def finish(self, last: Job | None = None) -> None:
-        """Store the records of all images up to `last`. Their results must already be written.
+        """Store all images' records up to `last`. The images' results must already be written.
 
         Args:
             last: the last image. None means all images.

@@ -139,7 +139,7 @@ def _drop_cut_line(path: Path) -> None:
 
 
 def _stored(path: Path) -> dict[str, str] | None:
-    """Return the arguments of the run in the folder, or None if there is no run."""
+    """Return the arguments of the folder's run, or None if there is no run."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:

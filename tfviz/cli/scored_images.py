@@ -86,7 +86,7 @@ def draw_maps(
 
 
 def image_path(job: Job) -> Path:
-    """Return the path of the drawn image, relative to the output folder."""
+    """Return the drawn image's path, relative to the output folder."""
     return FOLDER / job.folder / "image.png"
 
 

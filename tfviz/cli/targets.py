@@ -36,7 +36,7 @@ class ClassTargets:
         return self._targets[0]
 
     def columns(self, scores: ClassScores) -> list[np.ndarray]:
-        """Return one int32 array (N,) per requested class or rank, for the scores of a batch."""
+        """Return one int32 array (N,) per requested class or rank, for a batch's scores."""
         return [
             scores.ranked[:, one.place] if isinstance(one, Rank) else np.full(len(scores), one, np.int32)
             for one in self._targets

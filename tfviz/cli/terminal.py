@@ -136,7 +136,10 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow and initialize its devices silently. If that fails, show its output."""
+    """Import TensorFlow and initialize its devices silently.
+
+    On failure, show TensorFlow's output.
+    """
     if "tensorflow" in sys.modules:
         return
     with quiet_stderr():

@@ -1,4 +1,4 @@
-"""The routes of the explorer.
+"""The explorer's routes.
 
 GET  /api/model                        name, number of classes, methods, images, colors
 GET  /api/layers?method=               the layers that a method supports

@@ -36,9 +36,10 @@ class ComputedMap:
         recipe: the request for the map, with the explained class.
         values: the map as the method returned it, float32 (h, w) or (h, w, channels).
         drawn: the same values, checked for drawing.
-        style: the map's style. layer: the layer's path, "image", or None. strength: the map's
-            strength, for the caption and the colors.
-        scores: the class scores of the image, or None.
+        style: the map's style.
+        layer: the layer's path, "image", or None.
+        strength: the map's strength, for the caption and the colors.
+        scores: the image's class scores, or None.
         note: the method's warnings, or "".
         compute_s: the computation time in seconds, including compilation.
     """

@@ -29,7 +29,7 @@ def python_lines(recipe: Recipe, path: str, code: ModelCode, classes: int | None
         recipe: the request for the map.
         path: the image path.
         code: the expressions that load the model.
-        classes: the number of the model's classes.
+        classes: the model's number of classes.
 
     Returns:
         Lines that assign the map, as the method returns it, to `attribution`.

@@ -21,7 +21,7 @@ class Recipe:
         layer: the layer path. None means the method's default layer.
         target: the explained class, or None for a method without a target.
         against: the class to contrast the target with, or "rivals" for the classes most similar to
-            it. None explains the target alone.
+            it. If None, the target alone is explained.
     """
 
     image: str
@@ -37,7 +37,7 @@ class Recipe:
         explainer, so all pairs of classes share one compiled function.
 
         Args:
-            classes: the number of the model's classes.
+            classes: the model's number of classes.
         """
         if self.target is None or self.against is None or classes is None:
             return self.target

@@ -1,4 +1,4 @@
-"""The state of an explorer: a model, images, and the maps computed so far."""
+"""An explorer's state: a model, images, and the maps computed so far."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tfviz.models import is_preprocessing_known, preprocessing_of
 
 
 class Session:
-    """The state of an explorer.
+    """An explorer's state.
 
     Args:
         model: the model.

@@ -166,10 +166,10 @@ def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplaine
 
     Args:
         path: the folder that `explainer.export` or `tfviz export` created.
-        trusted: True loads the folder without checks. By default, every file must be unchanged
-            since the export, and a SavedModel or StableHLO program may only contain operations that
-            compute in memory. Operations that read or write files, open connections or call Python
-            raise an error before TensorFlow or JAX loads the program.
+        trusted: If True, the folder is loaded without checks. By default, every file must be
+            unchanged since the export, and a SavedModel or StableHLO program may only contain
+            operations that compute in memory. Operations that read or write files, open connections
+            or call Python raise an error before TensorFlow or JAX loads the program.
 
     Returns:
         The explainer.

@@ -18,7 +18,7 @@ def run_in_batches(run: Callable[[Arrays], Arrays], given: Arrays, batch_size: i
         batch_size: the number of images per run.
 
     Returns:
-        The results of all images, keyed by name.
+        All images' results, keyed by name.
     """
     count = len(next(iter(given.values())))
     parts = []

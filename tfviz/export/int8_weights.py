@@ -1,7 +1,7 @@
 """Store the weights of a .tflite file as int8, which reduces its size to about a third.
 
 Each kernel is rounded to 255 steps, with one step size per output channel, before the graph is
-built. The file therefore computes the explanation of the network with rounded weights, in float32.
+built. The file therefore explains the network with rounded weights, computed in float32.
 LiteRT's converter would also quantize activations, which destroys the small numbers that excitation
 backprop divides by.
 
@@ -31,7 +31,7 @@ _PER_CHANNEL_VERSION = 5  # the version of DEQUANTIZE that supports step sizes p
 
 
 def rounded(function: tf.types.experimental.ConcreteFunction) -> dict[int, np.ndarray]:
-    """Return the rounded weights of a concrete function, keyed by the id of the variable's handle.
+    """Return a concrete function's rounded weights, keyed by the id of the variable's handle.
 
     The smallest layers, which hold up to a tenth of all weights, are not rounded. They include the
     layers near the image, whose rounding errors would affect all other layers.
@@ -100,7 +100,7 @@ def _in_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
 
 
 def _steps(by_channel: np.ndarray) -> np.ndarray | None:
-    """Return each row's step size, or None if the values of a row are not whole steps.
+    """Return each row's step size, or None if a row's values are not whole steps.
 
     A row's largest magnitude is a whole number of steps. It may be less than 127 steps if the
     constant contains only part of the channel.

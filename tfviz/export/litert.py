@@ -76,8 +76,8 @@ def write(
         explainer: the explainer to export.
         folder: a new, empty folder.
         manifest: receives the fields of this format.
-        quantize: None stores the weights as float32, "int8" in a third of that size, and "float16"
-            in half. Computation always uses float32.
+        quantize: how to store the weights. None means float32, "int8" needs a third of that size,
+            and "float16" needs half. Computation always uses float32.
         batch_size: the number of images per run.
         image_shape: (height, width, channels) of the images, for models that do not fix it.
         target: a fixed target, so that no class can be chosen later: a class, weights shaped like

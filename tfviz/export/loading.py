@@ -21,7 +21,7 @@ TOP_CLASS = -1
 
 
 class LoadedExplanation(NamedTuple):
-    """The results of one call, as NumPy arrays.
+    """One call's results as NumPy arrays.
 
     Attributes:
         outputs: float32, nested as the model returns them.
@@ -60,7 +60,7 @@ class LoadedExplainer(abc.ABC):
         """
 
     def __call__(self, images: Nested[npt.ArrayLike], target: npt.ArrayLike | None = None) -> Any:
-        """Return the attribution of one batch as a float32 NumPy array.
+        """Return one batch's attribution as a float32 NumPy array.
 
         Args:
             images: (N, H, W, C) as the model expects them (see `preprocessing`). For several

@@ -47,24 +47,24 @@ class Manifest:
     Attributes:
         format: a key of FORMATS.
         method: a key of METHODS.
-        options: the arguments of the method's constructor.
+        options: the arguments to the method's constructor.
         layer: the layer's path, or None if the method has no layer or explains the image.
         model: the model's name.
         inputs: the model's inputs, in order.
         input_structure: the input names, nested like the model's inputs.
         outputs: the output names, nested like the model's outputs. A single output is "outputs".
-        attribution: the names of the maps: "attribution" for a single input, and
+        attribution: the map names: "attribution" for a single input, and
             "attribution_NAME" for each of several inputs.
         takes_target: whether the method accepts a target.
         targets: the targets that the export accepts: "top" (the top class), "class" (N,),
             "weights" (N, ..., classes), and "fixed" for a target fixed by the export.
         classes: the number of classes to choose from, or None.
-        scores: the shape of the explained output and of weights for it, or None for several
+        scores: the explained output's shape, which weights for it also have, or None for several
             outputs.
         preprocessing: the fields of `tfviz.Preprocessing`, or None if it is unknown.
         labels: the class names, or None.
         style: how to draw the map.
-        versions: the versions of the packages that wrote the file.
+        versions: the package versions that wrote the file.
         extra: format-specific fields. For formats with a single function, they include its
             "arguments" and "results", each a list of {"name", "shape", "dtype"} with the names
             used in the file.
@@ -136,7 +136,7 @@ class Manifest:
         """Raise ExportError or OSError if a given file (by default, any file) was changed."""
         for name in names or self.files:
             if ".." in Path(name).parts or Path(name).is_absolute():
-                raise ExportError(f"The export is missing the file {name!r}")
+                raise ExportError(f"The export does not contain the file {name!r}")
             if self.files.get(name, digest := _digest(folder / name)) != digest:
                 raise ExportError(f"{name} was changed or damaged after the export; its SHA-256 is {digest}")
 
@@ -218,7 +218,7 @@ def _plain(name: str) -> str:
 
 
 def map_name(name: str) -> str:
-    """Return the name of an input's map, for models with several inputs."""
+    """Return an input's map name, for models with several inputs."""
     return f"attribution_{name}"
 
 

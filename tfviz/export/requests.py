@@ -1,4 +1,4 @@
-"""Define the signatures of an exported explainer, which depend on the supported targets.
+"""Define an exported explainer's signatures, which depend on the supported targets.
 
 method without target                 serving_default
 one output (N, classes)               serving_default, explain, explain_weighted

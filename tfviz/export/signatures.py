@@ -1,4 +1,4 @@
-"""Define the inputs and outputs of an exported explainer, and their names.
+"""Define an exported explainer's inputs and outputs, and their names.
 
 Every format contains the same computation, `explained`, which takes images and one class per image,
 and returns the outputs, the class and the map. The class -1 means the top class, so one graph
@@ -46,7 +46,7 @@ class Described(TypedDict):
 def explained(
     explainer: Explainer, images: list[tf.Tensor], target: tf.Tensor, weights: tf.Tensor | None = None
 ) -> Explanation:
-    """Compute the results of an exported explainer. This is called on symbolic tensors.
+    """Compute an exported explainer's results. This function is called on symbolic tensors.
 
     Args:
         explainer: the explainer to export.
@@ -64,7 +64,7 @@ def explained(
 
 @dataclass(frozen=True, eq=False)
 class _Requested(ChoosingTarget):
-    """The target of a request: a class or the top class, plus weights."""
+    """A request's target: a class or the top class, plus weights."""
 
     target: tf.Tensor
     weights: tf.Tensor | None
@@ -142,7 +142,7 @@ def require_sizes(manifest: Manifest, what: str) -> None:
 
 
 def specs_of(manifest: Manifest) -> list[tf.TensorSpec]:
-    """Return the specs of the image arguments, with the names in the manifest."""
+    """Return the image arguments' specs, with the names in the manifest."""
     return [tf.TensorSpec(one.shape, one.dtype, one.name) for one in manifest.inputs]
 
 

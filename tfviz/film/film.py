@@ -69,10 +69,10 @@ def write_film(
         log_dir: a SnapshotCallback's log_dir.
         output: the file to write: .mp4 (H.264, which browsers play), .gif or .webp. An existing
             file is replaced once the film is complete.
-        methods: the methods to show, as named in run.json ("grad_cam"), in this order. None shows
-            all.
-        images: the images to show, numbered from 0, in this order. None shows all.
-        fps: snapshots per second, 0.1 to 50. None selects 2 to 15, for a film of about 15 seconds.
+        methods: the methods to show, as named in run.json ("grad_cam"), in this order. None means
+            all methods.
+        images: the images to show, numbered from 0, in this order. None means all images.
+        fps: snapshots per second, 0.1 to 50. None means 2 to 15, for a film of about 15 seconds.
         every: show every `every`-th snapshot and the last one.
         seconds: the maximum length. Longer runs are sampled evenly. None means 60, or no limit if
             `every` is given.

@@ -107,8 +107,9 @@ class FilmFile:
 
 @contextmanager
 def film_file(path: str | Path, size: tuple[int, int], fps: float, samples: Iterable[Picture]) -> Iterator[FilmFile]:
-    """Open a film. The file is created when the block ends. If writing fails, an existing file is
-    kept.
+    """Open a film. The file is created when the block ends.
+
+    If writing fails, an existing file is kept.
 
     Args:
         path: the file to write.

@@ -163,7 +163,7 @@ def titles_of(run: Run) -> dict[str, str]:
 
 
 def caption_of(record: Record) -> list[str]:
-    """Return the words of a caption, such as ["epoch 3", "step 1,250", "loss 0.412"]."""
+    """Return a caption's words, such as ["epoch 3", "step 1,250", "loss 0.412"]."""
     step, logs = record["step"], dict(record["logs"])
     logs = {name: logs.pop(name) for name in ("loss", "val_loss") if name in logs} | logs
     words = [f"epoch {record['epoch'] + 1}" if step else "before training", f"step {step:,}"]

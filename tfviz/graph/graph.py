@@ -1,4 +1,4 @@
-"""A model as one flat list of typed steps.
+"""Represent a model by one flat list of typed steps.
 
 A step is one call of one operation, at any nesting depth. Nested models are flattened, a layer
 called twice becomes two steps, and a layer with a fused activation becomes its linear map and its
@@ -90,7 +90,7 @@ class Step(Generic[O_co]):
 
 @dataclass
 class Graph:
-    """A model as a list of steps in execution order.
+    """A model represented by a list of steps in execution order.
 
     Attributes:
         model: the model that was read.

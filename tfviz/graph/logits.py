@@ -221,7 +221,7 @@ def has_two_classes(graph: Graph) -> bool:
 
 
 def with_output(graph: Graph, output: str | int | None) -> Graph:
-    """Keep only the output with this name, key or index. None keeps all outputs.
+    """Keep only the output with this name, key or index. If it is None, keep all outputs.
 
     Raises:
         OptionError: the model has no such output. The message lists the available outputs.

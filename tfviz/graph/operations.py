@@ -103,8 +103,8 @@ class Elementwise(Operation):
         is_affine: whether the function is a·x + b.
         bounds: the range of a bounded function, such as (0, 1) for a sigmoid.
         carrier: the index of the input that carries the signal if the others are constants.
-        is_activation: whether networks use the function as an activation, like silu, rather than
-            as a part of a formula, like log.
+        is_activation: whether networks use the function as an activation, like silu, rather than as
+            part of a formula, like log.
     """
 
     function: str

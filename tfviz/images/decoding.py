@@ -1,7 +1,7 @@
 """Decode image files with OpenCV and collect the decoders' warnings.
 
 libjpeg and libtiff fill in missing or damaged data and only print a message. This module therefore
-captures the process's standard error during decoding, and passes on lines from other threads.
+captures the process's standard error during decoding and passes on lines from other threads.
 """
 
 from __future__ import annotations

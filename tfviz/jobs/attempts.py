@@ -29,7 +29,7 @@ _MOST = 3
 
 
 def attempts_at(storage: Storage, number: int) -> list[str]:
-    """Return the names of a shard's attempt files."""
+    """Return the file names of a shard's attempts."""
     return [name for name in storage.names(FOLDER) if name.startswith(f"{number:06d}-")]
 
 

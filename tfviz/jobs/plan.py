@@ -150,7 +150,7 @@ def part_file(number: int) -> str:
 
 
 def done_shards(storage: Storage) -> set[int]:
-    """Return the numbers of the finished shards."""
+    """Return the finished shards' numbers."""
     names = storage.names(SHARDS)
     return {
         int(name[5:-8]) for name in names if name.startswith("part-") and name.endswith(".parquet") and name[5:-8].isdigit()

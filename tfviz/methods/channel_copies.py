@@ -50,8 +50,8 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
-            output: the name, dict key or index of the output to explain. None keeps all outputs,
-                so that a target function can use them.
+            output: the name, dict key or index of the output to explain. If None, all outputs are
+                kept, so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
                 a labels file. If None, the explainer uses the names from `load_model`, or
                 ImageNet's names for a keras.applications network with 1000 classes.
@@ -139,7 +139,7 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
 
         Args:
             numbers: channel numbers, counted across all layers, int32 (copies,).
-            number: the index of the layer.
+            number: the layer's index.
 
         Returns:
             The channel numbers within the layer, and 1 for each channel that belongs to the layer

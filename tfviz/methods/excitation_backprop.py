@@ -77,15 +77,15 @@ class ExcitationBackprop(Explainer):
         Args:
             model: a built keras.Model.
             layer: a name, a path into nested models such as "backbone/conv1", or the layer itself.
-                None explains the image.
+                If None, the image is explained.
             merge_batch_norm: whether to fold each BatchNormalization into the linear map directly
                 before it. Folding happens before the weights' positive part is computed. The
                 authors' code does not fold.
-            sum_channels: whether to sum over channels. False returns each neuron separately.
+            sum_channels: whether to sum over channels. If False, each neuron's value is returned.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
-            output: the name, dict key or index of the output to explain. None keeps all outputs,
-                so that a target function can use them.
+            output: the name, dict key or index of the output to explain. If None, all outputs are
+                kept, so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
                 a labels file. If None, the explainer uses the names from `load_model`, or
                 ImageNet's names for a keras.applications network with 1000 classes.

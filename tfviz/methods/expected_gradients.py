@@ -7,8 +7,8 @@ Question: which pixels explain the score difference from typical images?
         attribution priors and expected gradients", equation 4
 
 Integrated gradients assigns no attribution to pixels with the baseline's color. Averaging over many
-baselines avoids this. The map shows how the image differs from the backgrounds, so it misses the
-class if the backgrounds contain it. The cost is `samples` forward and backward passes.
+baselines avoids this problem. The map shows how the image differs from the backgrounds, so it
+misses the class if the backgrounds contain it. The cost is `samples` forward and backward passes.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class ExpectedGradients(PathExplainer):
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
-            output: the name, dict key or index of the output to explain. None keeps all outputs,
-                so that a target function can use them.
+            output: the name, dict key or index of the output to explain. If None, all outputs are
+                kept, so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
                 a labels file. If None, the explainer uses the names from `load_model`, or
                 ImageNet's names for a keras.applications network with 1000 classes.

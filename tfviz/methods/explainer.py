@@ -97,8 +97,8 @@ class Explainer(abc.ABC):
             model: a built Functional, Sequential or subclassed keras.Model.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
-            output: the name, dict key or index of the output to explain. None keeps all outputs,
-                so that a target function can use them.
+            output: the name, dict key or index of the output to explain. If None, all outputs are
+                kept, so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
                 a labels file. If None, the explainer uses the names from `load_model`, or
                 ImageNet's names for a keras.applications network with 1000 classes.
@@ -222,7 +222,7 @@ class Explainer(abc.ABC):
         Raises:
             ImageError: the images have the wrong rank, size or channels, or are not finite.
             TargetError: the target does not fit the outputs.
-            UnsupportedModelError: the model's outputs differ from the outputs of the traced graph.
+            UnsupportedModelError: the model's outputs differ from the traced graph's outputs.
         """
         self._read_again_if_changed()
         named = self.named_target(target)
@@ -477,7 +477,7 @@ class Explainer(abc.ABC):
             batch_size: the maximum number of images to run at once.
             pictures: the images to draw maps over, (N, H, W, 3). None means `images`. If
                 `load_images` returned them, they are drawn in their original colors.
-            captions: one text per image. None shows the top class and its score.
+            captions: one text per image. None means the top class and its score.
             scale: as for `tfviz.plot`.
             alpha: as for `tfviz.plot`.
             underlay: as for `tfviz.plot`.

@@ -152,9 +152,9 @@ def _check_finite(array: np.ndarray | tf.Tensor) -> None:
     bad = _rows_without_finite_values(array)
     if bad:
         found = (
-            f"Images {', '.join(map(str, bad[:8]))} of the batch contain"
+            f"Images {', '.join(map(str, bad[:8]))} in the batch contain"
             if len(bad) > 1
-            else f"Image {bad[0]} of the batch contains"
+            else f"Image {bad[0]} in the batch contains"
         )
         raise ImageError(
             f"{found} NaN or infinity, which would make the attribution NaN. Check the preprocessing, for example for a "

@@ -26,7 +26,7 @@ class PathExplainer(SampledExplainer):
         """Return the baselines for one model input.
 
         Args:
-            number: the index of the input.
+            number: the input's index.
             images: the input, (N, …).
 
         Returns:

@@ -237,7 +237,7 @@ class SampledExplainer(Explainer):
             target: the prepared target.
             choice, context: the choice and the context from `begin`.
             sums: the sums so far.
-            first: the number of the first copy.
+            first: the first copy's number.
             count: how many copies to run.
 
         Returns:

@@ -46,8 +46,8 @@ class RedirectedGradient(GradientExplainer):
                 silu, gelu and tanh, including handwritten ones.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
-            output: the name, dict key or index of the output to explain. None keeps all outputs,
-                so that a target function can use them.
+            output: the name, dict key or index of the output to explain. If None, all outputs are
+                kept, so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
                 a labels file. If None, the explainer uses the names from `load_model`, or
                 ImageNet's names for a keras.applications network with 1000 classes.

@@ -234,8 +234,8 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
             _scale_back(graph, values, step, output, mask, masks)
     if not any(value in masks for value in graph.inputs):
         raise UnsupportedModelError(
-            f"VisualBackProp cannot scale the feature maps of '{graph.model_name}' to the image size, because layers between "
-            "them discard positions (for example, Dense layers after a Flatten). Use 'saliency' or 'guided_backprop'."
+            f"VisualBackProp cannot scale the feature maps of '{graph.model_name}' to the image size, because layers below "
+            "these maps discard positions (for example, Dense layers after a Flatten). Use 'saliency' or 'guided_backprop'."
         )
     return [unit_range(masks[value][..., 0]) if value in masks else None for value in graph.inputs]
 

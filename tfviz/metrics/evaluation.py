@@ -105,7 +105,7 @@ class Evaluation:
         """Format the rows as CSV, one line per method and measure.
 
         Args:
-            path: a file to write the CSV to as well. None writes no file.
+            path: a file to write the CSV to as well. If None, no file is written.
 
         Returns:
             The CSV text.

@@ -63,7 +63,7 @@ def csv_text(rows: Sequence[dict[str, Any]], path: str | Path | None) -> str:
 
     Args:
         rows: an `Evaluation`'s rows.
-        path: the file. None writes no file.
+        path: the file. If None, no file is written.
 
     Returns:
         The CSV text.

@@ -24,7 +24,7 @@ _RANK = 4
 class ForwardPasses:
     """Runs a classifier on any number of images, `batch_size` at a time.
 
-    Probabilities are the softmax of the logits, or their sigmoid if the model ends in a sigmoid. If
+    Probabilities are the softmax of the logits, or the sigmoid if the model ends in a sigmoid. If
     the final activation cannot be removed, the model's outputs serve as both logits and
     probabilities. A single sigmoid unit counts as two classes, as it does for targets.
 

@@ -27,7 +27,7 @@ class LayerGroup:
     """A layer with a kernel and the subsequent layers without one, such as normalizations.
 
     Attributes:
-        path: the path of the layer with the kernel.
+        path: the path to the layer with the kernel.
         layers: the layers in the group.
     """
 

@@ -253,7 +253,7 @@ class _Check:
 def _depths(order: str, count: int, steps: int) -> Iterator[tuple[int, list[int]]]:
     """Yield each depth and the groups to randomize at that depth, the last added group last.
 
-    The depths are evenly spaced and always include half of the groups and all of them.
+    The depths are evenly spaced and always include half of the groups and all groups.
     """
     depths = sorted({*np.linspace(1, count, min(steps, count)).round().astype(int).tolist(), (count + 1) // 2, count})
     from_output = list(range(count))[::-1]

@@ -35,7 +35,7 @@ class SanityScore:
         layer: the layer that the method explains; "" for the image.
         test: "top_down", "bottom_up", "independent", "random_logit", or "unrelated" (the original
             model's maps for two images).
-        randomized: the path of the layer that was randomized last.
+        randomized: the path to the layer that was randomized last.
         depth: the share of the layers that are random; for "independent", the relative position of
             the randomized layer, counted from the output.
         measure: the similarity's key, or "emprt".

@@ -35,7 +35,7 @@ class Source:
 
     Attributes:
         name: the name in tables.
-        layer: the path of the explained layer; None if there is none.
+        layer: the path to the explained layer; None if the source has no layer.
         maps: a function from images (N, H, W, C) and classes, int (N,), to one map per image.
         takes_target: whether the maps depend on the class.
         is_control: whether the source is a control, which does not depend on the network.

@@ -60,7 +60,7 @@ class ReadModel:
 
         Args:
             score: "logits" or "outputs" (see `graph.logits.scored`).
-            output: the output to explain. None keeps all outputs.
+            output: the output to explain. If None, all outputs are kept.
         """
         return scored(self.with_output(output), score)
 

@@ -75,7 +75,10 @@ class Replay:
 
 
 def can_run(operation: tf.Operation) -> bool:
-    """Return whether an operation can run on its own. Operations that call functions cannot."""
+    """Return whether an operation can run outside its graph.
+
+    Operations that call functions cannot.
+    """
     return hasattr(tf.raw_ops, operation.type) and not takes_functions(operation)
 
 

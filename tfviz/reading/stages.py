@@ -18,8 +18,8 @@ class Stage:
 
     Attributes:
         operation: what the stage computes.
-        compute: a function from tensors to a flat list of tensors. None runs the recorded call
-            itself.
+        compute: a function from tensors to a flat list of tensors. If None, the stage runs the
+            recorded call itself.
         reads: indices into the call's inputs followed by earlier stages' outputs. None selects the
             previous stage's output or, for the first stage, all of the call's inputs.
     """

@@ -389,7 +389,7 @@ def _constant_or_tensor(tensor: tf.Tensor) -> Any:
 
 
 def silu_argument(operation: tf.Operation) -> tf.Tensor | None:
-    """Return x if this operation completes `tf.nn.silu`, which has a custom gradient, or None."""
+    """Return x if this operation completes `tf.nn.silu`. Otherwise, return None."""
     # The third input is the factor beta.
     if len(operation.inputs) != 3 or tf.get_static_value(operation.inputs[2]) != 1:
         return None
@@ -499,7 +499,7 @@ def _is_relu_node(node: Any, nodes: Mapping[str, Any]) -> bool:
 
 
 def last_operation(function: Any) -> Elementwise | None:
-    """Describe the operation that computes a traced function's first output as an `Elementwise`.
+    """Return an `Elementwise` for the operation that computes a traced function's first output.
 
     If a called function computes it, as in a SavedModel, the search continues in that function.
     """

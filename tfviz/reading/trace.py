@@ -46,7 +46,7 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """A computation as a list of calls in execution order.
+    """A computation represented by a list of calls in execution order.
 
     Attributes:
         calls: the calls, excluding the inputs.

@@ -65,9 +65,9 @@ def plot(
         attributions: method -> its maps, as for `overlay`; for several targets, method -> target
             -> maps. The keys become titles. A key of `tfviz.METHODS` becomes the method's name;
             other keys are unchanged.
-        kind: "image", "signal" or "volume". None infers the kind from the shape. Three axes are a
-            single image (H, W, C), unless the maps have one row for each of N signals and the
-            array's values or shape rule out an image.
+        kind: "image", "signal" or "volume". If None, the kind is inferred from the shape. Three
+            axes are a single image (H, W, C), unless the maps have one row for each of N signals
+            and the array's values or shape rule out an image.
         slices: the slices or frames of volumes to draw. None means up to six: evenly spaced slices
             and the slice with the strongest value of the first map.
         captions: one text per image, such as "tabby cat 0.83", to write below it.

@@ -133,7 +133,7 @@ def blended(picture: Picture, values: Map, style: str, look: Look, limit: float 
         values: the map.
         style: the map's style.
         look: how to blend it with the image.
-        limit: the value of the strongest color. None scales the map separately.
+        limit: the value of the strongest color. If None, the map is scaled separately.
 
     Returns:
         The picture, uint8 RGB (H, W, 3).

@@ -98,7 +98,7 @@ def most_lines_of(texts: Sequence[str]) -> int:
 
 
 def widest(text: str, properties: FontProperties) -> float:
-    """Return the width of the widest line in `text`, in points."""
+    """Return the widest line's width in `text`, in points."""
     return max(_width(line, properties) for line in text.split("\n"))
 
 

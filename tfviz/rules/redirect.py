@@ -18,8 +18,8 @@ def redirect(output: tf.Tensor, inputs: Sequence[tf.Tensor], backward: Callable[
     Args:
         output: the operation's result.
         inputs: the tensors to which gradients are propagated.
-        backward: a function from the output's gradient to one gradient per input. Each
-            gradient is cast to its input's dtype, which may differ from the output's.
+        backward: a function from the gradient with respect to the output to one gradient per input.
+            Each gradient is cast to its input's dtype, which may differ from the output's.
 
     Returns:
         A tensor equal to `output`.

@@ -1,7 +1,7 @@
 """Open only regular files, and only inside a folder.
 
 A run folder may contain anything. Opening a named pipe blocks until another process writes to it,
-reading a device may never end, and a link may lead to a file that the folder's owner may not read.
+reading a device may never end, and a link may point to a file that the folder's owner may not read.
 """
 
 from __future__ import annotations

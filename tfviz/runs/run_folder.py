@@ -51,8 +51,7 @@ class RunFolder:
         self._lock = FolderLock()
 
     def open(self) -> None:
-        """Continue the run in the folder, or start a new run. Do nothing if the run is already
-        open.
+        """Continue the run in the folder, or start a new run. Do nothing if it is already open.
 
         Raises:
             OSError, OutputError: the folder cannot be written to.

@@ -123,9 +123,9 @@ class IndexReader:
         return record if fault is None else None
 
     def _is_in_order(self, number: int, following: int | None) -> bool:
-        """Return whether the number is larger than the last one.
+        """Return whether the number is larger than the last number.
 
-        A number that also exceeds the following one is itself damaged.
+        A number that also exceeds the following number is itself damaged.
         """
         is_beyond = following is not None and self.last < following < number
         if number <= self.last or is_beyond:

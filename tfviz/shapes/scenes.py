@@ -65,7 +65,7 @@ def draw_scene(rng: np.random.Generator, kinds: Sequence[str] | None = None, siz
 
     Args:
         rng: the random generator.
-        kinds: each object's kind. None chooses one to four different kinds.
+        kinds: each object's kind. None means one to four different kinds, chosen at random.
         size: the height and width in pixels.
 
     Returns:

@@ -76,7 +76,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         log_dir: the run folder. If it contains a run with the same images, that run is
             continued, including its numbering and step count.
         target: what to explain, as in an explainer call: one target for all images or one per
-            image, or the name of a class in `labels`. None means the top class at each snapshot.
+            image, or a class name from `labels`. None means the top class at each snapshot.
         every: "epoch", or a number of batches, counted over the entire run. With
             `steps_per_execution` > 1, a snapshot is taken after the execution in which it falls
             due.
@@ -89,8 +89,8 @@ class SnapshotCallback(keras.callbacks.Callback):
             `images`. They are drawn in their original colors if `load_images` returned them or if
             their preprocessing is known.
         kind: "signal" for signals (N, T, C), which are drawn as lines, or "volume" for volumes and
-            videos (N, D, H, W, C), which are drawn as slices. None distinguishes images from
-            volumes by their axes.
+            videos (N, D, H, W, C), which are drawn as slices. If None, images and volumes are
+            distinguished by their axes.
         preprocessing: how `images` (or `pictures`) were preprocessed, as for `overlay`. It is
             undone before drawing. For `images`, None means the preprocessing that `load_model`
             recorded for the explained model.
@@ -261,7 +261,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._session.put(moment, self._camera.exposures(), self._camera.images)
 
     def _rechoose(self, when: str) -> None:
-        """Reselect the images. If snapshots are taken by batches, do this once per epoch."""
+        """Reselect the images. If snapshots are taken by batches, this happens once per epoch."""
         if self._worst is not None and (when != "batch" or self._progress.epoch != self._epoch_of_images):
             self._camera.rechoose(self._worst.choose)
             self._epoch_of_images = self._progress.epoch

@@ -65,9 +65,7 @@ class Camera:
             if self._faults.strict or (self._is_first and isinstance(error, TfvizError)):
                 raise
             words = f"{type(error).__name__}: {reason(error)}"
-            self._faults.add(
-                f"method {method.name}", f"The snapshot of {method.name} failed: {words.removesuffix('.')}.", error
-            )
+            self._faults.add(f"method {method.name}", f"The {method.name} snapshot failed: {words.removesuffix('.')}.", error)
             return Exposure(error=words)
 
 

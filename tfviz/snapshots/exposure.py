@@ -33,7 +33,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Exposure:
-    """The result of one explainer at one moment.
+    """One explainer's result at one moment.
 
     Attributes:
         outputs: the model's outputs.

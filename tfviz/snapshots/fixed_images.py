@@ -54,13 +54,13 @@ class FixedImages:
         return self.canvas.pictures
 
     def select(self, rows: Any) -> Any:
-        """Return the rows of the selected images, from an array with one row per given image."""
+        """Return the selected images' rows from an array with one row per given image."""
         if (self.numbers == np.arange(len(self))).all():
             return rows[: len(self)]
         return np.asarray(rows)[self.numbers]
 
     def drawn_for(self, models: Iterable[keras.Model]) -> FixedImages:
-        """Draw the images, undoing the preprocessing of the models that they are made for."""
+        """Draw the images after undoing the preprocessing of the models that they are made for."""
         if self.undrawn is None:
             return self
         pictures = pictures_of(self.undrawn, preprocessing_of_images(self.undrawn, models))
@@ -93,8 +93,8 @@ def fixed_images(
         preprocessing: how the images were preprocessed. It is undone before they are drawn. None
             means the known preprocessing of `models`.
         models: the models that the images are made for, or None if the caller calls `drawn_for`.
-        kind: "image", "signal" for (N, T, C), or "volume" for (N, D, H, W, C). None distinguishes
-            images from volumes by their axes.
+        kind: "image", "signal" for (N, T, C), or "volume" for (N, D, H, W, C). If None, images and
+            volumes are distinguished by their axes.
 
     Returns:
         The selected images.

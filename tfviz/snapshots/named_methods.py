@@ -114,7 +114,7 @@ def unrelated_model_error(model: Any, method: NamedMethod) -> OptionError | None
 
 
 def _weights(model: Any) -> set[int]:
-    """Return the ids of a model's variables, or an empty set for a plain function."""
+    """Return the ids of a model's variables. For a plain function, return an empty set."""
     if not isinstance(model, (keras.Layer, tf.Module)):
         return set()
     return {id(variable.value if isinstance(variable, keras.Variable) else variable) for variable in model.variables}

@@ -1,4 +1,4 @@
-"""The snapshot queue of one `fit` call. One thread writes the snapshots in order."""
+"""One `fit` call's snapshot queue. One thread writes the snapshots in order."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Session:
 
 
 def finish_previous_session(path: Path) -> None:
-    """Wait for the callback of an aborted `fit` that may still be writing to the folder."""
+    """Wait for an aborted `fit`'s callback, which may still be writing to the folder."""
     if (other := _open_sessions.get(path.resolve())) is not None:
         finish, background = other
         finish()

@@ -18,7 +18,7 @@ class WorstImages:
 
     Args:
         choice: the images chosen last, with their pool.
-        fixed: converts a choice and the model to the images of a snapshot.
+        fixed: a function that converts a choice and the model to a snapshot's images.
     """
 
     def __init__(self, choice: ImageChoice, fixed: Callable[[ImageChoice, keras.Model], FixedImages]) -> None:

@@ -25,7 +25,7 @@ from tfviz.snapshots.sinks import Sink
 
 
 class Writer:
-    """Draws and writes the snapshots of one training run.
+    """Draws and writes one training run's snapshots.
 
     A writer holds no reference to the callback and can outlive it.
     """
@@ -107,7 +107,7 @@ class Writer:
         return {}
 
     def _predictions(self, exposures: Mapping[str, Exposure], count: int) -> list[Prediction | None]:
-        """Return the predictions of the first method that has any."""
+        """Return the predictions from the first method that has predictions."""
         for method in self.methods:
             outputs = exposures[method.name].outputs
             if outputs is not None:
@@ -135,7 +135,7 @@ class Writer:
 
     def _restart_if_removed(self) -> None:
         if self.folder.was_removed():
-            words = f"The run in {shown(self.folder.path)} was removed. A new run is started there."
+            words = f"The run in {shown(self.folder.path)} was removed. A new run is started in the same folder."
             self.faults.add("removed", words, TfvizError(words))
             self.folder.open()
 

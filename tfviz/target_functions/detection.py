@@ -39,9 +39,9 @@ class Detection(ArrayTarget):
         anchors: the predictions' anchors, (A, 4) in `box_format`, if the network predicts offsets
             from them: the center's shift (x, y) in units of the anchor's size, and the logarithms
             of the width and height ratios.
-        read: a function outputs -> (boxes, scores), for outputs in another form. None finds the
-            boxes by their last axis of length 4 or, if there are 4 classes, by the word "box" in
-            their key.
+        read: a function outputs -> (boxes, scores), for outputs in another form. If None, the boxes
+            are found by their last axis of length 4 or, if there are 4 classes, by the word "box"
+            in their key.
 
     Raises:
         TargetError: the box, class or anchors have the wrong shape, or are not finite.
@@ -161,7 +161,7 @@ def for_detector(target: Any, model: Any, shape: tuple[int | None, ...]) -> Any:
     Args:
         target: any target.
         model: the model.
-        shape: the shape of the images.
+        shape: the image batch's shape.
 
     Returns:
         The target, which is unchanged unless it is a `Detection` without anchors.

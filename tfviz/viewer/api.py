@@ -1,4 +1,4 @@
-"""The routes of the server.
+"""The server's routes.
 
 PUT /api/runs/{id}                                     run.json
 GET /api/runs/{id}/state                               {"snapshots", "last", "images"}: the parts

@@ -17,7 +17,7 @@ _TIMEOUT, _BAD_REQUEST = 408, 400
 
 
 class Bodies:
-    """The bodies of all requests in progress. Use it from one event loop only."""
+    """All bodies of requests in progress. Use it from one event loop only."""
 
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits

@@ -1,4 +1,4 @@
-"""One run: its folder on disk, and the lines of its index in memory."""
+"""One run: its folder on disk, and its index lines in memory."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class KnownRun:
 
     @property
     def method_names(self) -> list[str]:
-        """The names of the run's methods."""
+        """The run's method names."""
         return names_of(self.run)
 
     def poll(self) -> bool:

@@ -9,7 +9,7 @@ from tfviz.runs.schema import MAX_RECORD_BYTES, MAX_RUN_BYTES
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """The limits of every page's server.
+    """The limits that apply to every page's server.
 
     Attributes:
         body_timeout_s: the time limit for a request body.

@@ -1,4 +1,4 @@
-"""Store uploaded runs in folders with the same layout as those of a SnapshotCallback.
+"""Store uploaded runs in folders with the same layout as a SnapshotCallback's run folder.
 
 Runs that other processes write are never modified. Uploads of such runs are still accepted, because
 a training run may write to a folder that the server watches. Files that the folder already contains

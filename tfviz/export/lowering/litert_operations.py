@@ -1,9 +1,9 @@
 """Replace operations that LiteRT does not support, most of them gradients.
 
-REPLACEMENTS (see `graph_copy`) maps the type of a TensorFlow operation to a function of the
-operation and its new inputs. All replacements return TensorFlow's results, even where several
-results would be valid. For example, if several elements of a max-pooling window equal its maximum,
-the first one receives the whole gradient.
+REPLACEMENTS (see `graph_copy`) maps each TensorFlow operation type to a function of the operation
+and its new inputs. All replacements return TensorFlow's results, even where several results would
+be valid. For example, if several elements of a max-pooling window equal its maximum, the first one
+receives the whole gradient.
 """
 
 from __future__ import annotations

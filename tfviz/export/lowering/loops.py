@@ -174,7 +174,7 @@ class Unroller:
         return value.tolist()
 
     def _value(self, x: tf.Tensor) -> np.ndarray | None:
-        """Return the value of a tensor in the new graph, or None if it depends on the inputs."""
+        """Return a tensor's value in the new graph, or None if the tensor depends on the inputs."""
         if id(x) not in self.values:  # storing x keeps its id unique
             self.values[id(x)] = x, self._computed(x)
         return self.values[id(x)][1]
@@ -195,7 +195,7 @@ class Unroller:
 
 
 def with_known_shape(x: tf.Tensor) -> tf.Tensor:
-    """Set the static shape of a tensor from outside that a loop body reads.
+    """Set the static shape of an outer tensor that a loop body reads.
 
     tf2onnx cannot infer the shapes of such tensors.
     """

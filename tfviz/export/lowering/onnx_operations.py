@@ -89,7 +89,7 @@ def _stitched(operation: tf.Operation, places: tf.Tensor, axes: tf.Tensor, sizes
 def _strided_slice_gradient(
     operation: tf.Operation, shape: tf.Tensor, begin: tf.Tensor, end: tf.Tensor, strides: tf.Tensor, p: tf.Tensor
 ) -> tf.Tensor:
-    """Put the gradient of a slice back in its position, with zeros elsewhere.
+    """Put a slice's gradient back in its position, with zeros elsewhere.
 
     The batch axis, whose size is unknown, must not be sliced.
     """
@@ -117,7 +117,7 @@ def _strided_slice_gradient(
 
 
 def _resize_gradient(run: Callable[..., tf.Tensor]) -> Replacement:
-    """Return the gradient of a resize operation.
+    """Return a resize operation's gradient.
 
     Resizing is linear and separable: each axis has a matrix (m, n), and the gradient multiplies by
     its transpose.
@@ -198,7 +198,7 @@ def _reshaped(ctx: Graph, tensor: str, shape: Sequence[int]) -> str:
 
 
 def _windows(node: Node, size: Sequence[int], kernel: Sequence[int]) -> Windows:
-    """Return the windows of a tf2onnx node, which has TensorFlow's attributes."""
+    """Return a tf2onnx node's windows. The node has TensorFlow's attributes."""
     return Windows.of(SimpleNamespace(node_def=SimpleNamespace(attr=node.attr), get_attr=node.get_attr_value), size, kernel)
 
 

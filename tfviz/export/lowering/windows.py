@@ -30,7 +30,7 @@ class Windows:
 
     @classmethod
     def of(cls, operation: tf.Operation | SimpleNamespace, size: Sequence[int], kernel: Sequence[int]) -> Windows:
-        """Create the windows of a TensorFlow operation from its strides, padding and dilations."""
+        """Create a TensorFlow operation's windows from its strides, padding and dilations."""
         attributes = operation.node_def.attr
         strides = _spatial(operation.get_attr("strides"))
         dilations = _spatial(operation.get_attr("dilations")) if "dilations" in attributes else (1,) * len(kernel)
@@ -48,7 +48,7 @@ class Windows:
 
     @property
     def extent(self) -> Size:
-        """The length of a window along each axis, including gaps from dilation."""
+        """The window length along each axis, including gaps from dilation."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
 
     @property
@@ -58,7 +58,7 @@ class Windows:
         return tuple((n + sum(pad) - r) // s + 1 for n, pad, r, s in sides)
 
     def offsets(self) -> Iterator[Size]:
-        """Yield the position of each element in its window. The last axis varies fastest."""
+        """Yield each element's position in its window. The last axis varies fastest."""
         return itertools.product(*(range(0, r, d) for r, d in zip(self.extent, self.dilations, strict=True)))
 
     def elements(self, x: tf.Tensor, fill: float) -> Iterator[tf.Tensor]:

@@ -18,7 +18,7 @@ _ORIENTATION_TAG = 0x0112
 
 
 def decoded(data: tf.Tensor) -> tf.Tensor:
-    """Decode the bytes of an image file, a scalar string, to uint8 (height, width, 3), RGB.
+    """Decode an image file's bytes, a scalar string, to uint8 (height, width, 3), RGB.
 
     Apply the EXIF orientation, and blend transparent pixels with white. The operation fails unless
     the file is a complete JPEG or PNG with sides of 2 to 16384 pixels.

@@ -20,11 +20,11 @@ _CUBIC = -0.75
 
 
 class Taps(NamedTuple):
-    """The taps of each new pixel.
+    """The taps for each new pixel.
 
     Attributes:
-        places: the indices of the old pixels, (new, taps) int32.
-        weights: the weights of the old pixels, (new, taps) float32.
+        places: the old pixels' indices, (new, taps) int32.
+        weights: the old pixels' weights, (new, taps) float32.
     """
 
     places: tf.Tensor

@@ -91,7 +91,7 @@ class _Process:
 
 
 def _work(connection: Connection, crew: Crew) -> None:
-    """Run the shards whose numbers arrive on the connection, until it closes."""
+    """Run the shards whose numbers arrive on the connection until the connection closes."""
     # The command handles Ctrl-C and ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from tfviz.cli.terminal import import_tensorflow

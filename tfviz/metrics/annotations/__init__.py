@@ -56,6 +56,6 @@ def read_annotations(
 
 
 _EXPECTED = (
-    "Pass a JSON file of boxes, a COCO annotation file, a Pascal VOC .xml file or a folder of them, or a folder of masks with "
-    "one subfolder per class."
+    "Pass a JSON file of boxes, a COCO annotation file, a Pascal VOC .xml file or a folder of such files, or a folder of "
+    "masks with one subfolder per class."
 )

@@ -2,7 +2,8 @@
 
 This network differs from ResNet50 in keras.applications in three ways: a block's stride is in the
 3x3 convolution instead of the first 1x1 convolution, convolutions have no bias, and normalization
-uses an epsilon of 1e-5. Weights for one network therefore produce wrong outputs in the other.
+uses an epsilon of 1e-5. Weights for one network therefore produce wrong outputs in the other
+network.
 
 He et al., 2016, "Deep Residual Learning for Image Recognition".
 """
@@ -27,9 +28,9 @@ _EPSILON = 1e-5
 class Block:
     """One bottleneck block: 1x1, 3x3 and 1x1 convolutions, and a shortcut.
 
-    The widths of the first two convolutions are named "<name>_1" and "<name>_2". `output` is the
-    name of the third convolution's width, which all blocks in a stage share, and `source` is the
-    name of the input's width.
+    The widths of the first two convolutions are named "<name>_1" and "<name>_2". `output` names the
+    third convolution's width, which all blocks in a stage share, and `source` names the input's
+    width.
     """
 
     stage: int

@@ -33,7 +33,7 @@ def convolutions(name: str) -> list[list[str]]:
 
 
 def norm_of(convolution: str) -> str:
-    """Return the name of the normalization layer after a convolution."""
+    """Return the name of a convolution's normalization layer."""
     return convolution.replace("conv", "bn")
 
 

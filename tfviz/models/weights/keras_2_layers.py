@@ -154,8 +154,8 @@ def require_supported_call(kind: str, name: str, arguments: Config) -> None:
 class SizedEinsumDense(keras.layers.EinsumDense):
     """An EinsumDense that infers the sizes that are None in `output_shape` from its input.
 
-    Keras 2 did the same. In Keras 3, these sizes stay unknown, and a later Dense layer rejects
-    them. Once built, the layer behaves like an ordinary EinsumDense.
+    Keras 2 also inferred these sizes. In Keras 3, they stay unknown, and a later Dense layer
+    rejects them. Once built, the layer behaves like an ordinary EinsumDense.
     """
 
     partial_output_shape: tuple[int | None, ...]

@@ -56,7 +56,7 @@ def test_checking_the_output_creates_nothing(tmp_path):
 def test_a_read_only_folder_is_an_error(tmp_path, monkeypatch):
     # Root may write to any folder.
     monkeypatch.setattr("os.access", lambda *_: False)
-    with pytest.raises(OutputError, match=r"cannot be written: .* is read-only"):
+    with pytest.raises(OutputError, match=r"cannot be written to: .* is read-only"):
         require_writable(tmp_path / "out")
 
 

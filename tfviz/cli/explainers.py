@@ -60,8 +60,8 @@ def explainers_for(
     Args:
         model: the model.
         names: method keys, or "all". None selects the default methods.
-        options: "layer" (the value of `--layer`) and "backgrounds" (the images of `--backgrounds`),
-            if they were given. Each method receives the options that it accepts.
+        options: "layer" (the value of `--layer`) and "backgrounds" (the images from
+            `--backgrounds`), if they were given. Each method receives the options that it accepts.
         classes: the number of classes, or None for a model that is not a classifier.
         say: prints a line.
 

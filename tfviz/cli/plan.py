@@ -152,12 +152,12 @@ def method_options(args: argparse.Namespace, model: keras.Model) -> dict[str, ob
 
 
 def load_backgrounds(path: Path, preprocessing: Preprocessing) -> np.ndarray:
-    """Load the images of `--backgrounds`."""
+    """Load the images that `--backgrounds` selects."""
     return np.asarray(load_images(background_files(path), preprocessing))
 
 
 def background_files(path: Path) -> list[Path]:
-    """Return the image files of `--backgrounds`, evenly spaced if there are many."""
+    """Return the image files that `--backgrounds` selects, evenly spaced if there are many."""
     files = [found.path for found in find_images([path])]
     chosen = np.unique(np.linspace(0, len(files) - 1, MOST_BACKGROUNDS).round().astype(int))
     return [files[i] for i in chosen]

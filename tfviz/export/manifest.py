@@ -59,12 +59,11 @@ class Manifest:
         targets: the targets that the export accepts: "top" (the top class), "class" (N,),
             "weights" (N, ..., classes), and "fixed" for a target fixed by the export.
         classes: the number of classes to choose from, or None.
-        scores: the explained output's shape, which weights for it also have, or None for several
-            outputs.
+        scores: the shape of the explained output and of its weights, or None for several outputs.
         preprocessing: the fields of `tfviz.Preprocessing`, or None if it is unknown.
         labels: the class names, or None.
         style: how to draw the map.
-        versions: the package versions that wrote the file.
+        versions: the versions of the packages used to write the file.
         extra: format-specific fields. For formats with a single function, they include its
             "arguments" and "results", each a list of {"name", "shape", "dtype"} with the names
             used in the file.

@@ -10,8 +10,8 @@ Other BatchNormalizations store s and t. The types, paths and inputs of all step
 rules and layer search work as before. Excitation backprop still reads the kernel W. The meaning of
 the value between a folded pair changes, so a new `Value` replaces it.
 
-In bfloat16, the steps up to the second linear map stay in float32. They cost little, and rounding
-their outputs would change which pixel wins a max pooling.
+In bfloat16, the steps up to the second linear map stay in float32. These steps cost little, and
+rounding their outputs would change which pixel wins a max pooling.
 
 A BatchNormalization before a convolution is not folded. Folding would not be exact with zero
 padding, and excitation backprop reads the value between the two.

@@ -80,7 +80,7 @@ def fixed_images(
     models: Iterable[keras.Model] | None = (),
     kind: str | None = None,
 ) -> FixedImages:
-    """Select the first `most` images, or as many evenly spaced ones.
+    """Select the first `most` images or the same number of evenly spaced images.
 
     Args:
         images: an array (N, H, W, C), arrays nested like the model's inputs, or a tf.data.Dataset

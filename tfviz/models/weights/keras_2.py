@@ -1,8 +1,8 @@
 """Open .h5 and .keras models that Keras 2 saved (TensorFlow 2.0 to 2.15, and tf_keras).
 
-Keras 3 can open only a few of these files. Keras 3 dropped some layers and arguments, rejects "/"
-in names and functions that Keras 2 recorded as layers, such as `tf.nn.relu`, and numbers calls to
-nested models differently. This module translates the config to Keras 3 and assigns the arrays by
+Keras 3 can open only a few of these files, because it dropped some layers and arguments, rejects
+"/" in names and functions that Keras 2 recorded as layers, such as `tf.nn.relu`, and numbers calls
+to nested models differently. This module translates the config to Keras 3 and assigns the arrays by
 layer name.
 """
 

@@ -320,7 +320,7 @@ def test_the_numbers_of_runs_images_methods_and_readers_are_limited(client: http
     for number in range(3):
         assert Sender(client, f"{number}" * 32).put(json=run_of(f"{number}" * 32)).status_code == 204
     response = Sender(client, ID).put(json=run_of(ID))
-    assert (response.status_code, "already 3 runs" in response.json()["detail"]) == (429, True)
+    assert (response.status_code, "already has 3 runs" in response.json()["detail"]) == (429, True)
     many = Sender(client, "0" * 32)
     assert many.put(json=run_of("0" * 32, images=257)).status_code == 422
     methods = [{"name": f"m{i}", "key": "m", "title": "", "layer": None, "style": "grey"} for i in range(65)]

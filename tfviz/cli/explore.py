@@ -26,7 +26,7 @@ _EXAMPLES = """\
 examples:
   tfviz explore photos --model resnet50              this machine only, at http://127.0.0.1:1338/
   tfviz explore --model my.keras --preprocess unit   your own network; drop images on the page
-  TFVIZ_TOKEN=SECRET tfviz explore --host 0.0.0.0    on other machines too; enter SECRET on the page
+  TFVIZ_TOKEN=SECRET tfviz explore --host 0.0.0.0    other machines too; enter SECRET on the page
 """
 
 

@@ -19,7 +19,7 @@ They are also stored in LOG_DIR.
 _EXAMPLES = """\
 examples:
   tfviz watch runs                                     this machine only, at http://127.0.0.1:1337/
-  TFVIZ_TOKEN=SECRET tfviz watch runs --host 0.0.0.0   on other machines too; enter SECRET on the page
+  TFVIZ_TOKEN=SECRET tfviz watch runs --host 0.0.0.0   other machines too; enter SECRET on the page
 
 Prefer the environment variable TFVIZ_TOKEN to --token, which every user of this machine can see in
 the process list. Enter the token on the page. A link that ends in ?token=SECRET also works, but

@@ -116,7 +116,7 @@ WRONG = {
     "no target": (["--method", "visual_backprop", "--target", "1"], "does not accept a target. Received: target=1"),
     "unknown option": (["--option", "color=red"], "has no option 'color'"),
     **{
-        f"option {name}": (["--option", f"{name}=x"], f"No export format has an option {name}.")
+        f"option {name}": (["--option", f"{name}=x"], f"No export format has an option named '{name}'.")
         for name in ("overwrite", "format", "path", "explainer")
     },
     "no name": (["--option", "red"], "Expected NAME=VALUE, such as batch_size=8. Received: 'red'."),

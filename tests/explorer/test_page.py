@@ -225,7 +225,7 @@ def test_what_failed_is_requested_again(server: Explorer, open_page: Callable[..
         page.route(pattern, lambda route: route.abort())
     page.locator("#images input").nth(1).check(force=True)
     panel = page.locator("#panel-a")
-    playwright.expect(panel).to_contain_text("The server does not respond")
+    playwright.expect(panel).to_contain_text("The server is not responding")
     for pattern in (MAP, IMAGE):
         page.unroute(pattern)
     panel.get_by_role("button", name="Try again").click()

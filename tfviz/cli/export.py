@@ -141,7 +141,9 @@ def _require_of_format(options: list[tuple[str, Any]]) -> None:
     """Raise OptionError for a parameter of `tfviz.export` itself, such as overwrite."""
     for name, _ in options:
         if name in inspect.signature(export).parameters:
-            raise OptionError(f"No export format has an option {name}. See `tfviz export --help` for the available options.")
+            raise OptionError(
+                f"No export format has an option named {name!r}. See `tfviz export --help` for the available options."
+            )
 
 
 def closing_lines(path: Path, manifest: Manifest) -> list[str]:

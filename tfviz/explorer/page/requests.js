@@ -30,7 +30,7 @@ export async function ask(url, options = {}) {
     response = await fetch(url, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Failure("The server does not respond. Is it still running?", 0);
+    throw new Failure("The server is not responding. Is it still running?", 0);
   }
   if (response.ok) return response;
   const content = await response.json().catch(() => ({}));

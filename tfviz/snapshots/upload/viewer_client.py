@@ -116,7 +116,7 @@ class ViewerClient:
             self.close()
             reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
             raise ViewerUnavailableError(
-                f"The viewer at {self.url} does not respond ({reason}). The missing snapshots will be sent later."
+                f"The viewer at {self.url} is not responding ({reason}). The missing snapshots will be sent later."
             ) from error
         self._check(method, status, response_body)
         return response_body

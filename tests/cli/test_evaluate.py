@@ -291,11 +291,11 @@ def test_a_changed_image_is_scored_again_and_a_new_label_file_needs_nothing(eval
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--methods", "grad_cam"), "methods was grad_cam (conv2), saliency, now grad_cam (conv2)"),
+        (("--methods", "grad_cam"), "methods was grad_cam (conv2), saliency and is now grad_cam (conv2)"),
         (("--layer", "conv1"), "grad_cam (conv1)"),
-        (("--metrics", "road"), "--metrics was single_deletion, now road"),
-        (("--targets", "1"), "--targets was top, now 1"),
-        (("--seed", "1"), "--seed was 0, now 1"),
+        (("--metrics", "road"), "--metrics was single_deletion and is now road"),
+        (("--targets", "1"), "--targets was top and is now 1"),
+        (("--seed", "1"), "--seed was 0 and is now 1"),
         (("--preprocess", "tf"), "preprocessing was "),
     ],
 )
@@ -315,14 +315,14 @@ def test_other_backgrounds_are_refused_with_the_difference(evaluate, tmp_path, c
     folder = evaluate(*FAST, "--backgrounds", one, methods="expected_gradients")
     assert {row["method"] for row in rows_of(folder / "report.csv")} > {"expected_gradients"}
     evaluate(*FAST, "--backgrounds", other, methods="expected_gradients", code=2)
-    assert f"--backgrounds was {one}, now {other}" in capsys.readouterr().err
+    assert f"--backgrounds was {one} and is now {other}" in capsys.readouterr().err
 
 
 def test_another_model_is_refused(evaluate, capsys, tmp_path):
     evaluate(*FAST)
     other = save_network(tmp_path / "tiny net.keras", seed=1)
     evaluate(*FAST, model=other, code=2)
-    assert re.search(r"model was tiny net\.keras \w+, now tiny net\.keras \w+", capsys.readouterr().err)
+    assert re.search(r"model was tiny net\.keras \w+ and is now tiny net\.keras \w+", capsys.readouterr().err)
 
 
 def test_other_boxes_or_images_are_refused(evaluate, capsys, boxes, photos):

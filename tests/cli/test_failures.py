@@ -54,7 +54,7 @@ def bad_file(folder: Path, kind: str) -> Path:
     ("kind", "reason"),
     [
         ("text", "is not a JPEG"),
-        ("empty", "is empty"),
+        ("empty", "is an empty file"),
         ("cut", "is truncated or damaged"),
         ("dot", "must have at least 2"),
         ("wide", "20000 pixels wide and 4 high, but each side may have at most 16384 pixels"),
@@ -114,7 +114,7 @@ def test_nan_in_a_map_fails_the_image_but_not_the_run(run, tmp_path, capsys):
     broken.save(tmp_path / "nan.keras")
     assert run(save_pictures(tmp_path / "in", ["a.png"]), "--method", "saliency", model=tmp_path / "nan.keras") == 1
     output = capsys.readouterr()
-    assert "a.png: The attribution contains 3072 NaN" in output.out.splitlines()[-1]
+    assert "a.png: The attribution contains NaN or infinite values (3072 of 3072)" in output.out.splitlines()[-1]
     assert "These values originate in the output of 'conv1' and reach the network's output" in output.out + output.err
 
 

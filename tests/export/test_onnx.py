@@ -214,7 +214,7 @@ def test_a_conversion_with_other_results_is_rejected(
 ) -> None:
     wrong = {**onnx_format.REPLACEMENTS, "ReluGrad": lambda operation, p, x: p}
     monkeypatch.setattr(onnx_format, "REPLACEMENTS", wrong)
-    with pytest.raises(tfviz.ExportError, match="The converted graph's 'attribution' differs from TensorFlow's"):
+    with pytest.raises(tfviz.ExportError, match="The converted graph's output 'attribution' differs from TensorFlow's"):
         tfviz.Saliency(model).export(tmp_path / "explainer", format="onnx")
     assert not list(tmp_path.iterdir())
 

@@ -175,7 +175,7 @@ def test_a_copy_that_computes_something_else_is_refused() -> None:
 
 def test_a_model_without_weights_is_refused() -> None:
     model = keras.Sequential([keras.Input((24, 24, 3)), layers.GlobalAveragePooling2D()])
-    with pytest.raises(tfviz.UnsupportedModelError, match="no layers with weights"):
+    with pytest.raises(tfviz.UnsupportedModelError, match="has no weights to randomize"):
         tfviz.sanity_check(model, images(), "saliency")
 
 

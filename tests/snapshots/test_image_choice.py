@@ -204,7 +204,7 @@ def test_a_diverged_model_keeps_the_images(tmp_path: Path, eager: Eager) -> None
 def test_rows_for_images_that_change_are_rejected(name: str, tmp_path: Path, eager: Eager) -> None:
     chosen = tfviz.images_from((IMAGES, LABELS), n=2, worst=True)
     value = {"target": [0, 1], "truth": [0, 1], "pictures": IMAGES[:2]}[name]
-    with pytest.raises(tfviz.OptionError, match=f"`{name}` has a value for each image"):
+    with pytest.raises(tfviz.OptionError, match=f"`{name}` has one value per image"):
         eager.callback(tmp_path, images=chosen, **{name: value})
 
 
@@ -239,5 +239,5 @@ def test_the_original_colors_of_load_images_are_kept() -> None:
 def test_ragged_pictures_of_rechosen_images_are_rejected(tmp_path: Path) -> None:
     images = tfviz.images_from((IMAGES, LABELS), n=4, worst=True)
     pictures = [np.zeros((side, 4, 3), np.uint8) for side in (4, 5, 4, 5)]
-    with pytest.raises(tfviz.OptionError, match="`pictures` has a value for each image"):
+    with pytest.raises(tfviz.OptionError, match="`pictures` has one value per image"):
         tfviz.SnapshotCallback("grad_cam", images, pictures=pictures, log_dir=tmp_path)

@@ -19,9 +19,8 @@ from tfviz.images.files import shown
 if TYPE_CHECKING:
     import h5py
 
-# Keras does not compress weights, and compression would hardly make them smaller. However, a file of
-# zeros compresses well, so the contents may be larger than the file by this factor and by this many
-# additional bytes.
+# Keras does not compress weights, because they would hardly shrink. However, a file of zeros
+# compresses well, so the contents may be this many times as large as the file, plus this many bytes.
 _MAX_EXPANSION, _ALWAYS_ALLOWED_BYTES = 20, 1 << 28
 _ADVICE = "Get the file again from its source, and do not use it unless you trust that source."
 

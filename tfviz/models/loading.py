@@ -103,11 +103,11 @@ def load_model(
             small network that comes with tfviz), or a .keras or .h5 file.
         weights: for a network that is loaded by name, "imagenet" (Keras downloads the weights),
             None (random weights), or a file, which also determines the number of classes. The file
-            is one of Keras' .weights.h5, .h5 or .keras files, a .safetensors, .pth, .pt or .pth.tar
-            file with torchvision's weights for ResNet50, VGG16 or VGG19 (each VGG with or without
-            batch normalization), or vgg16.npy or vgg19.npy for TensorFlow 1. All of torchvision's
-            formats except .safetensors require PyTorch. For a model file, `weights` is a Keras
-            weights file that replaces the stored weights.
+            may be a .weights.h5, .h5 or .keras file from Keras, torchvision's weights for ResNet50,
+            VGG16 or VGG19 (each VGG with or without batch normalization), or vgg16.npy or vgg19.npy
+            for TensorFlow 1. torchvision's weights may be a .safetensors, .pth, .pt or .pth.tar
+            file. Of these, only .safetensors does not require PyTorch. For a model file, `weights`
+            is a Keras weights file that replaces the stored weights.
         preprocessing: "tf", "torch", "caffe", "unit", "none", a JSON file, or a Preprocessing. None
             means the network's default or, for another tool's weights, that tool's default. A model
             file has no default, so the model receives images as RGB values in 0-255.

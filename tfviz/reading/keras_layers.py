@@ -176,7 +176,7 @@ def _linear(layer: Layer, apply: Callable[..., tf.Tensor], kernel_name: str, sca
 
 
 def _forward(layer: Layer, linear: Linear, *, has_bias: bool = True) -> Stage:
-    """Create the stage that runs a linear map as the layer does, with the layer's dtype and bias."""
+    """Create the stage that runs a linear map with the layer's dtype and bias."""
 
     def read_bias(dtype: str) -> tf.Tensor | None:
         return ops.cast(layer.bias, dtype) if has_bias and layer.bias is not None else None
@@ -296,7 +296,7 @@ def _scaled_sum(layer: Layer) -> list[Stage]:
 
 
 def _rows(row: Row, names: str) -> dict[type, Row]:
-    """Map the named classes to a row, skipping classes that this Keras version lacks."""
+    """Map each of the named classes that this Keras version contains to the row."""
     return {getattr(layers, name): row for name in names.split() if hasattr(layers, name)}
 
 
@@ -350,10 +350,10 @@ _COMPUTING = ("call", "convolution_op")  # a subclass that overrides one of thes
 
 
 def stages_of(layer: keras.Layer) -> list[Stage] | None:
-    """Return a layer's typed operations without its fused activation, or None if unknown.
+    """Return a layer's stages without its fused activation, or None if they are unknown.
 
-    The operations are unknown for subclasses that override `call` or the convolution and for
-    quantized layers with a kernel, except an int8 Dense.
+    The stages are unknown for subclasses that override `call` or the convolution, and for quantized
+    layers with a kernel, except an int8 Dense layer.
     """
     for cls in type(layer).__mro__:
         row = TABLE.get(cls) or (_UNEXPORTED.get(cls.__name__) if is_from_keras(cls) else None)
@@ -412,7 +412,7 @@ def is_keras_layer(layer: keras.Layer) -> bool:
 
 
 def can_only_be_traced_by_keras(layer: keras.Layer) -> bool:
-    """Return whether only Keras can trace a layer, as is the case for built-in RNNs."""
+    """Return whether only Keras can trace a layer, as with most built-in layers."""
     return is_keras_layer(layer) and not isinstance(layer, (keras.Model, layers.SpectralNormalization, *_ATTENTION))
 
 

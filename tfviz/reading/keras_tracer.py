@@ -57,8 +57,9 @@ def _has_free_size(call: Call, own: set[int]) -> bool:
     """Return whether a call received a size that is only known at run time.
 
     A reshape is an exception if only the batch size is unknown. This size can be inferred from the
-    others, so this function sets it to -1, but only in the traced operation. The code may also
-    create new layers with such sizes. Existing layers, whose ids are in `own`, are not checked.
+    others, so this function sets it to -1, but only in the traced operation. New layers that the
+    code creates may also receive such sizes. Layers that already existed, whose ids are in `own`,
+    are not checked.
     """
     operation, sizes = call.operation, call.outputs[0].shape
     if isinstance(operation, keras.Layer):

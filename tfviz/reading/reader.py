@@ -415,7 +415,7 @@ def _masked(layer: object, compute: Compute) -> Compute:
 
 
 def _with_contents(operation: Opaque, layer: object, compute: Compute, inputs: Sequence[Value]) -> Opaque:
-    """Return an opaque operation with its traced contents if it runs a layer or user functions."""
+    """Add the traced contents to an opaque operation that runs a layer or user functions."""
     is_layer = isinstance(layer, keras.Layer)
     if not is_layer and not operation.runs_functions:
         return operation

@@ -52,7 +52,7 @@ class Trace:
     """A computation represented by a list of calls in execution order.
 
     Attributes:
-        calls: the calls in execution order, excluding input layers.
+        calls: the calls, excluding those of input layers.
         inputs, outputs: the symbolic input and output tensors, nested as in the code. Outputs may
             include other values, such as None.
         is_recorded: whether Keras recorded the calls when the model was created. If False, the

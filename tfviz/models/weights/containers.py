@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import h5py
 
 # Keras does not compress weights, because they would hardly shrink. However, a file of zeros
-# compresses well, so the contents may be this many times as large as the file, plus this many bytes.
+# compresses well, so the contents may be larger than the file by this factor plus this many bytes.
 _MAX_EXPANSION, _ALWAYS_ALLOWED_BYTES = 20, 1 << 28
 _ADVICE = "Get the file again from its source, and do not use it unless you trust that source."
 

@@ -36,7 +36,7 @@ def starting_from(arrays: Start) -> Callable[[Any, Any], Any]:
 
 @contextmanager
 def _initializers(layer: Any, arrays: dict[str, np.ndarray]) -> Iterator[None]:
-    """Make a layer start from `arrays` within the block, and then restore its initializers."""
+    """Use `arrays` as a layer's initializers within the block, and restore its own afterward."""
     names = [f"{weight}_initializer" for weight in arrays]
     own = {name: getattr(layer, name) for name in names}
     for name, weight in zip(names, list(arrays), strict=True):

@@ -59,7 +59,7 @@ def load(config: str, file: h5py.File) -> keras.Model:
 
 
 def _known_layers() -> dict[str, Any]:
-    """Return the layers to register while Keras reads a config, keyed by their names there."""
+    """Return the layers to register while Keras reads a config, keyed by their names in configs."""
     functions = dict.fromkeys(_FUNCTIONS, TensorFlowFunction)
     return {**functions, **OWN_LAYERS, **keras_internals.application_layers()}
 

@@ -267,9 +267,9 @@ def _item(sizes: tuple[int | None, ...], spec: Any) -> Numbers | None:
 
 
 def _function(name: str, arguments: Config | None) -> Callable[..., Tensor]:
-    """Return a function's keras.ops equivalent or, if it lacks an argument, TensorFlow's function.
+    """Return a function's keras.ops equivalent if the equivalent has all of these arguments.
 
-    If `arguments` is None, TensorFlow's function is preferred.
+    Otherwise, or if `arguments` is None, TensorFlow's function is preferred.
     """
     known = FUNCTIONS.get(name)
     if known is None or arguments is None or not arguments.keys() <= inspect.signature(known).parameters.keys():

@@ -82,7 +82,7 @@ def _identity(config: Config) -> tuple[str, Config]:
 def _center_crop_of_largest(config: Config) -> tuple[str, Config]:
     """Return a layer that crops images as Keras 2's RandomCrop did at inference.
 
-    Keras 3's RandomCrop does not crop larger images.
+    Keras 3's RandomCrop is not used, because it does not crop larger images.
     """
     return "Resizing", {**_common(config), "height": config["height"], "width": config["width"], "crop_to_aspect_ratio": True}
 

@@ -1,9 +1,9 @@
 """Read the .npy files for TensorFlow 1 without running code in them.
 
 These files contain pickles. A pickle is a program that may call any function by name. This reader
-allows only the names that occur in NumPy's pickles, and replaces what they refer to with harmless
-code, such as the small classes below that record the contents. The arrays are then built from these
-records. Any other name raises an error before it is looked up.
+allows only the names that occur in NumPy's pickles, and maps each to a harmless substitute, such as
+the small classes below, which record the contents. The arrays are then built from these records.
+Any other name raises an error before it is looked up.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Load models by name or from a file and look up their preprocessing and labels.
 
-A keras.Model stores neither its preprocessing nor its class names. This module keeps both in a weak
-dictionary keyed by model. The model is not changed, and its entry disappears when the model is
-deleted.
+A keras.Model stores neither its preprocessing nor its class names. This module keeps both in a
+`WeakKeyDictionary` keyed by model. The model itself is not changed, and its entry is removed when
+the model is deleted.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class ModelNotes:
     Attributes:
         preprocessing: the model's preprocessing.
         is_preprocessing_given: whether the architecture or the caller defined the preprocessing.
-        labels: the model's labels; None for ImageNet's labels, which are downloaded when needed.
+        labels: the model's labels. None means ImageNet's labels, which are downloaded when needed.
     """
 
     preprocessing: Preprocessing | None = None
@@ -74,14 +74,14 @@ _notes: weakref.WeakKeyDictionary[keras.Model, ModelNotes] = weakref.WeakKeyDict
 
 
 def notes_of(model: object) -> ModelNotes | None:
-    """Return a model's recorded data, which a copy of the model can share."""
+    """Return the data recorded for a model, or None. Use `set_notes` to share it with a copy."""
     import keras
 
     return _notes.get(model) if isinstance(model, keras.Model) else None
 
 
 def set_notes(model: keras.Model, notes: ModelNotes) -> None:
-    """Record data for a model. For a copy, this is the original model's data."""
+    """Record data for a model. For a copy of a model, pass the original model's data."""
     _notes[model] = notes
 
 
@@ -98,19 +98,21 @@ def load_model(
     Afterward, `preprocessing_of` and `labels_of` return the recorded values.
 
     Args:
-        name_or_path: a keras.applications network ("vgg16", "ResNet50", "mobilenet_v2"), "vgg16_bn"
-            or "vgg19_bn" (with batch normalization), "shapes" (the small network that comes with
-            tfviz), or a .keras or .h5 file.
-        weights: for a network by name, "imagenet" (downloaded by Keras), None (random), or a file,
-            which also sets the number of classes: Keras' .weights.h5, .h5 or .keras; torchvision's
-            VGG16, VGG19 (each with or without batch normalization) or ResNet50 as .safetensors,
-            .pth, .pt or .pth.tar (needs PyTorch); or TensorFlow 1's vgg16.npy and vgg19.npy. For a
-            model file, a Keras weights file that replaces the stored weights.
+        name_or_path: the name of a keras.applications network ("vgg16", "ResNet50",
+            "mobilenet_v2"), "vgg16_bn" or "vgg19_bn" (with batch normalization), "shapes" (the
+            small network that comes with tfviz), or a .keras or .h5 file.
+        weights: for a network that is loaded by name, "imagenet" (Keras downloads the weights),
+            None (random weights), or a file, which also determines the number of classes. The file
+            may be a .weights.h5, .h5 or .keras file from Keras, torchvision's weights for ResNet50,
+            VGG16 or VGG19 (each VGG with or without batch normalization), or vgg16.npy or vgg19.npy
+            for TensorFlow 1. torchvision's weights may be a .safetensors, .pth, .pt or .pth.tar
+            file. Of these, only .safetensors does not require PyTorch. For a model file, `weights`
+            is a Keras weights file that replaces the stored weights.
         preprocessing: "tf", "torch", "caffe", "unit", "none", a JSON file, or a Preprocessing. None
             means the network's default or, for another tool's weights, that tool's default. A model
-            file has no default, so its images are fed as RGB in 0-255.
-        labels: a labels file, or the names. If None, a network that is loaded by name with trained
-            weights and 1000 classes gets ImageNet's names.
+            file has no default, so the model receives images as RGB values in 0-255.
+        labels: a labels file, or the names in output order. If None, a network that is loaded by
+            name with trained weights and 1000 classes gets ImageNet's names.
         size: the image size (height, width) in pixels, for a network that supports several sizes.
 
     Returns:
@@ -154,14 +156,15 @@ def preprocessing_of(model: keras.Model) -> Preprocessing:
     """Return a model's preprocessing.
 
     Args:
-        model: the model. Its preprocessing is known only if `load_model` loaded it.
+        model: the model. Its preprocessing is known only if `load_model` loaded the model.
 
     Returns:
-        The preprocessing, or "none" (RGB in 0-255) at the model's input size if it is unknown.
+        The model's preprocessing. If it is unknown, this is "none" (RGB values in 0-255) at the
+        model's input size.
 
     Raises:
         UnsupportedModelError: the model does not have a single image input.
-        OptionError: the model's number of channels does not fit image files.
+        OptionError: image files cannot be read with the model's number of channels.
     """
     known = _notes.get(model, ModelNotes()).preprocessing
     return known or named("none", *_image_input(model))
@@ -182,13 +185,13 @@ def known_preprocessing(model: object) -> Preprocessing | None:
 def labels_of(model: keras.Model) -> Labels:
     """Return a model's class names, if they are known.
 
-    This may download ImageNet's names, which takes at most a few seconds.
+    This function may download ImageNet's names, which takes at most a few seconds.
 
     Args:
         model: the model.
 
     Returns:
-        The labels, which are empty if they are unknown.
+        The labels, which are empty if the class names are unknown.
     """
     if model not in _notes and _is_imagenet_application(model):
         return imagenet_labels()
@@ -205,27 +208,29 @@ def _is_imagenet_application(model: keras.Model) -> bool:
     return is_known and [tensor.shape[-1] for tensor in getattr(model, "outputs", None) or ()] == [_IMAGENET_CLASSES]
 
 
-# A model's name may be longer, as in "mobilenetv2_1.00_224", or shorter, as in "NASNet".
+# A model's name may be longer than its network's name, as in "mobilenetv2_1.00_224", or shorter, as
+# in "NASNet".
 _APPLICATIONS = tuple(map(str.lower, ARCHITECTURES))
 _MIN_NAME_LENGTH = 5
 
 
 def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Preprocessing) -> LoadedImages:
-    """Load image files and folders, preprocessed for a model.
+    """Load images from files and folders, and preprocess them for a model.
 
-    If the model's preprocessing is unknown, this warns once per model.
+    If the model's preprocessing is unknown, this function issues a warning once per model.
 
     Args:
-        paths: image files, and folders to search recursively in sorted order.
+        paths: image files, and folders, which are searched recursively in sorted order.
         for_: a model, or a Preprocessing.
 
     Returns:
         A float32 array (N, height, width, channels). Its attribute `pictures` contains the RGB
-        images before preprocessing, uint8 (N, height, width, 3). `overlay`, `plot` and
-        `SnapshotCallback` draw on them.
+        images before preprocessing as a uint8 array (N, height, width, 3). `overlay`, `plot` and
+        `SnapshotCallback` draw on these images.
 
     Raises:
-        ImageError: a file cannot be used, or the images differ in size and `for_` sets none.
+        ImageError: a file cannot be used, or the images differ in size and `for_` does not set a
+            size.
     """
     named_paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not named_paths:
@@ -247,7 +252,7 @@ def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Pr
 
 
 def preprocessing_for_files(model: keras.Model) -> Preprocessing:
-    """Return `preprocessing_of(model)`, and warn once per model if it is unknown."""
+    """Return a model's preprocessing. If it is unknown, issue a warning once per model."""
     preprocessing = preprocessing_of(model)
     if not is_preprocessing_known(model) and model not in _warned:
         _warned.add(model)
@@ -358,7 +363,7 @@ def _open(path: Path) -> keras.Model:
         raise UnsupportedModelError(f"{shown(path)} cannot be opened. {error}") from error
     except TfvizError:
         raise
-    except OSError as error:  # HDF5 raises no other type
+    except OSError as error:  # HDF5 raises only this type
         raise WeightsError(f"{shown(path)} {TRUNCATED}") from error
     except Exception as error:
         raise WeightsError(
@@ -369,7 +374,7 @@ def _open(path: Path) -> keras.Model:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the message of the first error in an exception's chain."""
+    """Return the message of the first error in a chain of exceptions."""
     while (before := error.__cause__ or error.__context__) is not None:
         error = before
     return first_line(error).split(" Full object config")[0]
@@ -387,7 +392,7 @@ def _fitted(model: keras.Model, given: Preprocessing | str | Path | None, size: 
 
 
 def _image_input(model: keras.Model) -> tuple[Size | None, int]:
-    """Return the model's image size (None for any size) and its number of channels."""
+    """Return a model's image size (None for any size) and number of input channels."""
     shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] is None:
         received = ", ".join(map(str, shapes)) or "none declared"

@@ -1,7 +1,7 @@
-"""Find the calls that a model, layer or function makes, from Keras' record or by tracing.
+"""Find the calls that a model, layer or function makes, in Keras' record or by tracing.
 
-Keras' symbolic tensors are tried first, because `keras.ops` records what each operation does.
-TensorFlow traces code that uses other functions.
+Code is traced with Keras' symbolic tensors first, because Keras records each `keras.ops` operation
+that runs on them. TensorFlow traces code that uses other functions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tfviz.reading import keras_ops, keras_tracer, tensorflow_tracer
 from tfviz.reading.keras_layers import can_only_be_traced_by_keras
 from tfviz.reading.trace import Call, NotReadable, Trace, recorded_trace
 
-Runner = Callable[..., Any]  # a layer, or its `call`
+Runner = Callable[..., Any]  # a layer, or its `call` method
 
 
 def calls_of(
@@ -96,15 +96,16 @@ def _inside_call(call: Call, by_tensorflow: bool, free_tokens: bool) -> Trace | 
 
 
 def with_free_tokens(shape: Sequence[int | None]) -> tuple[int | None, ...]:
-    """Make the token count in a shape (N, tokens, K) unknown. Leave other shapes unchanged."""
+    """Return a shape (N, tokens, K) with an unknown token count, and other shapes unchanged."""
     return (shape[0], None, shape[2]) if len(shape) == 3 else tuple(shape)
 
 
 def declares_wrong_tokens(call: Call) -> bool:
     """Return whether a layer turns an image into a different number of tokens than it declares.
 
-    KerasHub's DINOv3 declares as many rows as columns even for nonsquare images, and its SigLIP
-    declares a class token that it lacks. Recorded sizes after such a layer are unreliable.
+    For example, KerasHub's DINOv3 declares as many rows as columns even for nonsquare images, and
+    KerasHub's SigLIP declares a class token that it does not have. The sizes that are recorded
+    after such a layer are unreliable.
     """
     shapes = [tensor.shape for tensor in (*call.inputs, *call.outputs)]
     if [len(shape) for shape in shapes] != [4, 3] or any(None in shape[1:] for shape in shapes):
@@ -114,7 +115,7 @@ def declares_wrong_tokens(call: Call) -> bool:
         with keras_internals.untouched(call.operation):
             args, kwargs = call.on([image])
             return tuple(call.operation(*args, **kwargs).shape[1:]) != tuple(shapes[1][1:])
-    except Exception:  # If the code cannot run, the error is reported when it is read.
+    except Exception:  # If the code cannot run, the error is reported when the code is read.
         return False
 
 
@@ -134,22 +135,30 @@ def step_of(layer: keras.Layer, series: keras.KerasTensor) -> Trace | NotReadabl
 
 
 def _traced(layer: keras.Layer, symbols: Any, call: Callable[..., Any], by_tensorflow: bool) -> Trace | NotReadable:
-    """Trace a layer. `call(run, tensors, **options)` runs either the layer or its `call` method."""
+    """Trace a layer.
+
+    `call(run, tensors, **options)` passes the tensors and options to `run`, which is either the
+    layer or its `call` method.
+    """
     options = {"training": False} if takes_training(layer) else {}
     found = keras_tracer.traced(layer, symbols, lambda: call(layer.call, symbols, **options))
     if isinstance(found, Trace) or not by_tensorflow or can_only_be_traced_by_keras(layer):
         return found
-    # Call the layer itself, as users do. Without training=False, random augmentation is active.
+    # Call the layer itself, as users do. Without training=False, random augmentation would be
+    # active.
     return _with_cause(found, tensorflow_tracer.traced(layer, symbols, lambda tensors: call(layer, tensors, training=False)))
 
 
 def _with_cause(first: NotReadable, second: Trace | NotReadable) -> Trace | NotReadable:
-    """Return the second tracer's result. If it lacks a cause, add the first result's cause."""
+    """Return the second tracer's result.
+
+    If the second tracer failed without an error, add the first tracer's error as the cause.
+    """
     if isinstance(second, Trace) or second.cause is not None:
         return second
     return NotReadable(second.reason, first.cause)
 
 
 def takes_training(operation: object) -> bool:
-    """Return whether an operation has a `training` argument."""
+    """Return whether an operation is a layer whose `call` has a `training` argument."""
     return isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters

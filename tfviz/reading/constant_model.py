@@ -16,13 +16,14 @@ class ConstantModel(ReadModel):
     """A model's graph in which the current weights are constants.
 
     Args:
-        live: the model as it was read.
+        live: the read model whose current weights become constants.
         keep: values whose meaning must not change, because a method explains them.
-        dtype: the dtype to compute in. If None, each layer's dtype is used.
-        fold: whether to fold BatchNormalizations, which changes rounding errors.
+        dtype: the dtype to compute in. If None, each layer computes in its own dtype.
+        fold: whether to fold BatchNormalization layers where possible. Folding changes rounding
+            errors.
 
     Attributes:
-        form: `dtype` and `fold`.
+        form: the arguments `dtype` and `fold`, as a tuple.
     """
 
     _copies: VariableCopies
@@ -61,6 +62,6 @@ class ConstantModel(ReadModel):
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Make explainers created for the model within the block use this graph."""
+        """Make explainers that are created for the model within the block use this graph."""
         with in_place_of_model(self):
             yield

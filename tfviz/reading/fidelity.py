@@ -19,7 +19,10 @@ from tfviz.reading.trace import Trace
 
 
 def computes_as(trace: Trace, function: Callable[..., object]) -> bool:
-    """Return whether a trace reproduces the function's results, or True if any size is unknown."""
+    """Return whether a trace reproduces a function's results.
+
+    If any size except the batch size is unknown, return True without a check.
+    """
     symbols = tree.flatten(trace.inputs)
     if any(None in symbol.shape[1:] for symbol in symbols):
         return True
@@ -48,9 +51,9 @@ def _compute_alike(trace: Trace, function: Callable[..., object], symbols: Seque
 def require_faithful(graph: Graph, images: Sequence[tf.Tensor]) -> None:
     """Check that a traced graph and its model return the same outputs for the first image.
 
-    A graph that Keras recorded is exact. A traced graph may differ, because code can branch in
-    Python on values that are only known at run time. The check is skipped for models that draw
-    random numbers or cannot run these images.
+    A graph that Keras recorded is exact. A traced graph may compute different outputs, because code
+    can branch in Python on values that are only known at run time. The check is skipped for models
+    that draw random numbers or cannot process these images.
 
     Args:
         graph: a model's graph, with all outputs unchanged.
@@ -70,20 +73,26 @@ def require_faithful(graph: Graph, images: Sequence[tf.Tensor]) -> None:
             return  # the model draws random numbers
         try:
             values = run(inputs_of(graph, one), graph.before(graph.outputs))
-        except Exception as error:  # Keras or TensorFlow reports a shape mismatch.
+        except Exception as error:  # Keras or TensorFlow raises an error if shapes do not match.
             raise _unfaithful(graph, images) from error
     if not _are_near([values[value] for value in graph.outputs], expected):
         raise _unfaithful(graph, images)
 
 
 def noise_for(graph: Graph, sizes: Sequence[tuple[int | None, ...]]) -> list[tf.Tensor]:
-    """Return noise images of these sizes. The batch size is 1 unless the model has a fixed one."""
+    """Return noise images of these sizes.
+
+    The batch size is 1 unless the model has a fixed batch size.
+    """
     pairs = zip(graph.inputs, sizes, strict=True)
     return noise([(((value.shape or (None,))[0] or 1, *size), value.dtype or "float32") for value, size in pairs])
 
 
 def noise(specs: Sequence[tuple[tuple[int | None, ...], str]]) -> list[tf.Tensor]:
-    """Draw normal noise for each (shape, dtype) without using the global random generators."""
+    """Return normally distributed noise for each (shape, dtype).
+
+    The global random number generators are not used.
+    """
     random = np.random.default_rng(0)
     return [tf.cast(random.normal(size=[n or 1 for n in shape]), dtype) for shape, dtype in specs]
 

@@ -58,7 +58,7 @@ def _dense(layer: Layer) -> list[Stage]:
     linear = _linear(layer, lambda x, kernel: ops.matmul(x, kernel), "kernel", _scale_last)
     if not layer.quantization_mode:
         return [_forward(layer, linear)]
-    # An int8 layer computes with integers. Rules use the dequantized kernel instead.
+    # An int8 layer computes with integers, whereas the methods' rules use the dequantized kernel.
     return [Stage(replace(linear, read_kernel=lambda dtype: _dequantized(layer, dtype)), _quantized(layer))]
 
 
@@ -91,7 +91,7 @@ def _only_mixes_channels(equation: str) -> bool:
 
 def _convolution(layer: Layer) -> list[Stage]:
     def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        if layer.padding == "causal":  # Conv1D's `call` does this padding.
+        if layer.padding == "causal":  # Conv1D pads in `call`, not in `convolution_op`.
             x = ops.pad(x, [(0, 0), (layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0), (0, 0)])
             return ops.conv(
                 x, kernel, strides=list(layer.strides), padding="valid", dilation_rate=layer.dilation_rate, data_format=_LAST
@@ -176,7 +176,7 @@ def _linear(layer: Layer, apply: Callable[..., tf.Tensor], kernel_name: str, sca
 
 
 def _forward(layer: Layer, linear: Linear, *, has_bias: bool = True) -> Stage:
-    """Create the stage that runs a linear map as the layer does, with its dtype and bias."""
+    """Create the stage that runs a linear map with the layer's dtype and bias."""
 
     def read_bias(dtype: str) -> tf.Tensor | None:
         return ops.cast(layer.bias, dtype) if has_bias and layer.bias is not None else None
@@ -254,7 +254,7 @@ def _of(cls: type[Operation]) -> Row:
 
 
 def _pairs(amounts: Any) -> tuple[tuple[int, int], ...]:
-    """Convert any of Keras' formats for padding or cropping to (before, after) per axis."""
+    """Convert padding or cropping in any of Keras' formats to a pair (before, after) per axis."""
     one_axis = not isinstance(amounts[0], (tuple, list))
     return (tuple(amounts),) if one_axis else tuple(map(tuple, amounts))
 
@@ -287,7 +287,7 @@ def _softmax(layer: Layer) -> Operation:
 
 
 def _scaled_sum(layer: Layer) -> list[Stage]:
-    """Translate x + scale · y, InceptionResNetV2's scaled residual connection."""
+    """Translate x + scale · y, the scaled residual connection in InceptionResNetV2."""
     scale = Elementwise(name=_name(layer), function="scale", is_affine=True)
     return [
         Stage(scale, lambda tensors: [tensors[0] * layer.scale], reads=(1,)),
@@ -296,7 +296,7 @@ def _scaled_sum(layer: Layer) -> list[Stage]:
 
 
 def _rows(row: Row, names: str) -> dict[type, Row]:
-    """Map the named classes to a row, skipping classes that this Keras version lacks."""
+    """Map each of the named classes that this Keras version contains to the row."""
     return {getattr(layers, name): row for name in names.split() if hasattr(layers, name)}
 
 
@@ -340,20 +340,20 @@ TABLE: dict[type, Row] = {
     **_rows(_up_sampling, "UpSampling1D UpSampling2D UpSampling3D"),
 }
 
-# Keras does not export these layers from keras.applications.
+# These layers are in keras.applications, but Keras does not export them.
 _UNEXPORTED: dict[str, Row] = {"LayerScale": _affine, "StochasticDepth": _of(Identity), "CustomScaleLayer": _scaled_sum}
 
 _ATTENTION = (layers.MultiHeadAttention, layers.GroupQueryAttention, layers.Attention, layers.AdditiveAttention)
 _RECURRENT = (layers.RNN, layers.Bidirectional)
 
-_COMPUTING = ("call", "convolution_op")  # subclasses override these to change the computation
+_COMPUTING = ("call", "convolution_op")  # a subclass that overrides one of these changes the computation
 
 
 def stages_of(layer: keras.Layer) -> list[Stage] | None:
-    """Return a layer's typed operations without its fused activation, or None if unknown.
+    """Return a layer's stages without its fused activation, or None if they are unknown.
 
-    A subclass that overrides `call` or the convolution is unknown, and so is a quantized layer
-    other than an int8 Dense.
+    The stages are unknown for subclasses that override `call` or the convolution, and for quantized
+    layers with a kernel, except an int8 Dense layer.
     """
     for cls in type(layer).__mro__:
         row = TABLE.get(cls) or (_UNEXPORTED.get(cls.__name__) if is_from_keras(cls) else None)
@@ -377,7 +377,7 @@ LINEAR = frozenset(
 
 
 def opaque_operation(layer: keras.Operation, why: NotReadable) -> Operation:
-    """Describe a layer that could not be traced."""
+    """Return the opaque operation for a layer that could not be traced."""
     name = type(layer).__name__
     if is_attention(layer) or not isinstance(layer, keras.Layer):
         return OpaqueAttention(name=name, reason=why.reason, cause=why.cause)
@@ -412,17 +412,17 @@ def is_keras_layer(layer: keras.Layer) -> bool:
 
 
 def can_only_be_traced_by_keras(layer: keras.Layer) -> bool:
-    """Return whether only Keras can trace a layer. Built-in layers such as RNNs are examples."""
+    """Return whether only Keras can trace a layer, as with most built-in layers."""
     return is_keras_layer(layer) and not isinstance(layer, (keras.Model, layers.SpectralNormalization, *_ATTENTION))
 
 
 def is_activation(layer: object) -> bool:
-    """Return whether a layer only applies its `activation`."""
+    """Return whether a layer is an Activation layer, which only applies its `activation`."""
     return isinstance(layer, layers.Activation)
 
 
 def time_distributed_layer(layer: keras.Operation) -> keras.Layer | None:
-    """Return a TimeDistributed layer's inner layer, or None for other layers."""
+    """Return the layer inside a TimeDistributed layer, or None for any other layer."""
     is_plain = isinstance(layer, layers.TimeDistributed) and type(layer).call is layers.TimeDistributed.call
     return layer.layer if is_plain else None
 

@@ -1,7 +1,7 @@
 """Translate `keras.ops` and activation functions, with one row in TABLE per operation.
 
 Keras records each `keras.ops` call, and each `+` or `x[...]` on symbolic tensors, as an instance of
-a private operation class. The class name is the operation's name.
+a private operation class. The name of this class is the operation's name.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def elementwise(name: str, function: str, sign: int = 1) -> Elementwise:
 def activation(name: str, function: str, sign: int = 1) -> Elementwise:
     """Describe the activation function with this name in Keras or TensorFlow."""
     described = elementwise(name, function, sign)
-    # These functions mix a pixel's channels.
+    # These functions mix a pixel's channels, so they are not described as activations.
     mixes_channels = described.function in ("softmax", "logsoftmax", "sparsemax")
     return described if mixes_channels else replace(described, is_activation=True)
 
@@ -98,7 +98,7 @@ def _relu6(call: Call) -> Operation:
 
 
 def _arithmetic(affine: Callable[[str, list[Any]], Operation], several: Callable[[str], Operation]) -> Row:
-    """Create the row for arithmetic on one tensor and numbers or on several tensors."""
+    """Create the row for arithmetic either on one tensor and numbers or on several tensors."""
 
     def row(call: Call) -> Operation:
         return several(_name(call)) if len(call.inputs) > 1 else affine(_name(call), numbers_of(call))
@@ -136,19 +136,19 @@ def divide_numbers(name: str, numbers: list[Any]) -> Operation:
 
 
 def power_numbers(name: str, numbers: list[Any]) -> Operation:
-    """Describe x ** n. The sign is unknown unless n is nonnegative."""
+    """Describe x ** n or c ** x. The sign is known only for x ** n with a nonnegative n."""
     if numbers[0] is not None:
         return Exponential(name=name, function=name.lower(), sign=0)
     return elementwise(name, name.lower(), sign=0 if _is_negative(numbers) else 1)
 
 
 def several(cls: type[Operation]) -> Callable[[str], Operation]:
-    """Return a function that describes an operation on several tensors."""
+    """Return a function that describes an operation of this class on several tensors."""
     return lambda name: cls(name=name)
 
 
 def mixed(name: str) -> Operation:
-    """Describe an elementwise function of several tensors, with sign 0."""
+    """Describe an elementwise function of several tensors, whose sign is unknown."""
     return elementwise(name, name.lower(), sign=0)
 
 
@@ -210,7 +210,7 @@ def _runs_functions(call: Call) -> Operation:
 
 
 def rows(row: Row, names: str) -> dict[str, Row]:
-    """Map each of these names to the row."""
+    """Return a dict that maps each of these names to the row."""
     return dict.fromkeys(names.split(), row)
 
 
@@ -270,7 +270,7 @@ PRIMITIVES = {
 
 
 def operation_of(call: Call) -> Operation:
-    """Describe a `keras.ops` call."""
+    """Describe the operation in a `keras.ops` call."""
     row = TABLE.get(_name(call))
     if row is None:
         return Opaque(name=_name(call))
@@ -285,8 +285,8 @@ def is_attention(operation: keras.Operation) -> bool:
 def exact_attention(operation: keras.Operation) -> Callable[..., Any]:
     """Return the function that a `DotProductAttention` computes, without flash attention.
 
-    Flash attention has the same result, but it never computes the probabilities, and TensorFlow
-    does not support it.
+    Flash attention has the same result, but it never stores the attention probabilities, and
+    TensorFlow does not support it.
     """
     cap = getattr(operation, "attn_logits_soft_cap", None)
     options = {} if cap is None else {"attn_logits_soft_cap": cap}
@@ -294,7 +294,7 @@ def exact_attention(operation: keras.Operation) -> Callable[..., Any]:
 
 
 def primitive_of(call: Call) -> tuple[Primitive | None, tuple[Any, ...]]:
-    """Return the primitive (or None) and the operands of a call, for matching handwritten ReLUs."""
+    """Return a call's primitive (or None) and operands. They are used to find handwritten ReLUs."""
     operation = call.operation
     operands = tuple(tree.flatten((call.arguments.args, call.arguments.kwargs)))
     if isinstance(operation, keras.Layer):
@@ -315,7 +315,7 @@ def numbers_of(call: Call) -> list[Any]:
 
 
 def is_linear(function: Callable[..., Any] | None) -> bool:
-    """Return whether a layer's `activation` is the identity."""
+    """Return whether a layer's `activation` is the identity or None."""
     return function is None or function is keras.activations.linear
 
 
@@ -348,4 +348,4 @@ def function_name(function: Callable[..., Any]) -> str:
     if isinstance(function, keras.Layer):
         return type(function).__name__.lower()
     name = str(getattr(function, "__name__", None) or getattr(function, "name", "") or type(function).__name__)
-    return name.removesuffix("_v2").lower()  # tf.nn.softmax
+    return name.removesuffix("_v2").lower()  # the name of tf.nn.softmax has this suffix

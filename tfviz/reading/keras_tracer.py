@@ -56,9 +56,10 @@ _SIZES = ("height", "width", "size", "target_shape", "pool_size", "output_size")
 def _has_free_size(call: Call, own: set[int]) -> bool:
     """Return whether a call received a size that is only known at run time.
 
-    In a reshape, an unknown batch size can be inferred from the other sizes, so it is set to -1.
-    Only the traced operation is changed. The code may also create new layers with such sizes.
-    `own` contains the ids of the existing layers.
+    A reshape is an exception if only the batch size is unknown. This size can be inferred from the
+    others, so this function sets it to -1, but only in the traced operation. New layers that the
+    code creates may also receive such sizes. Layers that already existed, whose ids are in `own`,
+    are not checked.
     """
     operation, sizes = call.operation, call.outputs[0].shape
     if isinstance(operation, keras.Layer):

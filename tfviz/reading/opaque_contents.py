@@ -29,8 +29,9 @@ class TracedContents:
         layer: the layer, or None for any other operation that runs user functions.
         compute: a function that runs the layer or function.
         specs: the input tensor specs.
-        is_pointwise: whether the operation is certainly pixelwise, like an activation function.
-        always_mixes_pixels: whether the operation certainly mixes pixels, like attention.
+        is_pointwise: whether the operation is known to process each pixel separately, like an
+            activation function.
+        always_mixes_pixels: whether the operation is known to mix pixels, like attention.
     """
 
     layer: keras.Layer | None
@@ -43,7 +44,7 @@ class TracedContents:
     def of(
         cls, layer: keras.Layer | None, compute: Compute, inputs: Sequence[Value], *, is_pointwise: bool = False
     ) -> TracedContents:
-        """Describe the contents of `compute` when it is called with these values."""
+        """Describe the contents of `compute` for inputs with these values' shapes and dtypes."""
         specs = [tf.TensorSpec(value.shape or None, value.dtype or "float32") for value in inputs]
         return cls(layer, compute, specs, is_pointwise)
 
@@ -51,8 +52,8 @@ class TracedContents:
     def may_hide_relu(self) -> bool:
         """Whether the operation contains, or could contain, a ReLU.
 
-        Built-in layers are checked part by part. An LSTM, for example, contains a ReLU only if the
-        user chose one.
+        Built-in layers are checked part by part. For example, an LSTM contains a ReLU only if the
+        user chose it as an activation.
         """
         parts = keras_internals.layers_of(self.layer)
         if any(map(_is_relu, parts)):
@@ -62,7 +63,7 @@ class TracedContents:
 
     @cached_property
     def mixes_pixels(self) -> bool:
-        """Whether an output pixel depends on other pixels; False if this is unknown."""
+        """Whether an output pixel depends on other pixels, or False if this is unknown."""
         if self.always_mixes_pixels:
             return True
         if self.is_pointwise or self._function is None:
@@ -76,7 +77,7 @@ class TracedContents:
 
     @cached_property
     def _function(self) -> Any:
-        """The concrete function, or None if the code cannot run on symbolic tensors."""
+        """The concrete function traced from `compute`, or None if it cannot be traced."""
         try:
             with keras_internals.untouched(self.layer):
                 return tf.function(lambda *given: self.compute(given), autograph=False).get_concrete_function(*self.specs)

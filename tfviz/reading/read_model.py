@@ -25,7 +25,7 @@ Sizes = tuple[tuple[int | None, ...], ...]  # each input's size without the batc
 class ReadModel:
     """A model's graph, with and without its final activation.
 
-    Use `read_model` to create an instance. It reads each model only once.
+    Create instances with `read_model`, which reads each model only once.
 
     Attributes:
         model: the model.
@@ -44,9 +44,10 @@ class ReadModel:
         return any(step.layer is self.model for step in self.graph.steps)
 
     def is_current(self) -> bool:
-        """Return whether the layers have not changed since the model was read.
+        """Return whether the layers are unchanged since the model was read.
 
-        `quantize()`, `enable_lora()`, a new activation, `pop()` and `add()` change them.
+        Examples of changes are `quantize()`, `enable_lora()`, a new activation, `pop()` and
+        `add()`.
         """
         now = keras_internals.state_of(self._layers)
         return all(new is old for new, old in zip(now, self._state, strict=True))
@@ -56,7 +57,7 @@ class ReadModel:
         return with_output(self.graph, output)
 
     def scored(self, score: str, output: str | int | None = None) -> Graph:
-        """Return a graph whose outputs are the score and which shares its values with `graph`.
+        """Return a graph that outputs the score and shares its values with `graph`.
 
         Args:
             score: "logits" or "outputs" (see `graph.logits.scored`).
@@ -71,11 +72,12 @@ class ReadModel:
             yield
 
     def require_faithful(self, images: Sequence[tf.Tensor], sizes: Sizes) -> None:
-        """Check a traced graph against its model, once per image size.
+        """Check once per image size that a traced graph computes the same outputs as its model.
 
         Args:
-            images: the images. Inside a function that is being traced, noise replaces them.
-            sizes: each input's size.
+            images: the images. While a function is being traced, they have no values, so noise is
+                used instead.
+            sizes: each input's size without the batch axis.
 
         Raises:
             UnsupportedModelError: the graph's outputs differ from the model's.

@@ -61,7 +61,7 @@ def graph_of(model: keras.Model, *, by_tensorflow: bool = True) -> Graph:
 def graph_of_anything(model: keras.Model | Callable[[tf.Tensor], tf.Tensor]) -> Graph:
     """Read a model. If its layers cannot be traced, the graph is a single opaque step.
 
-    One opaque step is sufficient for methods that need only the input gradient.
+    One opaque step is sufficient for methods that need only the gradient with respect to the input.
     """
     is_unbuilt = isinstance(model, keras.Sequential) and not model.built
     trace = NotReadable("has never been called") if is_unbuilt else calls_of(model)
@@ -120,7 +120,7 @@ def _read(model: keras.Model, trace: Trace, by_tensorflow: bool) -> Graph:
     graph.input_structure = _structure(trace.inputs, values)
     graph.output_structure = _structure(trace.outputs, values)
     if isinstance(graph.output_structure, (list, tuple)) and len(graph.output_structure) == 1:
-        graph.output_structure = graph.output_structure[0]  # Keras also unpacks it
+        graph.output_structure = graph.output_structure[0]  # Keras also unpacks a single output
     return with_attention(with_carriers(with_probabilities(graph)))
 
 
@@ -139,7 +139,7 @@ class _Reader:
         self.makers: dict[int, Call] = {}
 
     def read(self, trace: Trace, values: dict[int, Value], prefix: str) -> None:
-        """Read one nesting level. `values` maps symbolic tensor ids to values."""
+        """Add a trace's calls to the graph. `values` maps ids of symbolic tensors to values."""
         around = self.is_in_code
         for call, path in zip(trace.calls, _paths(trace), strict=True):
             self.is_in_code = not trace.is_recorded
@@ -159,7 +159,7 @@ class _Reader:
         self.graph.layers[path] = call.operation
 
     def _open(self, inner: Trace, inputs: Sequence[Value], call: Call, values: dict[int, Value], path: str) -> None:
-        """Read the calls inside a call and connect them to the outer graph's values."""
+        """Add the calls inside a call to the graph and connect them to the outer graph's values."""
         inside = {id(symbol): value for symbol, value in zip(tree.flatten(inner.inputs), inputs, strict=True)}
         self.read(inner, inside, prefix=path + "/")
         pairs = zip(inner.returned, call.outputs, strict=True)
@@ -173,7 +173,7 @@ class _Reader:
         self._open(trace, inputs, call, values, path)
 
     def _fitted(self, symbol: keras.KerasTensor, tensor: keras.KerasTensor, value: Value, path: str) -> Value:
-        """Convert a nested model's input to the dtype and rank that it expects, as Keras does."""
+        """Convert a nested model's input to the dtype and rank that the model expects."""
         is_of_rank = len(symbol.shape) == len(tensor.shape)
         if symbol.dtype == tensor.dtype and is_of_rank:
             return value
@@ -183,7 +183,10 @@ class _Reader:
         return new
 
     def _open_layer(self, call: Call, values: dict[int, Value], path: str) -> bool:
-        """Open a layer that runs other layers or user code, or return False for any other layer."""
+        """Add the steps of a layer that runs other layers or user code.
+
+        Return False without adding anything for any other layer.
+        """
         layer = call.operation
         if keras_ops.is_attention(layer):
             return self._open_code(call, values, path)
@@ -197,7 +200,7 @@ class _Reader:
         return self._open_code(call, values, path)
 
     def _open_code(self, call: Call, values: dict[int, Value], path: str) -> bool:
-        """Trace a call's code, or add the call as an opaque step if that fails."""
+        """Trace a call's code and add its steps, or add one opaque step if tracing fails."""
         if not self.has_free_tokens and not keras_layers.is_from_keras(type(call.operation)):
             self.has_free_tokens = declares_wrong_tokens(call)
         inner = calls_of(call, by_tensorflow=self.by_tensorflow, free_tokens=self.has_free_tokens)
@@ -209,7 +212,10 @@ class _Reader:
         return True
 
     def _open_time_distributed(self, call: Call, values: dict[int, Value], path: str) -> bool:
-        """Open a TimeDistributed's inner layer and add a time axis. Return False on failure."""
+        """Add the steps of a TimeDistributed layer's inner layer, with a time axis.
+
+        Return False without adding anything if the layer cannot be traced or is of another type.
+        """
         if keras_layers.time_distributed_layer(call.operation) is None or len(call.inputs) != 1:
             return False
         (series,) = call.inputs
@@ -285,7 +291,10 @@ class _Reader:
         return value
 
     def _add_function(self, call: Call, inputs: Sequence[Value], values: dict[int, Value], path: str) -> None:
-        """Add a layer's activation. Trace a user's function if possible, or add it as opaque."""
+        """Add a layer's activation function as a step.
+
+        A user's function is traced if possible. Otherwise, it becomes an opaque step.
+        """
         layer, function = call.operation, call.operation.activation
         is_fused = not _is_activation(layer)
         if is_fused and keras_ops.is_linear(function):
@@ -325,7 +334,7 @@ class _Reader:
 
 
 def _paths(trace: Trace) -> list[str]:
-    """Return each call's path, which is the operation's name, numbered if it occurs repeatedly.
+    """Return each call's path, which consists of the operation's name and, if needed, a number.
 
     Calls of a shared layer, or of several layers with the same name, are numbered in call order.
     """
@@ -363,9 +372,10 @@ def _names(trace: Trace) -> dict[int, str]:
 
 
 def _caller(call: Call, is_traced: bool, made: Sequence[Value]) -> Compute:
-    """Return a function that runs a recorded call on new tensors at inference."""
+    """Return a function that runs a recorded call on new tensors in inference mode."""
     operation = call.operation
-    # Without training=False, random augmentation is active. Nested layers receive it as well.
+    # Without training=False, random augmentation would be active. Nested layers also receive this
+    # argument.
     extra = {"training": False} if isinstance(operation, keras.Layer) else {}
 
     def compute(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
@@ -384,8 +394,8 @@ def _caller(call: Call, is_traced: bool, made: Sequence[Value]) -> Compute:
 def _restore_sizes(outputs: Sequence[tf.Tensor], recorded: Sequence[Value]) -> None:
     """Set traced tensors' sizes, except the batch size, to those that Keras recorded.
 
-    Before Keras 3.14, `ops.tile` loses all sizes. The recorded batch size may be wrong, because a
-    layer that was built on a single image records a batch size of 1.
+    Some operations lose sizes, as `ops.tile` does before Keras 3.14. The recorded batch size may be
+    wrong, because a layer that was built on a single image records a batch size of 1.
     """
     for output, value in zip(outputs, recorded, strict=False):
         shape = tf.TensorShape([None, *value.shape[1:]] if value.shape else value.shape)
@@ -398,14 +408,14 @@ def _on_one(function: Callable[[tf.Tensor], tf.Tensor]) -> Compute:
 
 
 def _masked(layer: object, compute: Compute) -> Compute:
-    """Wrap `compute` to propagate the Keras mask if the layer supports masking."""
+    """Wrap `compute` so that it propagates the Keras mask if the layer supports masking."""
     if not getattr(layer, "supports_masking", False):
         return compute
     return lambda tensors: [keras_internals.with_mask_of(tensors[0], y) for y in compute(tensors)]
 
 
 def _with_contents(operation: Opaque, layer: object, compute: Compute, inputs: Sequence[Value]) -> Opaque:
-    """Attach the traced contents to an opaque operation that runs user code."""
+    """Add the traced contents to an opaque operation that runs a layer or user functions."""
     is_layer = isinstance(layer, keras.Layer)
     if not is_layer and not operation.runs_functions:
         return operation

@@ -1,7 +1,7 @@
 """Rerun a traced function's operations on new tensors.
 
-Dtypes and sizes follow the new inputs, weights are read at run time, and gradient tapes record each
-operation.
+Dtypes and sizes depend on the new inputs, weights are read at run time, and gradient tapes record
+each operation.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Replay:
         known.update({x.name: y for x, y in zip(last.outputs, found, strict=True)})
         for x in self.outputs:
             shape = tf.TensorShape([None, *x.shape[1:]]) if x.shape.rank else None
-            # The size may be unknown here after a resize to another map's size. A layer may also
-            # declare a wrong shape.
+            # Restore sizes that are unknown here, as after a resize to another map's size. However,
+            # a layer may have declared a wrong shape, so check that the shapes are compatible.
             if shape is not None and not hasattr(known[x.name], "numpy") and known[x.name].shape.is_compatible_with(shape):
                 known[x.name].set_shape(shape)
         return [known[x.name] for x in self.outputs]
@@ -77,7 +77,7 @@ class Replay:
 def can_run(operation: tf.Operation) -> bool:
     """Return whether an operation can run outside its graph.
 
-    Operations that call functions cannot.
+    Operations that call functions, such as loops, cannot.
     """
     return hasattr(tf.raw_ops, operation.type) and not takes_functions(operation)
 
@@ -86,8 +86,8 @@ def run_all(operations: Sequence[tf.Operation], known: dict[str, tf.Tensor], run
     """Run operations in order and add their outputs to `known`.
 
     Args:
-        operations: operations in the traced graph.
-        known: maps tensor names in the graph to the new tensors.
+        operations: the operations to run, which are in the traced graph.
+        known: the new tensors, keyed by the names of the graph's tensors.
         run_one: a function that runs one operation on its new inputs. If None, `run` is used.
     """
     for operation in operations:
@@ -103,14 +103,14 @@ def run(
     Args:
         operation: the operation in the traced graph.
         inputs: the new inputs.
-        dtype_of: a function from each dtype in the operation's attributes to the dtype to compute
-            in.
+        dtype_of: a function that takes a dtype in the operation's attributes and returns the dtype
+            to compute in.
     """
     if is_constant(operation):
         value = tf.make_ndarray(operation.get_attr("value"))
         return [tf.constant(value, dtype_of(operation.outputs[0].dtype))]
     if is_variable_read(operation) and isinstance(inputs[0], tf.Variable):
-        return [inputs[0].read_value()]  # lets an exported function track the variable
+        return [inputs[0].read_value()]  # so that an exported function tracks the variable
     given, rest = [], list(inputs)
     for argument in operation.op_def.input_arg:
         if argument.number_attr or argument.type_list_attr:
@@ -143,7 +143,10 @@ def _length(operation: tf.Operation, argument: Any) -> int:
 
 
 def _parameters(operation: tf.Operation) -> tuple[list[str], dict[str, str]]:
-    """Return the Python names of an operation's inputs and attributes."""
+    """Return the Python parameters for an operation's inputs and for its attributes.
+
+    The parameters for attributes are a dict from parameter names to attribute names.
+    """
     known, definition = _arguments_of(operation.type), operation.op_def
     given = {name for one in definition.input_arg for name in (one.type_attr, one.number_attr, one.type_list_attr)}
     inputs = [argument.name for argument in definition.input_arg]
@@ -160,6 +163,10 @@ def _arguments_of(kind: str) -> tuple[str, ...]:
 
 
 def function_between(function: Any, reads: Sequence[tf.Tensor], outputs: Sequence[tf.Tensor]) -> Callable[..., Any]:
-    """Return a function between a trace's tensors: a `Replay` if it can run, or a pruned trace."""
+    """Return a function that computes a trace's tensors `outputs` from its tensors `reads`.
+
+    The function is a `Replay` if its operations can run outside the graph, otherwise a pruned
+    trace.
+    """
     found = Replay(function, reads, outputs)
     return found if all(map(can_run, found.operations)) else function.prune(list(reads), list(outputs))

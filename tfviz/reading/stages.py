@@ -14,14 +14,15 @@ Compute = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
 
 @dataclass(frozen=True)
 class Stage:
-    """One operation in a call.
+    """One of the operations that make up a call.
 
     Attributes:
-        operation: what the stage computes.
+        operation: the description of what the stage computes.
         compute: a function from tensors to a flat list of tensors. If None, the stage runs the
             recorded call itself.
-        reads: indices into the call's inputs followed by earlier stages' outputs. None selects the
-            previous stage's output or, for the first stage, all of the call's inputs.
+        reads: the stage's inputs, as indices into a list of the call's inputs followed by the
+            outputs of all earlier stages. None selects the previous stage's output or, for the
+            first stage, all of the call's inputs.
     """
 
     operation: Operation

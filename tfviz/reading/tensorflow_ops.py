@@ -49,7 +49,8 @@ class Cut:
         reads: the graph tensors that a call's arguments replace.
         outputs: the tensors that a call returns.
         inside: further operations that the same call computes.
-        replay: a function (reads, outputs) -> a function that computes `outputs` from `reads`.
+        replay: a function that takes lists of tensors `reads` and `outputs`, and returns a function
+            that computes `outputs` from `reads`.
     """
 
     operation: tf.Operation
@@ -72,12 +73,13 @@ class Cut:
 class Piece:
     """An operation from a traced function that can be called on other tensors.
 
-    Each call rereads the remaining inputs (weights, constants, shapes).
+    Each call reads the operation's remaining inputs (weights, constants, shapes) again.
 
     Attributes:
         type_name: the operation's name in paths and messages.
         description: what the operation computes.
-        data_format: "channels_last" or "channels_first" if the operation has one, otherwise None.
+        data_format: "channels_last" or "channels_first", or None if the operation has no data
+            format.
     """
 
     def __init__(
@@ -97,13 +99,14 @@ def piece_of(cut: Cut) -> Piece:
 
 
 def piece_of_function(operation: tf.Operation, function: Callable[[tf.Tensor], tf.Tensor], description: Operation) -> Piece:
-    """Create the piece for a one-tensor function that ends with this operation."""
+    """Create the piece for a function of one tensor whose last operation is `operation`."""
     return Piece(operation.name, description.name, lambda x: [function(x)], description)
 
 
 # --- names ----------------------------------------------------------------------------------------
 
-# With Keras' names for TensorFlow's operation types, both tracers produce the same paths.
+# TensorFlow's operation types are replaced with Keras' names, so that both tracers produce the same
+# paths.
 _KERAS_NAMES = {
     "AddV2": "Add",
     "AddN": "Add",
@@ -168,7 +171,7 @@ def _arithmetic(affine: Callable[[str, list[Any]], Operation], several: Callable
 def _cast(cut: Cut) -> Operation:
     x = cut.operation.inputs[0]
     if not x.dtype.is_floating and cut.reads[0] is not x:
-        # A cast comparison is 0 or 1, so it does not carry the signal.
+        # The result of a cast comparison is 0 or 1, so it does not carry the signal.
         return keras_ops.elementwise(cut.name, "condition", sign=0)
     return Identity(name=cut.name)
 
@@ -376,7 +379,7 @@ def _reads_sizes_only(cut: Cut) -> bool:
 
 
 def expression_of(operation: tf.Operation) -> Expression:
-    """Express an operation in terms of the primitives in handwritten ReLUs."""
+    """Express an operation in terms of the primitives that handwritten ReLUs consist of."""
     operands = tuple(_constant_or_tensor(x) for x in operation.inputs)
     return Expression(PRIMITIVES.get(operation.type), operands, lambda x: expression_of(x.op) if tf.is_tensor(x) else None)
 
@@ -389,7 +392,7 @@ def _constant_or_tensor(tensor: tf.Tensor) -> Any:
 
 
 def silu_argument(operation: tf.Operation) -> tf.Tensor | None:
-    """Return x if this operation completes `tf.nn.silu`. Otherwise, return None."""
+    """Return x if this operation completes `tf.nn.silu(x)`, otherwise None."""
     # The third input is the factor beta.
     if len(operation.inputs) != 3 or tf.get_static_value(operation.inputs[2]) != 1:
         return None
@@ -423,13 +426,13 @@ def is_input(operation: tf.Operation) -> bool:
 
 # --- contents of a traced function ----------------------------------------------------------------
 
-# In a trace, calls of a tf.function become these operations.
+# In a trace, a call of a tf.function is one of these operations.
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _BRANCHES = frozenset({"If", "StatelessIf", "Case", "StatelessCase"})
 _SIDE_EFFECTS = ("Random", "Rng", "Multinomial", "Normal", "Assign", "PyFunc")
 
-# Operations with a window, operations that move pixels, and products that combine two maps'
-# positions.
+# These operations mix pixels: operations with a window, operations that move pixels, and products
+# that combine the positions of two maps.
 _CONVOLUTIONS = frozenset({"Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2"})
 _WINDOWED = frozenset({"MaxPool", "MaxPoolV2", "MaxPool3D", "AvgPool", "AvgPool3D", "Dilation2D", "Cumsum", "Cumprod"})
 _MOVING = frozenset({"ReverseV2", "Roll", "ImageProjectiveTransformV3", "GatherV2", "GatherNd", "TopKV2"})
@@ -449,7 +452,10 @@ def calls_function(operation: tf.Operation) -> bool:
 
 
 def only_runs_whole(operation: tf.Operation) -> bool:
-    """Return whether an operation draws random numbers, assigns values, runs Python or branches."""
+    """Return whether an operation cannot be separated from the rest of its trace.
+
+    Such an operation draws random numbers, assigns a variable, calls Python or branches.
+    """
     return any(word in operation.type for word in _SIDE_EFFECTS) or operation.type in _BRANCHES
 
 
@@ -516,7 +522,7 @@ def last_operation(function: Any) -> Elementwise | None:
 
 
 def _softmax_or(kind: str, numerator: Callable[[], str]) -> str:
-    """Return "Softmax" if an operation divides an exponential, otherwise `kind`."""
+    """Return "Softmax" if an operation of type `kind` divides an exponential, otherwise `kind`."""
     return "Softmax" if kind in ("RealDiv", "DivNoNan") and numerator() == "Exp" else kind
 
 
@@ -527,7 +533,10 @@ def _before_moves(tensor: tf.Tensor) -> tf.Tensor:
 
 
 def _last_type_in_library(library: Mapping[str, Any], name: str, position: int) -> str:
-    """Return the type of the operation that computes a library function's output, or ""."""
+    """Return the type of the operation that computes a library function's output.
+
+    If the type is unknown, return "".
+    """
     definition = library.get(name)
     if definition is None:
         return ""
@@ -542,7 +551,7 @@ def _last_type_in_library(library: Mapping[str, Any], name: str, position: int) 
 
 
 def _node_before_moves(nodes: Mapping[str, Any], tensor: str) -> tuple[str, Any]:
-    """Return the tensor that moves lead back to and the node that computes it."""
+    """Skip the moves that lead to a tensor. Return the tensor before them and its node."""
     node = nodes.get(tensor.split(":")[0])
     while node is not None and node.op in _TRANSPARENT:
         tensor = node.input[0]

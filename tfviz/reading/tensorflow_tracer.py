@@ -1,9 +1,9 @@
 """The second tracer, which traces a layer's code with TensorFlow.
 
-Code that uses functions from outside Keras (`tf.nn.relu`, `x * self.scale`) does not run on Keras'
-symbolic tensors. TensorFlow traces such code, as `tf.function` does, while this module records the
-calls of inner layers. The operations between these calls are cut out of the trace one by one. Each
-piece reads its weights when it runs.
+Code that uses functions from outside Keras, as in `tf.nn.relu(x)`, or its own weights, as in
+`x * self.scale`, cannot be traced with Keras' symbolic tensors. TensorFlow traces such code, as
+`tf.function` does, while this module records the calls of inner layers. The operations between
+these calls are cut out of the trace one by one. Each piece reads its weights when it runs.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _patching = threading.RLock()
 
 
 class _OwnGradientError(Exception):
-    """Raised for a custom gradient, which cannot be cut out of its trace."""
+    """Raised for an operation with a custom gradient, which cannot be cut out of its trace."""
 
 
 @dataclass(frozen=True)
 class _LayerCall:
-    """One call of an inner layer. Its outputs are new tensors."""
+    """One call of an inner layer. Its outputs are always new tensors."""
 
     operation: keras.Layer
     args: Any
@@ -63,7 +63,7 @@ class _OperationCall:
         inside: further operations that the same call computes.
         relu: the handwritten ReLU that this operation completes, if any.
         is_silu: whether the operation completes `tf.nn.silu`.
-        outputs: the operation's outputs that are read elsewhere.
+        outputs: the operation's outputs that other calls or the caller read.
     """
 
     operation: tf.Operation
@@ -112,7 +112,7 @@ def traced(layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: 
 
 
 class _FunctionTrace:
-    """A TensorFlow trace, read backward from its outputs."""
+    """A TensorFlow trace that is converted to calls, starting from its outputs."""
 
     def __init__(self, symbols: Nested[keras.KerasTensor], specs: Sequence[tf.TensorSpec], call: Code, by_layer: bool) -> None:
         self.inputs, self.outputs = symbols, None
@@ -178,10 +178,9 @@ class _FunctionTrace:
         return [found[at] for at in sorted(found)]
 
     def _operation_call(self, operation: tf.Operation) -> _OperationCall:
-        """Cut out an operation together with the operations that the same call computes.
+        """Cut out an operation together with the operations that compute its non-float inputs.
 
-        These operations compute its non-float inputs, such as a shape or a condition, from float
-        tensors.
+        Such an input, for example a shape or a condition, is computed from float tensors.
         """
         if relu := relu_of(tensorflow_ops.expression_of(operation)):
             return _OperationCall(operation, [relu.x], [], relu=relu)
@@ -240,7 +239,7 @@ def recorded_calls(by_layer: bool) -> Iterator[list[_LayerCall]]:
     """Record the layer calls that this thread makes in the block, excluding nested calls.
 
     Args:
-        by_layer: whether the block calls a layer. If so, that layer's inner calls are recorded.
+        by_layer: whether the block calls a layer. If so, the calls inside that layer are recorded.
     """
     calls: list[_LayerCall] = []
     thread, depth = threading.get_ident(), 0 - by_layer

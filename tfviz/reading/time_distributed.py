@@ -24,7 +24,7 @@ def time_distributed_shape(shape: Shape, time: int | None) -> Shape:
 
 
 def time_distributed(step: Step) -> Step:
-    """Convert a step on (N · time, …) to a step on (N, time, …)."""
+    """Convert a step for tensors (N · time, …) to a step for tensors (N, time, …)."""
     compute, operation = step.compute, step.operation
     if isinstance(operation, Linear):
         operation = replace(operation, apply=_time_distributed_map(operation.apply))
@@ -58,6 +58,6 @@ def split(y: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
 
 
 def _sizes(x: tf.Tensor) -> list[int | tf.Tensor]:
-    """Return each size as a number if it is known, otherwise as a tensor."""
+    """Return each of a tensor's sizes as a number if it is known, otherwise as a tensor."""
     shape = tf.shape(x)
     return [shape[axis] if size is None else size for axis, size in enumerate(x.shape)]

@@ -1,7 +1,8 @@
 """VGG16 and VGG19, with and without batch normalization.
 
 The plain networks have the same layers and layer names as in keras.applications. The networks with
-batch normalization follow torchvision: convolution with a bias, normalization, ReLU.
+batch normalization follow torchvision: each convolution has a bias and is followed by a
+normalization and a ReLU.
 
 Simonyan & Zisserman, 2015, "Very Deep Convolutional Networks for Large-Scale Image Recognition".
 """
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import keras
 
-CONVOLUTIONS = {"VGG16": (2, 2, 3, 3, 3), "VGG19": (2, 2, 4, 4, 4)}  # per block
+CONVOLUTIONS = {"VGG16": (2, 2, 3, 3, 3), "VGG19": (2, 2, 4, 4, 4)}  # the number of convolutions in each block
 _CHANNELS = (64, 128, 256, 512, 512)
 DENSE = {"fc1": 4096, "fc2": 4096, "predictions": 1000}
 _BATCH_NORM = "_BN"
@@ -27,13 +28,13 @@ def has_batch_norm(name: str) -> bool:
 
 
 def convolutions(name: str) -> list[list[str]]:
-    """Return the convolution names by block: [["block1_conv1", "block1_conv2"], ...]."""
+    """Return the convolutions' names, one list per block: [["block1_conv1", ...], ...]."""
     counts = CONVOLUTIONS[name.removesuffix(_BATCH_NORM)]
     return [[f"block{block}_conv{i}" for i in range(1, count + 1)] for block, count in enumerate(counts, 1)]
 
 
 def norm_of(convolution: str) -> str:
-    """Return the name of a convolution's normalization layer."""
+    """Return the name of the normalization layer that follows a convolution."""
     return convolution.replace("conv", "bn")
 
 

@@ -1,8 +1,9 @@
 """Check HDF5 files and zip archives from untrusted sources.
 
-HDF5 can refer to other files in three ways: links, arrays in external storage, and virtual arrays
-assembled from other files. A malicious model could use these to read the user's private files. A
-zip archive could write outside its folder, and both formats could expand until memory runs out.
+An HDF5 file can refer to other files in three ways: links, arrays in external storage, and virtual
+arrays assembled from other files. A malicious model could use these references to read the user's
+private files. An entry in a zip archive could be written outside the archive's folder, and files in
+both formats could expand until memory is exhausted.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from tfviz.images.files import shown
 if TYPE_CHECKING:
     import h5py
 
-# Keras does not compress weights, which would hardly shrink. A file of zeros compresses well.
+# Keras does not compress weights, because they would hardly shrink. However, a file of zeros
+# compresses well, so the contents may be larger than the file by this factor plus this many bytes.
 _MAX_EXPANSION, _ALWAYS_ALLOWED_BYTES = 20, 1 << 28
 _ADVICE = "Get the file again from its source, and do not use it unless you trust that source."
 
 
 def require_plain_entries(archive: zipfile.ZipFile, path: str | Path) -> None:
-    """Raise WeightsError if an entry points outside the archive or the archive expands too far."""
+    """Raise WeightsError if an entry points outside the archive or the entries are too large."""
     for entry in archive.infolist():
         posix, windows = PurePosixPath(entry.filename), PureWindowsPath(entry.filename)
         if posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts):
@@ -35,7 +37,7 @@ def require_plain_entries(archive: zipfile.ZipFile, path: str | Path) -> None:
 
 
 def require_own_data(file: h5py.File, path: str | Path) -> None:
-    """Raise WeightsError if arrays are in other files or claim far more data than the file has."""
+    """Raise WeightsError if an HDF5 file refers to other files or its arrays are too large."""
     import h5py
 
     size = 0
@@ -54,7 +56,10 @@ def require_own_data(file: h5py.File, path: str | Path) -> None:
 
 
 def _entries(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset | h5py.ExternalLink]]:
-    """Yield each array and each link to another file once, even if a group contains itself."""
+    """Yield each array and each link to another file once, with its path.
+
+    This also works if a group contains itself.
+    """
     import h5py
 
     waiting, seen = [group], set()

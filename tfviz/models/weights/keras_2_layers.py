@@ -1,7 +1,7 @@
 """Translate Keras 2 layers and their arguments to Keras 3.
 
-Keras 2 writes all of a layer's arguments to the file, including arguments that Keras 3 renamed or
-dropped. A dropped argument that affects inference causes an error. Other dropped arguments are
+Keras 2 saves all of a layer's arguments, including those that Keras 3 renamed or dropped. If a
+dropped argument affects inference, this module raises an error. Other dropped arguments are
 ignored.
 """
 
@@ -34,7 +34,7 @@ _DROPPED = {
     "softmax_robust_masking",
     "robust_masking",
 }
-# Argument -> the only value that Keras 3 supports, and the reason.
+# Maps each argument to the only value that Keras 3 supports and to the reason.
 _FIXED = {
     "time_major": (False, "Keras 3 supports sequences only as (batch, time, features)"),
     "renorm": (False, "Keras 3 has no batch renormalization"),
@@ -80,7 +80,10 @@ def _identity(config: Config) -> tuple[str, Config]:
 
 
 def _center_crop_of_largest(config: Config) -> tuple[str, Config]:
-    """Crop as Keras 2's RandomCrop did at inference. Keras 3's does not crop larger images."""
+    """Return a layer that crops images as Keras 2's RandomCrop did at inference.
+
+    Keras 3's RandomCrop is not used, because it does not crop larger images.
+    """
     return "Resizing", {**_common(config), "height": config["height"], "width": config["width"], "crop_to_aspect_ratio": True}
 
 
@@ -92,7 +95,8 @@ def _common(config: Config) -> Config:
     return {key: config[key] for key in ("name", "trainable", "dtype") if key in config}
 
 
-# These layers are replaced by others in Keras 3. Random sizes apply only in training.
+# In Keras 3, these layers are replaced with others. RandomHeight and RandomWidth change the size
+# only in training.
 _REPLACED: dict[str, Callable[[Config], tuple[str, Config]]] = {
     "ThresholdedReLU": _thresholded_relu,
     "RandomHeight": _identity,
@@ -152,10 +156,10 @@ def require_supported_call(kind: str, name: str, arguments: Config) -> None:
 
 
 class SizedEinsumDense(keras.layers.EinsumDense):
-    """An EinsumDense that infers the sizes that are None in `output_shape` from its input.
+    """An EinsumDense layer that infers missing sizes in `output_shape` from its input.
 
-    Keras 2 also inferred these sizes. In Keras 3, they stay unknown, and a later Dense layer
-    rejects them. Once built, the layer behaves like an ordinary EinsumDense.
+    Missing sizes are None. Keras 2 also inferred them. In Keras 3, they stay unknown, and a later
+    Dense layer rejects them. Once built, the layer is an ordinary EinsumDense.
     """
 
     partial_output_shape: tuple[int | None, ...]
@@ -163,7 +167,8 @@ class SizedEinsumDense(keras.layers.EinsumDense):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         given, made = self.equation.replace(" ", "").replace("...", ".").split("->")
         given = given.split(",")[0]
-        # Dots stand for any number of axes, so align the rest with the other end.
+        # The dots stand for any number of axes. If they come first, align the letters with the last
+        # axes, and otherwise with the first.
         order = 1 if given.endswith(".") else -1
         sizes = dict(zip(given[::order], input_shape[::order], strict=False)) if given[::order][0] != "." else {}
         shape = self.partial_output_shape
@@ -175,7 +180,7 @@ class SizedEinsumDense(keras.layers.EinsumDense):
         self.__class__ = keras.layers.EinsumDense
 
 
-OWN_LAYERS = {"EinsumDense": SizedEinsumDense}  # replacements with the name of Keras' layer
+OWN_LAYERS = {"EinsumDense": SizedEinsumDense}  # replacements for Keras' layers with these names
 
 
 def _unsupported(fault: str) -> UnsupportedModelError:

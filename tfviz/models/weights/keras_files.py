@@ -1,8 +1,8 @@
 """Read Keras' own weights files, check that they fit a network, and load them.
 
-Keras silently skips arrays that the network lacks, such as VGG19's additional arrays in VGG16, and
-stops at the first missing array. This module therefore compares the array shapes in the file and
-the network before Keras loads anything.
+Keras silently skips arrays that the network lacks, such as the additional arrays in a VGG19 file if
+the network is VGG16, and stops at the first missing array. This module therefore compares the
+shapes of the file's and the network's arrays before Keras loads anything.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def load_weights(model: keras.Model, path: str | Path, *, name: str | None = Non
         name: the model's name in messages. None means `model.name`.
 
     Raises:
-        WeightsError: the file is missing, truncated, not a weights file, or belongs to another
-            network. In the last case, the message lists missing and unexpected arrays.
+        WeightsError: the file is missing or truncated, is not a weights file, or contains weights
+            for another network. In the last case, the message lists missing and unexpected arrays.
     """
     name = name or model.name
     _require_fit(model_arrays(model), stored_arrays(path), shown(path), name)
@@ -50,7 +50,10 @@ def load_weights(model: keras.Model, path: str | Path, *, name: str | None = Non
 
 
 def stored_arrays(path: str | Path) -> dict[str, Shape]:
-    """Return the array shapes in a weights file, keyed by name, without the optimizer's."""
+    """Return the shapes of the arrays in a weights file, keyed by name.
+
+    The optimizer's arrays are excluded.
+    """
     with open_hdf5(path) as file:
         try:
             return _arrays_in(file)
@@ -72,13 +75,16 @@ def _arrays_in(file: h5py.File) -> dict[str, Shape]:
 
 
 def model_arrays(model: keras.Model) -> dict[str, Shape]:
-    """Return a model's array shapes, keyed by name, in the same form as `stored_arrays`."""
+    """Return the shapes of a model's arrays, keyed by name, in the same form as `stored_arrays`."""
     shapes = {weight.path: tuple(weight.shape) for weight in model.weights}
     return {name: shape for name, shape in shapes.items() if _is_weight(name, shape)}
 
 
 def _is_weight(name: str, shape: Shape) -> bool:
-    """Return whether an array is a weight rather than an optimizer, counter or random state."""
+    """Return whether an array is a weight.
+
+    Other arrays contain a counter or the state of an optimizer or a random number generator.
+    """
     return not name.startswith("optimizer") and "seed_generator" not in name and len(shape) > 0
 
 
@@ -92,9 +98,9 @@ def _readable_name(dataset: h5py.Dataset) -> str:
 
 
 def stored_class_count(model: keras.Model, path: str | Path) -> int | None:
-    """Return the file's number of classes if nothing else differs from the model, otherwise None.
+    """Return the file's number of classes if the file and the model differ only in this number.
 
-    In that case, only two arrays differ: the last layer's kernel and bias.
+    In that case, only two arrays differ: the last layer's kernel and bias. Otherwise, return None.
     """
     missing, unexpected = _difference(model_arrays(model), stored_arrays(path))
     of_model, of_file = sorted(missing.values(), key=len), sorted(unexpected.values(), key=len)
@@ -107,9 +113,9 @@ def stored_class_count(model: keras.Model, path: str | Path) -> int | None:
 def _difference(expected: dict[str, Shape], stored: dict[str, Shape]) -> tuple[dict[str, Shape], dict[str, Shape]]:
     """Return the arrays that only `expected` contains and those that only `stored` contains.
 
-    Layers that Keras numbered may have different names in the file, so arrays are matched by shape.
-    Arrays in layers with the same name are paired first, so that the remaining arrays are reported
-    under the right names.
+    Layers whose names Keras numbered may have different names in the file, so arrays are matched by
+    shape. Arrays in layers with the same name are paired first, so that the remaining arrays are
+    reported under the right names.
     """
     expected, stored = _without_pairs(expected, stored, by_layer=True), _without_pairs(stored, expected, by_layer=True)
     return _without_pairs(expected, stored, by_layer=False), _without_pairs(stored, expected, by_layer=False)
@@ -152,7 +158,7 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
         The open file.
 
     Raises:
-        WeightsError: the file is missing, not a Keras file or damaged, refers to other files, or
+        WeightsError: the file is missing or damaged, is not a Keras file, refers to other files, or
             claims to contain far more data than its size allows.
     """
     import h5py
@@ -164,7 +170,8 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
             if Path(path).suffix == ".keras":
                 archive = stack.enter_context(zipfile.ZipFile(path))
                 require_plain_entries(archive, path)
-                # The checksum covers the entire entry, but HDF5 reads only parts of it.
+                # Verify the checksums first. They cover entire entries, but HDF5 reads only parts
+                # of an entry.
                 if archive.testzip() is not None:
                     raise zipfile.BadZipFile
                 source = stack.enter_context(archive.open(_WEIGHTS))
@@ -188,8 +195,8 @@ def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
         The config, or None if another version saved the file or the file has no config.
 
     Raises:
-        WeightsError: the file is damaged, or Keras 3 saved it as .h5 and would lose a layer's axes
-            on loading.
+        WeightsError: the file is damaged, or Keras 3 saved it as .h5 and cannot restore all axes of
+            a layer from it.
     """
     try:
         if Path(path).suffix == ".keras":
@@ -213,9 +220,9 @@ def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
 
 
 def _lost_axes(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield configs in which Keras 3 would silently replace several axes with the default.
+    """Yield the layer configs with several axes that Keras 3 would silently replace with a default.
 
-    Only configs without a module are affected.
+    Only layers that are saved without a "module" key are affected.
     """
     if isinstance(value, list):
         for part in value:

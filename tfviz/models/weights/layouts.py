@@ -18,23 +18,23 @@ from tfviz.errors import WeightsError
 from tfviz.images.preprocessing import Preprocessing, Size
 
 Shape = tuple[int, ...]
-# An axis length is a product of terms, which are named widths and numbers.
+# The length of an axis is the product of its terms. A term is a number or the name of a width.
 Axis = tuple[int | str, ...]
 _MAX_LISTED = 8
 
 
 @dataclass(frozen=True)
 class StoredArray:
-    """One array in a file.
+    """One array in a weights file.
 
     Attributes:
         name: the array's name in the file.
         layer: the layer that the array belongs to, such as "block1_conv1".
         weight: the layer's weight, such as "kernel".
-        axes: what the axes count, such as (("fc1",), ("block5_conv3", 7, 7)) for a matrix of units
-            by flattened channels.
-        order: Keras' order of the terms in `axes`. In the example, (2, 3, 1, 0) means (7, 7,
-            channels, units).
+        axes: the terms of each axis, such as (("fc1",), ("block5_conv3", 7, 7)) for a matrix with a
+            row per unit and a column per element of the flattened map.
+        order: the order of the terms in Keras, as indices into all terms in `axes`. In the example,
+            (2, 3, 1, 0) means (7, 7, channels, units).
     """
 
     name: str
@@ -48,9 +48,9 @@ class StoredArray:
         return tuple(math.prod(_terms(axis, widths)) for axis in self.axes)
 
     def to_keras_order(self, array: np.ndarray, widths: Mapping[str, int]) -> np.ndarray:
-        """Return a view with one axis per term, in Keras' order.
+        """Return a view of an array with one axis per term, in Keras' order.
 
-        Its elements are in the same order as the weight's.
+        The view's elements are in the same order as the elements of the Keras weight.
         """
         terms = [n for axis in self.axes for n in _terms(axis, widths)]
         return array.reshape(terms).transpose(self.order)
@@ -78,9 +78,9 @@ class Layout:
     preprocessing: Callable[[Size], Preprocessing]
 
     def widths(self, shapes: Mapping[str, Shape], standard: Mapping[str, int]) -> dict[str, int]:
-        """Infer each layer's width by a majority vote among the arrays with this width as an axis.
+        """Infer each layer's width by a majority vote among the arrays whose shapes depend on it.
 
-        A layer with no such array keeps its standard width.
+        A layer without such an array keeps its standard width.
         """
         votes: dict[str, Counter[int]] = defaultdict(Counter)
         for stored in self.arrays:
@@ -94,7 +94,7 @@ class Layout:
         }
 
     def require_fit(self, shapes: Mapping[str, Shape], widths: Mapping[str, int], file: str, hint: str = "") -> None:
-        """Raise WeightsError unless the file fits.
+        """Raise WeightsError unless a file's arrays have the required names and shapes.
 
         The message lists missing, unexpected and mis-shaped arrays.
         """

@@ -1,8 +1,9 @@
-"""Read .npy files for TensorFlow 1, which are pickles, without running code in them.
+"""Read the .npy files for TensorFlow 1 without running code in them.
 
-A pickle is a program that may call any function by name. This reader calls none of them. It allows
-only the names in NumPy's pickles and maps each to a small class below that records the contents.
-The arrays are then built from these records. Any other name raises an error before it is looked up.
+These files contain pickles. A pickle is a program that may call any function by name. This reader
+allows only the names that occur in NumPy's pickles, and maps each to a harmless substitute, such as
+the small classes below, which record the contents. The arrays are then built from these records.
+Any other name raises an error before it is looked up.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class _Array:
         self.state = state
 
     def content(self) -> Any:
-        """Return an array of numbers or a list of objects."""
+        """Return the contents as an array of numbers or a list of objects."""
         _, shape, dtype, is_fortran, data = self.state
         if isinstance(data, list):
             return data
@@ -62,7 +63,7 @@ class _Array:
 
 
 def _bytes(text: str, codec: str | bytes) -> bytes:
-    """Convert text to bytes. Old pickle protocols store bytes as text."""
+    """Convert text to bytes, because old pickle protocols store bytes as text."""
     if _text(codec) != "latin1":
         raise WeightsError(f"It uses the codec {codec!r} instead of latin1. Save the file again with Python 3.")
     return text.encode("latin1")
@@ -98,9 +99,10 @@ class _BoundedFile:
 
 
 class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
-    """The pure-Python unpickler, whose memo is a dictionary.
+    """An unpickler that looks up only allowed names.
 
-    The C implementation would allocate memory up to the highest memo index in the pickle.
+    It is based on the pure-Python unpickler, whose memo is a dictionary. The C implementation would
+    allocate memory up to the highest memo index in the pickle.
     """
 
     dispatch: ClassVar[dict[int, Any]] = {
@@ -117,7 +119,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
 
 
 def read_npy(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a .npy file that contains a dictionary from layer names to [kernel, bias].
+    """Read a .npy file with a dictionary that maps layer names to [kernel, bias].
 
     Args:
         path: the file to read.

@@ -1,7 +1,7 @@
 """Array names and layouts in the vgg16.npy and vgg19.npy files for TensorFlow 1.
 
-Each file is a dictionary that maps Caffe's layer names ("conv1_1", "fc6") to [kernel, bias] in
-TensorFlow's memory layout.
+Each file contains a dictionary that maps Caffe's layer names ("conv1_1", "fc6") to [kernel, bias].
+The arrays' axes are in TensorFlow's order.
 """
 
 from __future__ import annotations

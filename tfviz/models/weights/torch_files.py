@@ -17,12 +17,12 @@ from tfviz.models.weights.containers import require_plain_entries
 from tfviz.models.weights.files import TRUNCATED, beginning
 
 _WRAPPERS = ("state_dict", "model", "module")
-_ZIP, _PICKLE = b"PK", b"\x80"  # from PyTorch 1.6 on, and before it
+_ZIP, _PICKLE = b"PK", b"\x80"  # the first bytes of files from PyTorch 1.6 or later, and from earlier versions
 _DISALLOWED = re.compile(r"(?:GLOBAL|type|class|function) ([\w.]+\.[\w.]+)")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a checkpoint's arrays, excluding training counters (see `plain_names`).
+    """Read a checkpoint's arrays under the names in the file (see `plain_names`).
 
     Files from PyTorch 1.6 or later are memory-mapped, so an array uses memory only when it is read.
 
@@ -35,7 +35,7 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     Raises:
         MissingPackageError: PyTorch is not installed.
         WeightsError: the file is not a checkpoint, is truncated, or contains something other than
-            arrays and plain values. No code in it is run.
+            arrays and plain values. No code in the file is run.
     """
     with Path(path).open("rb") as file:
         start = file.read(2)
@@ -48,7 +48,7 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
         state = _state_dict(content)
         arrays = {str(name): _array(value) for name, value in state.items() if hasattr(value, "detach")}
         received = ", ".join(map(repr, list(state)[:5])) or "nothing"
-    except Exception as error:  # such as a dictionary that contains itself, or tensors without data
+    except Exception as error:  # for example, if a dictionary contains itself or a tensor has no data
         raise WeightsError(f"{shown(path)} {TRUNCATED}") from error
     if not arrays:
         raise WeightsError(
@@ -102,9 +102,10 @@ def _array(tensor: Any) -> np.ndarray:
 
 
 def plain_names(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the arrays under the network's own names.
+    """Return the arrays, keyed by their names in the network itself.
 
-    Wrapper prefixes ("module.", "model.") are removed, and BatchNorm's step counters are omitted.
+    Prefixes from wrappers ("module.", "model.") are removed, and BatchNorm's step counters are
+    omitted.
     """
     return {_plain(name): array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
 

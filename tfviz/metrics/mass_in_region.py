@@ -27,7 +27,10 @@ from tfviz.metrics.pixel_maps import PixelMap
 
 
 def area(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
-    """Return a uniform map that does not count as blank. Its score is the region's area share."""
+    """Return a uniform map that does not count as blank.
+
+    Its score is the region's share of the image.
+    """
     return PixelMap(np.ones(image.shape[:2], np.float32), is_blank=False)
 
 

@@ -61,7 +61,7 @@ class TokenGrid:
     count: int
 
     def patches(self, tokens: tf.Tensor) -> tf.Tensor:
-        """Select the patches from tokens (N, tokens, …) and arrange them as (N, rows, columns, …)."""
+        """Select the patches in (N, tokens, …) and arrange them as (N, rows, columns, …)."""
         first, number = int(self.index[0]), len(self.index)
         if np.array_equal(self.index, np.arange(first, first + number)):
             patches = tokens[:, first : first + number]

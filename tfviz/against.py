@@ -1,4 +1,4 @@
-"""`Against`, a target that contrasts a class with the classes whose scores are nearest."""
+"""`Against`, a target that contrasts a class with the classes that have the nearest scores."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def scores_of(classes: np.ndarray | None, outputs: object, graph: Graph) -> list
 
 
 class Classifier:
-    """Compiles a model to a function from images to class scores.
+    """Computes class scores from images with a compiled forward pass.
 
     Attributes:
         classes: the number of classes, or None if the model does not have one output (N, classes).

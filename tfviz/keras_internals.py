@@ -59,7 +59,7 @@ def nodes(functional: keras.Model | keras.Function) -> list[Node]:
 
 
 def call_numbers(functional: keras.Model | keras.Function) -> dict[int, int]:
-    """Map each node's id to its index among its operation's calls."""
+    """Return each call's index among the calls of the same operation, keyed by the node's id."""
     called = {id(node.operation): node.operation for node in nodes(functional)}
     return {id(node): number for one in called.values() for number, node in enumerate(one._inbound_nodes)}
 
@@ -225,7 +225,7 @@ def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
 
 
 class _Scope(keras.StatelessScope):
-    """A scope that discards assignments and in which Keras reads variable copies, if any."""
+    """A scope in which Keras discards assignments and reads copies of variables, if any exist."""
 
     def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
         assigned, own = super().get_current_value(variable), variable._value

@@ -140,7 +140,7 @@ class Seed(abc.ABC):
 
 @dataclass(frozen=True)
 class FixedSeed(Seed):
-    """A seed for copies of images that reuses the choice for the original images.
+    """A seed that is applied to copies of images and reuses the choice made for the originals.
 
     The choice also applies to copies of the copies.
     """

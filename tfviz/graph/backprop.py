@@ -48,7 +48,7 @@ class Backward:
 
 
 def rule_for(rules: Mapping[type[Operation], Rule], operation: Operation) -> Rule | None:
-    """Return the rule for the operation's type or nearest base type, or None."""
+    """Return the rule for an operation's type or nearest base type, or None if there is none."""
     return next((rules[cls] for cls in type(operation).__mro__ if cls in rules), None)
 
 

@@ -6,8 +6,8 @@
 
 The equations for the removed pixels form a symmetric positive definite system if at least one pixel
 is kept. The conjugate gradient method solves it for all images in a batch at once, with a 3 × 3
-convolution instead of a matrix. The iteration stops for each image when that image reaches the
-tolerance, so the result for an image does not depend on the batch.
+convolution instead of a matrix. The iteration stops separately for each image and channel at the
+tolerance, so an image's result does not depend on the batch.
 
 Without a preconditioner, values propagate by one pixel per iteration, so a large hole needs
 hundreds of iterations. A multigrid preconditioner, which approximately solves the same equations at
@@ -97,7 +97,7 @@ def _conjugate_gradients(levels: list[_Level], b: tf.Tensor) -> tf.Tensor:
 
     def step(y: tf.Tensor, r: tf.Tensor, p: tf.Tensor, rz: tf.Tensor) -> tuple[tf.Tensor, ...]:
         Ap = levels[0].apply(p)
-        # A converged image gets a step of 0, so it no longer changes.
+        # The step is 0 where the iteration has converged, so these values no longer change.
         alpha = tf.where(_sum(r * r) > limit, tf.math.divide_no_nan(rz, _sum(p * Ap)), 0)
         y, r = y + alpha * p, r - alpha * Ap
         z = _cycle(levels, r)

@@ -69,7 +69,7 @@ class Case:
         return height, width
 
     def with_pixels(self, start: np.ndarray, pixels: np.ndarray, source: np.ndarray) -> np.ndarray:
-        """Copy `start` and replace the indexed pixels with pixels from an image or with a color."""
+        """Copy `start` and replace the indexed pixels with an image's pixels or with a color."""
         result = start.reshape(-1, start.shape[-1]).copy()
         result[pixels] = source if source.ndim == 1 else source.reshape(result.shape)[pixels]
         return result.reshape(start.shape)

@@ -3,7 +3,7 @@
     hit: a pixel in the class's region is less than 15 pixels from the map's maximum
         Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop", section 4.1
 
-The map is resized to the original image's size, and its first maximum in raster order is the point.
+The map is resized to the original image's size and points at its first maximum in raster order.
 Every class with a region is explained. The accuracy is the mean over classes; `pointing_game_pairs`
 is the mean over all image-class pairs. A pair is difficult if its boxes cover less than a quarter
 of the image and the image contains another class.

@@ -62,7 +62,7 @@ class SanityCheck:
 
     @property
     def methods(self) -> list[str]:
-        """The method keys, in order."""
+        """The method keys, in the order of the scores."""
         return list(dict.fromkeys(one.method for one in self.scores))
 
     @cached_property

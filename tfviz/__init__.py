@@ -6,7 +6,8 @@ Explain a prediction and draw the result over the images:
     attribution = explainer(images, target=281)
     picture = tfviz.overlay(images, attribution)
 
-Importing tfviz is fast. TensorFlow is imported when a name that needs it is first used.
+Importing tfviz is fast, because TensorFlow is imported only when a name that needs it is first
+used.
 """
 
 from __future__ import annotations

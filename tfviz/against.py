@@ -1,4 +1,4 @@
-"""`Against`, a target that contrasts a class with the classes most similar to it."""
+"""`Against`, a target that contrasts a class with the classes that have the nearest scores."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class Against(ChoosingTarget):
 
     The score is S_c − alpha · Σ_j p_j S_j / Σ_j p_j over the rivals j of class c, where p is the
     softmax of S. The rivals are the classes whose scores on the unperturbed image are nearest to
-    S_c. Zhang et al., 2025, "Finer-CAM: Spotting the Difference Reveals Finer Details for Visual
-    Explanation". This target can mislead if the network is confident: the nearest rivals then have
-    almost no probability, and their difference from c may be unrelated to why the network chose c.
+    S_c. See Zhang et al., 2025, "Finer-CAM: Spotting the Difference Reveals Finer Details for
+    Visual Explanation". This target can mislead if the network is confident: the nearest rivals
+    then have almost no probability, and how they differ from c may be unrelated to why the network
+    chose c.
 
     Args:
         c: the class, by number or name, or one class per image. None selects each image's top

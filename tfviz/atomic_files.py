@@ -1,7 +1,7 @@
 """Write files atomically, so that a file is either complete or absent.
 
-A run may be interrupted at any moment (Ctrl-C, a full disk). tfviz therefore writes everything to a
-temporary file in the same folder and renames it in one step.
+A run may be interrupted at any moment, for example by Ctrl-C or a full disk. tfviz therefore writes
+each file under a temporary name in the same folder and renames it in one step.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def write_atomically(path: str | Path, content: bytes | str, *, is_synced: bool 
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in a folder.
+    """Remove the temporary files left in a folder by processes that were killed.
 
-    A process that is still writing to the folder fails with OutputError.
+    If another process is still writing to the folder, it fails with OutputError.
     """
     for file in folder.glob(".tfviz-*.tmp"):
         file.unlink(missing_ok=True)

@@ -73,22 +73,25 @@ def ranked_classes(scores: np.ndarray, logits: np.ndarray | None = None) -> np.n
 
 
 def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]:
-    """Return each image's top class and score, or None if there are no classes or finite scores.
+    """Return each image's top class and its score (see `scores_of`).
 
     Args:
         outputs: the model's outputs for a batch.
-        graph: the model with its last activation.
+        graph: the model's graph with its final activation.
     """
     return scores_of(None, outputs, graph)
 
 
 def scores_of(classes: np.ndarray | None, outputs: object, graph: Graph) -> list[tuple[int, float] | None]:
-    """Return each image's class and score, or None if there are no classes or finite scores.
+    """Return a class and its score for each image.
+
+    An image's entry is None if the outputs are not class scores, or if any of the image's scores is
+    not finite.
 
     Args:
         classes: one class per image, (N,) ints, or None for the top class.
         outputs: the model's outputs for a batch.
-        graph: the model with its last activation.
+        graph: the model's graph with its final activation.
     """
     flat = keras.tree.flatten(outputs)
     if len(flat) != 1 or flat[0].ndim != 2:
@@ -104,7 +107,7 @@ def scores_of(classes: np.ndarray | None, outputs: object, graph: Graph) -> list
 
 
 class Classifier:
-    """Compiles a model to a function from images to class scores.
+    """Computes class scores from images with a compiled forward pass.
 
     Attributes:
         classes: the number of classes, or None if the model does not have one output (N, classes).
@@ -154,7 +157,7 @@ class Classifier:
         Args:
             outputs: the model's outputs for the images, after its final activation.
             images: the preprocessed images, (N, H, W, C).
-            logits: the outputs before the last activation. If None, the model computes them again
+            logits: the outputs before the final activation. If None, the model computes them again
                 for images whose top classes have equal scores.
 
         Returns:

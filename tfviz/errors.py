@@ -1,7 +1,7 @@
 """The errors that tfviz raises deliberately.
 
     TfvizError (ValueError)
-    ├── UnsupportedModelError   the model cannot be explained by this method
+    ├── UnsupportedModelError   the method cannot explain the model
     ├── UnknownLayerError       the model has no such layer, or several with that name
     ├── UnknownMethodError      there is no such method
     ├── TargetError             the target does not fit the model's outputs
@@ -11,6 +11,7 @@
     ├── LabelsError             a labels file cannot be used
     ├── OutputError             a result cannot be written
     ├── ExportError             an explainer cannot be exported, or a folder contains none
+    ├── JobError                a job cannot start, or its folder belongs to another job
     ├── SnapshotsError          a snapshot folder cannot be read
     └── MissingPackageError     an optional package is not installed; also an ImportError
 
@@ -40,7 +41,7 @@ class TfvizError(ValueError):
 
 
 class UnsupportedModelError(TfvizError):
-    """This method cannot explain the model or an operation in it."""
+    """The method cannot explain the model or an operation in it."""
 
 
 class UnknownLayerError(TfvizError):
@@ -92,7 +93,7 @@ class MissingPackageError(TfvizError, ImportError):
 
 
 # The packages in each extra in setup.cfg. Error messages list the packages instead of the extra, so
-# the command works in any folder, even if tfviz is not on a package index.
+# that the install command works in any folder, even if tfviz is not on a package index.
 _EXTRAS = {
     "torch": "torch",
     "digits": "scikit-learn",

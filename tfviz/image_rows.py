@@ -32,7 +32,7 @@ _MOST_CLASSES = 5
 
 
 def about_image(path: str, size: Size, scores: ClassScores | None) -> Row:
-    """Return the columns that an image's rows share: its size in pixels and its top classes."""
+    """Return the columns that all rows of an image share, such as its size and its top classes."""
     best = [] if scores is None else scores.ranked[:_MOST_CLASSES].tolist()
     return {
         "path": path,
@@ -55,7 +55,7 @@ def about_map(explainer: Explainer, target: int | None, labels: Labels) -> Row:
 
 
 def about_names(row: Row, path: Path, labels: Labels, classes: int | None) -> Row:
-    """Return the top classes' names, and the true class if the folder is named after a class.
+    """Return the names of an image's top classes and its true class, if known from its folder.
 
     Args:
         row: the image's row.

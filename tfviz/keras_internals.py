@@ -53,13 +53,13 @@ def recorded_inputs(model: keras.Model) -> Nested[keras.KerasTensor] | None:
 
 
 def nodes(functional: keras.Model | keras.Function) -> list[Node]:
-    """Return a graph's calls in execution order, excluding the inputs."""
+    """Return a graph's operation calls in execution order, excluding the inputs."""
     by_depth = functional._nodes_by_depth
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
 
 
 def call_numbers(functional: keras.Model | keras.Function) -> dict[int, int]:
-    """Map each node's id to its index among its operation's calls."""
+    """Return each call's index among the calls of the same operation, keyed by the node's id."""
     called = {id(node.operation): node.operation for node in nodes(functional)}
     return {id(node): number for one in called.values() for number, node in enumerate(one._inbound_nodes)}
 
@@ -103,12 +103,12 @@ _STATE = ("activation", "call", "mean", "lora_enabled", "_dtype_policy", "_funct
 
 
 def state_of(layers: Iterable[keras.Layer]) -> list[object]:
-    """Return the attributes that users can change on built layers."""
+    """Return the values of the attributes that users can change on built layers."""
     return [vars(layer).get(name) for layer in layers for name in _STATE]
 
 
 def own_variables(layer: keras.Layer) -> list[keras.Variable]:
-    """Return a layer's own weights, without its sublayers' weights, in file order."""
+    """Return a layer's own weights, without its sublayers' weights, in the order of saved files."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
@@ -207,7 +207,7 @@ def _remove_calls(function: keras.Function) -> None:
 
 @contextmanager
 def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
-    """Remove the calls that are recorded on these operations within the block.
+    """After the block, remove the calls that were recorded on these operations within it.
 
     A new graph that starts from a user's symbolic tensors adds a node to the operations that
     created them. Keras never reads that node, because it traverses graphs backward from the
@@ -225,7 +225,7 @@ def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
 
 
 class _Scope(keras.StatelessScope):
-    """A scope that discards assignments and in which Keras reads variable copies, if any."""
+    """A scope in which Keras discards assignments and reads copies of variables, if any exist."""
 
     def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
         assigned, own = super().get_current_value(variable), variable._value
@@ -242,7 +242,7 @@ def tensorflow_variables(model: keras.Model) -> list[tf.Variable]:
 
 @contextmanager
 def untouched(model: object) -> Iterator[None]:
-    """Undo layer calls' side effects in the block, such as added losses and assigned variables.
+    """Undo side effects of layer calls in the block, such as added losses and assigned variables.
 
     Keras stores `add_loss` losses on the layer, and user code may set attributes there
     (`self.attention = …`). Tracing would leave useless symbolic tensors in both places.
@@ -264,7 +264,7 @@ def untouched(model: object) -> Iterator[None]:
 
 
 def _restore_attributes(part: keras.Layer, before: dict[str, object]) -> None:
-    """Restore flags and attributes that a call set to tensors.
+    """Restore boolean attributes, and any attributes that a call set to tensors.
 
     For example, GroupQueryAttention stores whether its last call returned the scores.
     """

@@ -1,4 +1,4 @@
-"""The imported methods' titles and styles, for code that does not import the methods."""
+"""The titles and styles of all imported methods, for code that does not itself import methods."""
 
 from __future__ import annotations
 

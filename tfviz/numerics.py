@@ -1,4 +1,4 @@
-"""Divide without NaN and compare with a rounding tolerance.
+"""Divide without producing NaN, and compare with a rounding tolerance.
 
 On real images, dead ReLUs, constant maps or all-zero windows can cause 0 / 0 in any method. tfviz
 defines the result as 0.

@@ -31,8 +31,8 @@ class _Found:
 
     Attributes:
         maps: the raw maps (N, …).
-        classes: the explained class and its score per image, or None.
-        predictions: the top class and its score per image, or None.
+        classes: for each image, the explained class and its score, or None.
+        predictions: for each image, the top class and its score, or None.
     """
 
     maps: npt.NDArray[np.float32]
@@ -111,7 +111,7 @@ def panel_of(
 
 
 def _found(explainer: Explainer, images: npt.NDArray[np.float32], target: targets.Target, batch_size: int) -> _Found:
-    """Explain the images in batches, each with its own target rows."""
+    """Explain the images in batches, each with its own rows of the target."""
     shapes = tree.map_structure(lambda value: value.shape, explainer.graph.output_structure)
     # If the array is not a batch, the explainer raises an error.
     is_batch = images.ndim == explainer.graph.inputs[0].rank and len(images) > 0

@@ -1,7 +1,7 @@
-"""Seeds: the score that a target defines and its gradient, which starts the backward pass.
+"""Seeds: the scores that targets define, and their gradients, which start the backward pass.
 
-Methods that perturb an image must explain the same class on every copy. A seed therefore chooses
-its class on the unperturbed images and reuses that choice for the copies.
+Methods that perturb an image must explain the same class for every copy. A seed therefore chooses
+its class for the unperturbed images and reuses that choice for the copies.
 """
 
 from __future__ import annotations
@@ -102,12 +102,12 @@ class ChoosingTarget(abc.ABC):
 class Seed(abc.ABC):
     """A target expressed as a score.
 
-    Calling it returns the score's gradient with respect to the outputs.
+    Calling a seed returns the score's gradient with respect to the outputs.
     """
 
     @abc.abstractmethod
     def choose(self, outputs: Outputs, count: int | tf.Tensor | None = None) -> Choice:
-        """Make the choice for perturbed copies. The tensors have one row per image.
+        """Make the choice that also applies to perturbed copies, as tensors with one row per image.
 
         Args:
             outputs: the model's outputs for the unperturbed images.
@@ -118,7 +118,7 @@ class Seed(abc.ABC):
 
     @abc.abstractmethod
     def score(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> tf.Tensor:
-        """Compute the scores (rows,) for copies of N images.
+        """Compute the scores (copies · N,) for copies of N images.
 
         Args:
             outputs: the model's outputs for the copies, (copies · N, …). All first copies come
@@ -140,7 +140,7 @@ class Seed(abc.ABC):
 
 @dataclass(frozen=True)
 class FixedSeed(Seed):
-    """A seed for copies of images that reuses the choice for the original images.
+    """A seed that is applied to copies of images and reuses the choice made for the originals.
 
     The choice also applies to copies of the copies.
     """
@@ -160,7 +160,7 @@ class FixedSeed(Seed):
 
 
 class WeightsSeed(Seed):
-    """A weighted sum of the outputs. A class has one-hot weights.
+    """A seed whose score is a weighted sum of the outputs. A class has one-hot weights.
 
     Args:
         target: None for the top class, classes (N,) or (1,) int32, or weights (N or 1, …, classes).

@@ -1,4 +1,4 @@
-"""Resolve targets given as words, which are class names or, for example, "top3"."""
+"""Resolve targets that are given as words, such as a class name or "top3"."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def targets_named(word: str, labels: Callable[[], Labels], classes: int | None) 
         classes: the number of classes, or None if unknown.
 
     Returns:
-        {"goldfish": 1}, {"top": Rank(0)}, or {"top1": Rank(0), "top2": Rank(1)} for two ranks.
+        A dict such as {"goldfish": 1} or {"top": Rank(0)}, or {"top1": Rank(0), "top2": Rank(1)}
+        for two ranks.
 
     Raises:
         TargetError: no class or several classes have this name, or the number or rank is out of
@@ -42,7 +43,7 @@ def targets_named(word: str, labels: Callable[[], Labels], classes: int | None) 
 
 
 def class_named(word: str, labels: Callable[[], Labels], classes: int | None) -> int:
-    """Return the index for a class name or for a number in text form (see `targets_named`)."""
+    """Return the index of the class with this name or number (see `targets_named`)."""
     index = int(word) if re.fullmatch(r"\s*\d+\s*", word) else labels().index(word)
     if classes is not None and not 0 <= index < classes:
         raise TargetError(f"Target {word!r} is out of range. The model has {classes} classes (0 to {classes - 1}).")

@@ -1,11 +1,11 @@
 """Targets define what to explain: a class, class weights, or a function of the outputs.
 
 Every target becomes a seed, an array in the outputs' shape that starts the backward pass. For a
-class, the seed is one-hot. For a function, it is the function's gradient. The target's score is Σ
-seed · outputs.
+class, the seed is one-hot. For a function, the seed is the function's gradient. The score of a
+class or of weights is Σ seed · outputs. The score of a function is its return value.
 
-A function is traced on its first use. From then on, its captured values are fixed, such as `k` in
-`lambda outputs: outputs[:, k]`. To use another k, pass a new function.
+A function is traced on its first use. From then on, the values that it captures are fixed, such as
+`k` in `lambda outputs: outputs[:, k]`. To use another k, pass a new function.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
 
     Args:
         target: the target that the user passed.
-        outputs: the model's output shapes, nested like the outputs. For a single output, a tuple.
+        outputs: the model's output shapes, nested like the outputs; a single output's shape is a
+            tuple.
         batch_size: N, or None while tracing.
 
     Returns:
@@ -168,7 +169,7 @@ def rows_from(target: Target, outputs: Any, start: int, count: int) -> Target:
 
 
 def _for_each_image(target: At, outputs: Any) -> dict[str, Any]:
-    """Return the attributes that have one row per image, keyed by name."""
+    """Return the target's attributes that have one row per image, keyed by name."""
     _require_one_output(outputs)
     _require_known_size(outputs)
     ranks = {"class_index": 1, "where": len(outputs) - 1}
@@ -260,7 +261,7 @@ def _classes(array: Any, outputs: tuple[int | None, ...], batch_size: int | None
 
 
 def _checked_when_run(array: tf.Tensor, classes: int | None) -> tf.Tensor:
-    """Check classes at run time if they are symbolic. XLA drops this check."""
+    """Add a check of symbolic classes that runs with the graph. XLA drops this check."""
     if classes is None:
         return array
     wide = tf.cast(array, tf.int64)

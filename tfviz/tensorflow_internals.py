@@ -76,7 +76,7 @@ def portable_stablehlo(text: str, version: str) -> bytes:
 
 @contextmanager
 def collectable_gradients() -> Iterator[None]:
-    """Tie the lifetime of custom gradients that are created in the block to the traced graph.
+    """Make custom gradients that are created in the block disappear with the traced graph.
 
     At each trace, `tf.custom_gradient` adds a permanent entry to TensorFlow's registry. This entry
     keeps the graph alive, and with it the model whose weights the graph captures. For gradients
@@ -115,8 +115,8 @@ def _weak(reference: weakref.ref[Callable[..., Any]]) -> Callable[..., Any]:
 def separate_operation_seeds() -> Callable[[], None]:
     """If a global seed is set, use separate seeds for eager operations.
 
-    Restoring the seed generator alone is not enough. TensorFlow caches operations by their seeds,
-    and a cached operation continues its random sequence.
+    Restoring the seed generator alone would not be enough, because TensorFlow caches operations by
+    their seeds, and a cached operation continues its random sequence.
 
     Returns:
         A function that restores the user's seeds.

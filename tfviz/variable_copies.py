@@ -13,7 +13,7 @@ import tensorflow as tf
 
 
 class VariableCopies:
-    """Copies of variables with their current values.
+    """Copies of variables, which keep the values from the time of copying.
 
     Args:
         variables: the variables to copy immediately. Others are copied when they are first read.

@@ -1,1 +1,1 @@
-"""Represent models by flat lists of typed steps, for backpropagation and layer search."""
+"""Represent models as flat lists of typed steps, for backpropagation and layer search."""

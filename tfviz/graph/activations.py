@@ -1,7 +1,7 @@
 """Find a graph's activations, which are built-in or handwritten elementwise functions.
 
 `silu(x)` is one operation, `x * sigmoid(x)` is two, and `0.5 * x * (1 + erf(x / √2))` is five. This
-module turns each into one step of type `Activation`, so methods treat them alike.
+module turns each of these into one step of type `Activation`, so that methods treat them alike.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from tfviz.graph.operations import (
 
 @dataclass(frozen=True)
 class _Function:
-    """A value expressed as an elementwise function of another value, its root.
+    """An elementwise function that computes one value from another, which is called its root.
 
     Attributes:
         root: the value that the function is applied to.
-        bends: whether the last step is not of the form a·x + b.
+        bends: whether the last step is nonlinear, that is, not of the form a·x + b.
         has_bent: whether the last step or an earlier one is nonlinear.
         is_named: whether the function contains a built-in activation or a ReLU.
         merges: whether the function combines several functions of the root.
@@ -56,9 +56,9 @@ _Functions = dict[Value, _Function]
 def with_activations(graph: Graph) -> Graph:
     """Return the graph with each activation except plain ReLUs replaced by one `Activation` step.
 
-    A function of the images alone is preprocessing, so an activation must depend on a linear map or
-    an opaque layer. A handwritten function is an activation only if it carries the signal, unlike
-    the square in a handwritten normalization.
+    A function of the images alone is preprocessing, so an activation must depend on the output of a
+    linear map or an opaque layer. A handwritten function is an activation only if it carries the
+    signal, unlike the square in a handwritten normalization.
     """
     functions = _functions(graph)
     learned = graph.after(
@@ -79,7 +79,7 @@ def with_activations(graph: Graph) -> Graph:
 
 
 def _functions(graph: Graph) -> _Functions:
-    """Map each value that is an elementwise function to that function."""
+    """Return the graph's elementwise functions, keyed by the values that they compute."""
     found: _Functions = {}
     for step in graph.steps:
         parts = [found.get(value, _Function(value)) for value in _varying(graph, step)]

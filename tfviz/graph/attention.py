@@ -43,7 +43,10 @@ def is_attention(step: Step) -> bool:
 
 
 def with_attention(graph: Graph) -> Graph:
-    """Mark each softmax that turns a product of queries and keys into weights for the values."""
+    """Return the graph with each softmax in attention marked as `Attention`.
+
+    Such a softmax turns a product of queries and keys into weights for the values.
+    """
     steps = []
     for step in graph.steps:
         operation = step.operation
@@ -54,7 +57,10 @@ def with_attention(graph: Graph) -> Graph:
 
 
 def _weighting(graph: Graph, step: Step) -> Step | None:
-    """Return the product with the values, which may come after a dropout, cast or transpose."""
+    """Return the product of a softmax's output and the values, or None if there is none.
+
+    A dropout, cast or transpose may come between the softmax and the product.
+    """
     if step.outputs[0].rank < 3:
         return None
     for reader in graph.consumers(step.outputs[0]):
@@ -66,7 +72,10 @@ def _weighting(graph: Graph, step: Step) -> Step | None:
 
 
 def _scores(graph: Graph, step: Step) -> Step | None:
-    """Return the product of queries and keys or, for additive attention, the sum over channels."""
+    """Return the product of queries and keys that a softmax reads, or None if there is none.
+
+    For additive attention, return the sum over channels instead.
+    """
     wanted = list(step.signal_inputs)
     while wanted:
         producer = graph.producer(wanted.pop())
@@ -137,7 +146,10 @@ def _cuts(graph: Graph, values: Iterable[Value]) -> Iterator[Value]:
 
 
 def _source(graph: Graph, value: Value) -> Value:
-    """Return the input of a joint projection to queries, keys and values, or the value itself."""
+    """Return the input of the joint projection to queries, keys and values.
+
+    If there is no such projection, return the value itself.
+    """
     step = graph.producer(value)
     while step is not None and len(step.signal_inputs) == 1 and isinstance(step.operation, (Linear, Move, Identity)):
         above = step.signal_inputs[0]
@@ -197,7 +209,7 @@ class Transformer:
 
     @property
     def probabilities(self) -> list[Value]:
-        """The blocks' attention probabilities P."""
+        """The attention probabilities P of each block, in execution order."""
         return [block.probabilities for block in self.blocks]
 
     @property

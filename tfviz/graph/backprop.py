@@ -29,8 +29,8 @@ Seed = Callable[[Nested[tf.Tensor]], Nested[tf.Tensor]]  # outputs -> seed, in t
 
 NO_RULES: Rules = {}
 
-# In float16, gradients at single neurons can underflow, so seeds are scaled up. If the gradients
-# overflow, the second scale is used. Scaling by powers of two causes no rounding.
+# In float16, gradients with respect to single neurons can underflow, so seeds are scaled up. If the
+# gradients overflow, the second scale is used. Scaling by powers of two causes no rounding.
 _SEED_SCALES = 2.0**10, 2.0**-6
 
 
@@ -48,12 +48,12 @@ class Backward:
 
 
 def rule_for(rules: Mapping[type[Operation], Rule], operation: Operation) -> Rule | None:
-    """Return the rule for the operation's type or nearest base type, or None."""
+    """Return the rule for an operation's type or nearest base type, or None if there is none."""
     return next((rules[cls] for cls in type(operation).__mro__ if cls in rules), None)
 
 
 def run(values: Values, steps: Sequence[Step], rules: Rules = NO_RULES) -> Values:
-    """Run the steps in order and return `values` with their results added."""
+    """Run the steps in order and return `values` with the steps' results added."""
     values = dict(values)
     for step in steps:
         inputs = [values[value] for value in step.inputs]
@@ -71,14 +71,14 @@ def inputs_of(graph: Graph, images: Sequence[tf.Tensor]) -> Values:
 
 
 def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], rules: Rules = NO_RULES) -> Backward:
-    """Run the graph from given values and backpropagate the seed to the values in `at`.
+    """Run the graph from known values and backpropagate the seed to the values in `at`.
 
-    Steps before `at` run as a plain forward pass, without a gradient tape or rules. Given values
+    Steps before `at` run as a plain forward pass, without a gradient tape or rules. Known values
     are not recomputed. In eager mode, the computation is compiled first.
 
     Args:
         graph: the graph to run.
-        known: the given tensors, at least one per input (see `inputs_of`).
+        known: the tensors that are already known, including one for each input (see `inputs_of`).
         seed: a function that maps the outputs to the initial gradient.
         at: the values to return gradients for.
         rules: the backward rules by operation type.
@@ -111,8 +111,8 @@ def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], 
 def _backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], rules: Rules) -> Backward:
     starts = _independent(graph, at)
     values = run(known, graph.before(starts, given=known))
-    # A layer may return its input tensor, as Dropout does at inference. With a copy, the tape
-    # treats the two values as different tensors.
+    # A layer may return its input tensor, as Dropout does at inference. If the tensor is copied,
+    # the tape treats the two values as different tensors.
     values.update({value: keras_internals.with_mask_of(values[value], tf.identity(values[value])) for value in starts})
     behind = graph.after(starts)
     given = [value for value in values if value in starts or value not in behind]
@@ -168,7 +168,7 @@ def _first_finite(
 def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Values) -> tf.Tensor:
     """Return the gradient with respect to a value.
 
-    If one of several inputs has none, return zeros.
+    If the value is one of several inputs and no gradient reaches it, return zeros.
     """
     if gradient is not None:
         return tf.convert_to_tensor(gradient)  # tf.gather returns IndexedSlices

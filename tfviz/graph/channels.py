@@ -1,4 +1,4 @@
-"""Find values' channel axes. A transpose may move the axis, and some values have none."""
+"""Find each value's channel axis. A transpose may move this axis, and some values have none."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _is_windowless(step: Step) -> bool:
 
 
 def _order(step: Step) -> Sequence[int] | None:
-    """Return each output axis's input axis, or None if the step is not a transpose."""
+    """Return the input axis of each output axis, or None if the step is not a transpose."""
     if not isinstance(step.operation, Transpose):
         return None
     time = step.time_axes
@@ -56,7 +56,7 @@ def has_channels(graph: Graph, value: Value) -> bool:
 
 
 def map_axes(graph: Graph, value: Value) -> int:
-    """Count a value's axes without the batch and channel axes."""
+    """Count a value's axes, excluding the batch and channel axes."""
     return value.rank - (2 if has_channels(graph, value) else 1)
 
 

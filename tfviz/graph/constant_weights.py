@@ -1,17 +1,17 @@
-"""Rewrite a graph whose weights never change.
+"""Rewrite a graph so that its weights become constants.
 
-Kernels and biases are read once and stored in the steps. A BatchNormalization directly after a
-linear map is folded into the linear map's kernel and bias. The normalization's step then returns
-its input:
+Kernels and biases are read once and stored in the steps. The step of a BatchNormalization directly
+after a linear map returns its input, because the normalization is folded into the linear map's
+kernel and bias:
 
     s (W x + b) + t = (s W) x + (s b + t)
 
-Other BatchNormalizations store s and t. The types, paths and inputs of all steps stay the same, so
-rules and layer search work as before. Excitation backprop still reads the kernel W. The meaning of
-the value between a folded pair changes, so a new `Value` replaces it.
+The steps of other BatchNormalizations store s and t. The types, paths and inputs of all steps stay
+the same, so rules and layer search work as before. Excitation backprop still reads the kernel W.
+The meaning of the value between a folded pair changes, so a new `Value` replaces it.
 
 In bfloat16, the steps up to the second linear map stay in float32. These steps cost little, and
-rounding their outputs would change which pixel wins a max pooling.
+rounding their outputs would change which pixels max pooling selects.
 
 A BatchNormalization before a convolution is not folded. Folding would not be exact with zero
 padding, and excitation backprop reads the value between the two.
@@ -106,7 +106,10 @@ def _is_constant_norm(step: Step) -> bool:
 
 
 def _computes_in_float32(step: Step) -> bool:
-    """Return whether a step can use float32 constants. Steps with float64 or time axes cannot."""
+    """Return whether a step can use float32 constants.
+
+    Steps that compute in float64 or have time axes cannot.
+    """
     return not step.time_axes and _compute_dtype(step) != "float64"
 
 
@@ -141,7 +144,7 @@ def _constant_map(
 
 
 def _plus(y: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """Add a bias per channel, if possible with an operation that fuses with a convolution."""
+    """Add a bias to each channel, if possible with an operation that fuses with convolutions."""
     return tf.nn.bias_add(y, bias) if bias.shape.rank == 1 and 2 <= len(y.shape) <= 5 else y + bias
 
 
@@ -160,7 +163,7 @@ def _constant_norm(step: Step[Normalization], dtype: str | None, constants: _Con
 
 
 class _Constants:
-    """Variables that are never assigned. A tensor and its variable share memory.
+    """Stores tensors in variables that are never assigned and that share the tensors' memory.
 
     A layer that the model calls several times has one step per call. These steps share variables.
     """

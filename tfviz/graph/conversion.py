@@ -1,6 +1,6 @@
 """Mark traces whose graph will be converted for a runtime other than TensorFlow.
 
-Such a graph draws no random numbers, because each runtime would draw different ones. All tensor
+Such a graph draws no random numbers, because each runtime would draw different ones. All its tensor
 sizes except the number of images are static.
 """
 

@@ -1,8 +1,8 @@
 """Find handwritten softmaxes and sigmoids, such as exp(x) / sum(exp(x)).
 
-Such code has many forms: it may subtract the maximum first or multiply by a reciprocal. Therefore,
-the steps around each exponential run on random numbers. If they compute a softmax or sigmoid, their
-last step becomes a step of that type.
+Such code has many forms: it may subtract the maximum first or multiply by a reciprocal. This module
+therefore runs the steps around each exponential on random numbers. If these steps compute a softmax
+or sigmoid, a single step of that type replaces the last of them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def with_probabilities(graph: Graph) -> Graph:
 
 
 def _with_function_around(graph: Graph, exponential: Step) -> Graph:
-    # A softmax does not change if its inputs are shifted, so the earliest root precedes a shift.
+    # A shift of the inputs does not change a softmax. Start with the earliest root, so that the
+    # softmax includes such a shift.
     for root in reversed(list(_roots(graph, exponential))):
         for end in _ends(graph, exponential):
             if end.outputs[0].shape == root.shape and (step := _function_of(graph, root, end)):
@@ -63,14 +64,17 @@ def _ends(graph: Graph, exponential: Step) -> Iterator[Step]:
 
 
 def _is_heavy(step: Step) -> bool:
-    """Return whether a step is more than arithmetic. An opaque operation of Keras is arithmetic."""
+    """Return whether a step is more than arithmetic.
+
+    An opaque Keras operation that is not a layer counts as arithmetic.
+    """
     is_arithmetic = isinstance(step.layer, keras.Operation) and not isinstance(step.layer, keras.Layer)
     is_opaque = isinstance(step.operation, Opaque) and not is_arithmetic
     return is_opaque or isinstance(step.operation, (Linear, Contraction)) or len(step.outputs) != 1
 
 
 def _function_of(graph: Graph, root: Value, end: Step) -> Step | None:
-    """Return a softmax or sigmoid step if `end` computes this function of `root`, or None."""
+    """Return a softmax or sigmoid step if `end` computes that function of `root`, else None."""
     parts = graph.before(end.outputs, given=[root])
     known = {root}.union(*(part.outputs for part in parts))
     if any(_is_heavy(part) or not known.issuperset(part.inputs) for part in parts):

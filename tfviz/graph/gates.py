@@ -26,7 +26,7 @@ from tfviz.graph.operations import (
 
 
 def with_carriers(graph: Graph) -> Graph:
-    """Mark the signal in each product and in each operation that also reads constants."""
+    """Mark the signal input of each product and of each operation that also reads constants."""
     constants = graph.constants
     steps = []
     for step in graph.steps:
@@ -38,7 +38,7 @@ def with_carriers(graph: Graph) -> Graph:
 
 
 def _centered(graph: Graph, step: Step) -> Operation | None:
-    """Return a normalization if the step subtracts a mean, sum or maximum of its first input."""
+    """Return a normalization if a step subtracts its first input's mean, sum or maximum."""
     if not isinstance(step.operation, Difference) or len(step.inputs) != 2:
         return None
     signal, value = step.inputs

@@ -1,8 +1,8 @@
-"""Represent a model by one flat list of typed steps.
+"""Represent a model as one flat list of typed steps.
 
 A step is one call of one operation, at any nesting depth. Nested models are flattened, a layer
-called twice becomes two steps, and a layer with a fused activation becomes its linear map and its
-activation. Rules therefore see each kind of operation in only one form.
+called twice becomes two steps, and a layer with a fused activation becomes one step for its linear
+map and one for its activation. Rules therefore see each kind of operation in only one form.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Step(Generic[O_co]):
         path: the path that users type, such as "backbone/conv1".
         operation: what the step computes.
         inputs, outputs: the values that the step reads and computes.
-        compute: computes the list of `outputs` tensors from the `inputs` tensors.
+        compute: a function that computes the list of output tensors from the input tensors.
         layer: the Keras layer or operation that the step calls, if any.
         time_axes: the number of axes after the batch axis that are hidden from the operation, such
             as 1 inside a TimeDistributed layer.
@@ -90,13 +90,13 @@ class Step(Generic[O_co]):
 
 @dataclass
 class Graph:
-    """A model represented by a list of steps in execution order.
+    """A model represented as a list of steps in execution order.
 
     Attributes:
         model: the model that was read.
         steps: the steps.
-        names: maps each path that users may type to its value.
-        layers: maps each path to its layer or operation.
+        names: a dict that maps each path that users may type to its value.
+        layers: a dict that maps each path to its layer or operation.
         input_structure, output_structure: the input and output values, nested like the model's
             tensors.
         is_traced: whether some steps come from tracing code rather than from Keras' recorded graph.
@@ -151,7 +151,7 @@ class Graph:
 
     @cached_property
     def ranks(self) -> dict[Value, int]:
-        """The largest rank among the inputs that each value depends on."""
+        """The largest rank among the inputs that each value depends on, keyed by value."""
         ranks = {value: value.rank for value in self.inputs}
         for step in self.steps:
             rank = max((ranks.get(value, 0) for value in step.inputs), default=0)
@@ -210,7 +210,7 @@ class Graph:
         return found[::-1]
 
     def without(self, step: Step) -> Graph:
-        """Return the graph without a step. The step's readers read its input instead."""
+        """Return the graph without a step. Steps that read its output read its input instead."""
         (old,), (new,) = step.outputs, step.inputs
 
         def rename(value: Value) -> Value:

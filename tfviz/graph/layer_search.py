@@ -32,7 +32,8 @@ LayerName = str | keras.Layer | None
 def find(graph: Graph, layer: str | keras.Layer) -> Value:
     """Return a layer's output value.
 
-    If a layer is called several times, each call is a step: "name:0", "name:1" …, in call order.
+    If a layer is called several times, each call is a separate step. These steps are named
+    "name:0", "name:1" …, in call order.
 
     Args:
         graph: the graph.
@@ -152,7 +153,7 @@ def _last_feature_map(graph: Graph) -> Step | None:
 
 
 def _maps(graph: Graph) -> set[Value]:
-    """Return the values with the image's axes. A transformer's tokens do not have these axes.
+    """Return the values that have the image's axes, unlike a transformer's tokens.
 
     A windowed operation returns a map. Operations that keep a map's axes return a map too, but a
     reshape to tokens does not.
@@ -198,7 +199,11 @@ def _forms_of_outputs(graph: Graph) -> set[Value]:
 
 
 def _feeds_a_transformer(graph: Graph, value: Value) -> bool:
-    """Return whether a map comes from a transformer's stem, judging by the convolution count."""
+    """Return whether a map comes from a transformer's stem.
+
+    This is assumed if attention blocks follow the map, at least as many as there are linear maps
+    before it.
+    """
     convolutions = sum(isinstance(step.operation, Linear) for step in graph.before([value]))
     blocks = attention_blocks(graph, value)
     return blocks > 0 and blocks >= convolutions

@@ -1,7 +1,7 @@
 """The score that methods explain: by default, the logits before a final softmax or sigmoid.
 
-A softmax couples the classes, because raising one lowers the others, and its gradient vanishes
-where it saturates. With `score="outputs"`, methods explain the outputs instead.
+A softmax couples the classes, because raising one probability lowers the others, and its gradient
+vanishes where it saturates. With `score="outputs"`, methods explain the outputs instead.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def final_activation(graph: Graph, output: Value) -> Step | None:
 
 
 def ends_in_sigmoid(graph: Graph) -> bool:
-    """Return whether the first output is a sigmoid probability."""
+    """Return whether the first output ends in a sigmoid."""
     step = final_activation(graph, graph.outputs[0])
     return step is not None and isinstance(step.operation, Sigmoid)
 
@@ -115,7 +115,7 @@ def _require_removable(graph: Graph, output: Value) -> None:
     last = step.operation.contents.last_operation
     if not isinstance(last, FINAL):
         return
-    # If the entire model is one opaque step, the method needs only its gradient.
+    # If the entire model is one opaque step, the method needs only the model's gradient.
     if step.layer is graph.model:
         warn(
             f"The outputs of '{step.path}' end in a {last.function} that cannot be removed, so tfviz explains the outputs "
@@ -180,7 +180,7 @@ def _removed(graph: Graph, number: int, step: Step) -> Graph:
 
 
 def _behind(graph: Graph, number: int, step: Step) -> list[Step]:
-    """Return the steps between an activation and its output, in order."""
+    """Return the steps between an activation and the output at index `number`, in order."""
     behind: list[Step] = []
     value = graph.outputs[number]
     while (producer := graph.producer(value)) is not step and producer is not None:
@@ -197,7 +197,7 @@ def _repeated(graph: Graph, step: Step, value: Value) -> tuple[Graph, Value]:
 
 
 def _with_output_at(graph: Graph, number: int, value: Value) -> Graph:
-    """Replace the output at index `number`."""
+    """Return the graph with `value` as the output at index `number`."""
     outputs = [value if i == number else old for i, old in enumerate(graph.outputs)]
     return replace(graph, output_structure=tree.pack_sequence_as(graph.output_structure, outputs))
 
@@ -221,7 +221,9 @@ def has_two_classes(graph: Graph) -> bool:
 
 
 def with_output(graph: Graph, output: str | int | None) -> Graph:
-    """Keep only the output with this name, key or index. If it is None, keep all outputs.
+    """Return the graph with only the output that has this name, key or index.
+
+    If `output` is None, the graph is returned unchanged.
 
     Raises:
         OptionError: the model has no such output. The message lists the available outputs.

@@ -60,13 +60,13 @@ class Extent:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Linear(Operation):
-    """y = f(x; W) + b, linear in x and in W.
+    """An operation y = f(x; W) + b, where f is linear in x and in W.
 
     Attributes:
-        apply: f.
+        apply: the function f.
         read_kernel: a function that returns the current W in a given dtype.
-        scale_outputs: a function (W, s) -> the kernel with its output channels scaled by s. None if
-            the kernel's output channels are unknown.
+        scale_outputs: a function of W and s that returns the kernel with its output channels scaled
+            by s. None if the kernel's output channels are unknown.
         extent: a convolution's window, or None for a product along the last axis.
         mixes_pixels: whether the product also runs along height or width.
         read_bias: a function that returns the current b in a given dtype, or None if there is no
@@ -145,7 +145,7 @@ class Activation(Elementwise):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Normalization(Operation):
-    """A shift and scale of each element by statistics or by a function of the other elements.
+    """An operation that shifts and scales each element, based on statistics or on other elements.
 
     Attributes:
         channel_scale: a function that returns each channel's factor at inference. None if the
@@ -309,8 +309,8 @@ class Opaque(Operation):
     Attributes:
         reason: why the operation is opaque, phrased to complete a sentence that starts with "it".
         contents: what tracing reveals about the operation, computed on demand.
-        runs_functions: whether the operation runs user functions, as a loop or a condition does.
-        cause: the error that stopped the trace.
+        runs_functions: whether the operation runs user functions, as a loop or a conditional does.
+        cause: the error that stopped the trace, or None.
         holds_attention: whether any of the operation's layers computes attention between positions.
     """
 

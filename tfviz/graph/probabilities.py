@@ -11,7 +11,7 @@ from tfviz.nesting import Nested
 
 
 def probabilities(values: Values, whole: Graph, graph: Graph) -> Nested[tf.Tensor]:
-    """Return the outputs, nested like the score, with class scores as probabilities.
+    """Return the model's outputs with class scores converted to probabilities.
 
     Args:
         values: the values computed so far.

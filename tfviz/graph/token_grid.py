@@ -2,9 +2,10 @@
 
 Reshapes, class tokens and registers determine which token represents which patch. This module
 therefore marks each position with its row and column, and passes the marks through the operations
-that only move elements. The marks that arrive at the tokens are their positions. This works for any
-patch embedding, prefix and image size, because it does not rely on sizes declared by layers.
-Similarly, this module passes marked tokens through the head to determine which tokens it reads.
+that only move elements. The marks that arrive at the tokens are the tokens' positions. This works
+for any patch embedding, prefix and image size, because it does not rely on sizes declared by
+layers. Similarly, this module passes marked tokens through the head to determine which tokens the
+head reads.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class TokenGrid:
     count: int
 
     def patches(self, tokens: tf.Tensor) -> tf.Tensor:
-        """Arrange the patches among the tokens (N, tokens, …) as (N, rows, columns, …)."""
+        """Select the patches in (N, tokens, …) and arrange them as (N, rows, columns, …)."""
         first, number = int(self.index[0]), len(self.index)
         if np.array_equal(self.index, np.arange(first, first + number)):
             patches = tokens[:, first : first + number]
@@ -77,7 +78,7 @@ class TokenGrid:
 def token_grids(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, TokenGrid]:
     """Return a token grid for each value that is a token sequence.
 
-    An attention layer's output has the grid of the sum that it is added to.
+    An attention layer's output has the grid of the residual sum to which it contributes.
 
     Args:
         graph: the graph.
@@ -129,7 +130,7 @@ def _marks_at(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value
 
 
 def _sum_behind(graph: Graph, value: Value) -> Value:
-    """Return the residual sum that a value is added to, or the value itself if there is none."""
+    """Return the residual sum to which a value contributes, or the value if there is none."""
     behind = value
     while len(readers := graph.consumers(behind)) == 1 and isinstance(readers[0].operation, _POINTWISE):
         behind = readers[0].outputs[0]
@@ -143,7 +144,7 @@ def tokens_read(graph: Graph, tokens: Value, count: int, sizes: Sizes) -> np.nda
 
     Args:
         graph: the graph.
-        tokens: the token value, which all paths go through.
+        tokens: the value that contains the tokens. All paths to the outputs go through it.
         count: the number of tokens.
         sizes: the size of each input.
     """
@@ -192,8 +193,8 @@ def _follow(steps: Iterable[Step], marks: dict[Value, Marks], known: dict[Value,
         steps: the steps, in execution order.
         marks: the initial marks. Marks for later values are added to this dict.
         known: the tensors, for a batch of one, that moves may need as sizes or constants.
-        from_image: whether a convolution's output gets new positions. If False, a convolution mixes
-            tokens.
+        from_image: whether a convolution's output gets new positions. If False, a convolution
+            counts as mixing tokens.
 
     Returns:
         The marked values that some step mixes.
@@ -236,7 +237,7 @@ def _extends(operation: object) -> bool:
 
 
 def _moved(step: Step, marks: dict[Value, Marks], known: dict[Value, tf.Tensor], part: int) -> list[np.ndarray]:
-    """Move the marks' rows or columns through a step. Constants that the step adds cancel out."""
+    """Pass the marks' rows or columns through a step. Constants that the step adds cancel out."""
 
     def through(scale: float) -> list[np.ndarray]:
         given = [_tensor(x, scale * marks[x][part]) if x in marks else known[x] for x in step.inputs]
@@ -246,7 +247,7 @@ def _moved(step: Step, marks: dict[Value, Marks], known: dict[Value, tf.Tensor],
 
 
 def _projected(step: Step, marks: Marks, from_image: bool) -> list[Marks | None] | None:
-    """Return the marks after a product along the last axis if that axis's elements share a mark."""
+    """Return the marks after a product along the last axis, or None if the product mixes marks."""
     if not from_image and any(np.ptp(part, axis=-1).any() for part in marks):
         return None
     rank = marks[0].ndim - 1
@@ -257,7 +258,7 @@ def _projected(step: Step, marks: Marks, from_image: bool) -> list[Marks | None]
 
 
 def _shared(step: Step, marks: Sequence[Marks]) -> list[Marks | None] | None:
-    """Return the marks after an elementwise operation: its inputs' marks, if they agree."""
+    """Return the marks that an elementwise operation's inputs share, or None if they differ."""
     largest = max(marks, key=lambda one: one[0].size)
     for one in (one for one in marks if one is not largest):
         if any(np.any(np.broadcast_to(part, whole.shape) != whole) for part, whole in zip(one, largest, strict=True)):

@@ -13,10 +13,11 @@ from tfviz.target_words import in_numbers
 
 
 class ClassTargets:
-    """The explained classes: one class per image, by number or name, or each image's top class.
+    """The classes to explain: one for all images, one per image, or each image's top class.
 
     Attributes:
-        count: the number of classes in a per-image list; None if one class applies to all images.
+        count: the number of classes in a per-image list; None if a single target applies to all
+            images.
     """
 
     def __init__(self, given: targets.Target | str, labels: Callable[[], Labels], classes: int) -> None:
@@ -28,7 +29,7 @@ class ClassTargets:
             classes: the number of classes.
 
         Raises:
-            TargetError: the model does not have these classes.
+            TargetError: the targets are not classes, or the model does not have these classes.
         """
         self._outputs = (None, classes)
         target = in_numbers(given, labels, classes)
@@ -38,7 +39,7 @@ class ClassTargets:
         self.count = targets.rows(target, self._outputs)
 
     def rows(self, start: int, count: int) -> np.ndarray | None:
-        """Return the classes for `count` images from index `start`, or None for the top class.
+        """Return the classes for `count` images starting at `start`, or None for their top classes.
 
         Raises:
             TargetError: there are fewer targets than images, or the model does not have these

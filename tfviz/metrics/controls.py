@@ -1,7 +1,8 @@
 """Control maps, which do not depend on the network. A useful metric ranks them below the methods.
 
-If a metric cannot distinguish a method from `random`, its score for that method is meaningless.
-`center` and `edges` show which scores center bias and object contours alone can achieve.
+If a metric cannot distinguish a method from `random`, its score for that method is meaningless. The
+controls `center` and `edges` show the scores that center bias and object contours alone can
+achieve.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ def center(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
 
 
 def edges(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
-    """Average the image's channels and return the magnitude of the Sobel gradient."""
+    """Return the magnitude of the Sobel gradient after averaging the image's channels."""
     gray = np.asarray(image, np.float32).mean(axis=-1)
     return pixel_map(np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)))
 
 
 def constant(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
-    """Return a blank map."""
+    """Return a constant map, which counts as blank."""
     return pixel_map(np.ones(image.shape[:2]))
 
 

@@ -40,8 +40,8 @@ _Curves: TypeAlias = dict[str, dict[str, np.ndarray]]
 class Evaluation:
     """The result of `tfviz.evaluate`: one row per method, layer and measure.
 
-    A notebook displays it as a table. `tfviz.evaluate` creates an evaluation; `Evaluation.of`
-    creates one from stored scores.
+    A notebook displays an evaluation as a table. `tfviz.evaluate` creates an evaluation from
+    images, and `Evaluation.of` creates one from stored scores.
 
     Args:
         rows: dicts with the keys method, layer (None if the method has none), metric, value, low,
@@ -51,8 +51,8 @@ class Evaluation:
             (forward passes per image), higher_is_better and is_control.
         scores: dicts with the keys method, layer, metric, image, target, value, blank, forwards,
             is_control and curve.
-        curves: measure -> method -> an array (points, 2) with the fraction of pixels and the mean
-            value at that fraction.
+        curves: a nested dict {measure: {method: array}}. Each array (points, 2) contains fractions
+            of pixels and the mean values at these fractions.
         notes: what was skipped or assumed.
 
     Example:
@@ -105,7 +105,7 @@ class Evaluation:
         """Format the rows as CSV, one line per method and measure.
 
         Args:
-            path: a file to write the CSV to as well. If None, no file is written.
+            path: a file to which the CSV text is also written. If None, no file is written.
 
         Returns:
             The CSV text.
@@ -119,8 +119,8 @@ class Evaluation:
         """Plot the values with their intervals and, below them, the curves.
 
         Returns:
-            A Matplotlib figure that is not registered with pyplot. It has one axes per measure,
-            then one per curve plot.
+            A Matplotlib figure that is not registered with pyplot. It contains one Axes for each
+            measure, then one for each measure that has curves.
         """
         from tfviz.metrics.evaluation_figure import figure_of
 
@@ -147,9 +147,10 @@ def evaluate(
 ) -> Evaluation:
     """Measure how faithful each method's maps are and whether they lie on the annotated objects.
 
-    `tfviz.METRICS` lists the metrics; each module describes its metric. A map is blank if all its
-    values are equal or any value is not finite. Blank maps are never dropped: they are scored like
-    the random control, as misses in the pointing game, and as 0 in correlations and masses.
+    `tfviz.METRICS` lists the metrics, and each metric's module describes it. A map is blank if all
+    its values are equal or any value is not finite. Blank maps are never dropped. Depending on the
+    metric, they are scored like the random control, as misses (pointing game), or as 0
+    (correlations and mass in region).
 
     Args:
         model: a classifier with one image input and outputs (N, classes).
@@ -224,7 +225,7 @@ def _has_boxes(regions: AnyRegions) -> bool:
 
 
 def _rows_of(measure: Measure, scores: Sequence[ScoreRow], seed: int) -> list[Row]:
-    """Summarize one measure's scores, one row per method and layer."""
+    """Summarize one measure's scores in one row per method and layer."""
     numbers = {number: i for i, number in enumerate(sorted({score["image"] for score in scores}))}
     by_source: dict[tuple[str, str | None], list[ScoreRow]] = {}
     for score in scores:
@@ -273,7 +274,7 @@ def _row(
 
 
 def _curves(scores: Sequence[ScoreRow]) -> _Curves:
-    """Average each measure's and method's curves over the images."""
+    """Average the curves of each measure and method over the images."""
     layers = {(score["method"], score["layer"]) for score in scores}
     names = [method for method, _ in layers]
     found: dict[str, dict[str, list[Any]]] = {}

@@ -18,12 +18,12 @@ _METHOD, _CONTROL = "#31688e", "#a0a0a0"
 def figure_of(
     rows: Sequence[dict[str, Any]], curves: Mapping[str, Mapping[str, np.ndarray]], *, has_bars: bool = True
 ) -> Figure:
-    """Draw one bar chart per measure, then one line plot per measure with curves.
+    """Draw a bar chart for each measure, then a line plot for each measure that has curves.
 
     Args:
         rows: an `Evaluation`'s rows.
         curves: the evaluation's curves.
-        has_bars: whether to draw the bars.
+        has_bars: whether to draw the bar charts.
 
     Returns:
         The figure.
@@ -44,7 +44,7 @@ def figure_of(
 
 
 def _draw_bars(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
-    """Draw one bar with an interval per method. Hollow bars mark inconclusive results."""
+    """Draw a bar and its interval for each method. A hollow bar marks an inconclusive result."""
     labels = [row["method"] if row["layer"] is None else f"{row['method']} ({row['layer']})" for row in rows]
     for y, row in enumerate(rows):
         color = _CONTROL if row["is_control"] else _METHOD

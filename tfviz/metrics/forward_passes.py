@@ -72,7 +72,7 @@ class ForwardPasses:
         return int(logits.shape[1])
 
     def all_classes(self, images: np.ndarray) -> np.ndarray:
-        """Compute logits and probabilities, stacked as float32 (2, N, classes)."""
+        """Compute all classes' logits and probabilities, stacked as float32 (2, N, classes)."""
         return np.concatenate([np.stack(self._run(batch)) for batch in self._batches(images)], axis=1)
 
     def one_class(self, images: Iterable[np.ndarray], target: int) -> Outputs:

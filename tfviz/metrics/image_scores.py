@@ -98,7 +98,7 @@ class ImageScorer:
 
         Args:
             images, boxes, targets: as for `tfviz.evaluate`.
-            done: the numbers of images that are already scored. These images are skipped.
+            done: the numbers of images that have already been scored. These images are skipped.
 
         Yields:
             One image's scores: dicts with the keys method, layer, metric, image, target, value,
@@ -129,7 +129,7 @@ class ImageScorer:
         targets: Target | str,
         count: int | None,
     ) -> None:
-        """Check all inputs that can be checked before the first explanation."""
+        """Check the inputs as far as possible and prepare for scoring before any explanation."""
         self._classes = self._forward.classes(pixels)
         self._color, note = removal_color(self._model, images, pixels.shape[-1], self._mean_color)
         if note and note not in self.notes:
@@ -180,7 +180,10 @@ class ImageScorer:
             yield [row for target in self._targets_of(image) for row in self._rows(image, target, maps)]
 
     def _targets_of(self, image: _Image) -> list[int]:
-        """Return the classes to explain: the image's target and all classes with a region."""
+        """Return the classes that the metrics score in an image.
+
+        These are the image's target, all classes with a region, or both.
+        """
         first = [image.target] if any(not metric.needs_regions for metric in self.metrics) else []
         regions = image.regions if any(metric.needs_regions for metric in self.metrics) else None
         located = () if regions is None else regions.classes
@@ -200,7 +203,7 @@ class ImageScorer:
         return [*self._methods, *self._control_sources({**self._controls, **own}, self._permutation)]
 
     def _maps(self, images: Sequence[_Image]) -> dict[tuple[str, str | None, int, int], PixelMap]:
-        """Compute all methods' and controls' maps, keyed by name, layer, image and class."""
+        """Compute the maps of all methods and controls, keyed by name, layer, image and class."""
         every = {(one.name, one.layer): one for metric in self.metrics for one in self._sources(metric)}
         found = {}
         for source in every.values():
@@ -278,7 +281,7 @@ def _applies(metric: Metric, image: _Image, target: int) -> bool:
 
 
 def _perturbed(groups: Sequence[tuple[Metric, list[tuple[Source, Case]]]], counts: list[int]) -> Iterator[np.ndarray]:
-    """Yield all metrics' perturbed images and append each group's image count to `counts`."""
+    """Yield all metrics' perturbed images, and append each group's number of images to `counts`."""
     for metric, cases in groups:
         counts.append(0)
         for image in metric.perturbed(cases[0][1]):

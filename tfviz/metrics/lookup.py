@@ -27,7 +27,8 @@ def metrics_named(metrics: Metrics, *, has_regions: bool) -> list[Metric]:
         The metrics without duplicates.
 
     Raises:
-        OptionError: there is no such metric, or it needs regions.
+        OptionError: there is no such metric, or a selected metric needs regions that are not
+            available.
     """
     wanted = metrics if isinstance(metrics, Sequence) and not isinstance(metrics, str) else [metrics]
     found = {metric.key: metric for one in wanted for metric in _named(one, has_regions)}

@@ -1,4 +1,4 @@
-"""The metric base class, and the metrics' inputs and results."""
+"""The base class for metrics, and the types of their inputs and results."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Case:
     Attributes:
         image: the preprocessed image, (H, W, C).
         target: the class that the map explains.
-        logit, probability: the model's outputs for that class and image.
+        logit, probability: the model's logit and probability for that class and image.
         map: the map.
         explain: a function that runs the method on other images (n, H, W, C) for the same class.
         mean_color: the color that replaces removed pixels, float32 (C,).
@@ -64,12 +64,12 @@ class Case:
 
     @property
     def size(self) -> Size:
-        """The image's (height, width)."""
+        """The image's size (height, width)."""
         height, width = self.image.shape[:2]
         return height, width
 
     def with_pixels(self, start: np.ndarray, pixels: np.ndarray, source: np.ndarray) -> np.ndarray:
-        """Copy `start` and replace the indexed pixels with pixels from an image or with a color."""
+        """Copy `start` and replace the indexed pixels with an image's pixels or with a color."""
         result = start.reshape(-1, start.shape[-1]).copy()
         result[pixels] = source if source.ndim == 1 else source.reshape(result.shape)[pixels]
         return result.reshape(start.shape)
@@ -133,7 +133,7 @@ class Metric(abc.ABC):
     controls: ClassVar[Mapping[str, ControlMap]] = {}
 
     def perturbed(self, case: Case) -> Iterator[np.ndarray]:
-        """Yield the perturbed images (H, W, C) whose outputs the scores need."""
+        """Yield the perturbed images (H, W, C) for which the scores need the model's outputs."""
         return iter(())
 
     @abc.abstractmethod

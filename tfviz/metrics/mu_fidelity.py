@@ -26,7 +26,7 @@ from tfviz.metrics.rank_correlation import spearman
 
 @dataclass(frozen=True, eq=False)
 class MuFidelity(Metric):
-    """Correlates the map's sums over random cell subsets with the score drops from removing them.
+    """Correlates the map's sum in a subset of cells with the drop in score when they are removed.
 
     Args:
         grid: the number of cells along each axis.

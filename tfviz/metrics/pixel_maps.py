@@ -25,7 +25,7 @@ class PixelMap:
 
     Attributes:
         values: float32 (h, w), at the method's resolution.
-        is_blank: whether the map is blank: all values are equal, or any value is not finite.
+        is_blank: whether all values are equal or any value is not finite.
     """
 
     values: np.ndarray
@@ -55,7 +55,8 @@ def pixel_maps(attributions: npt.ArrayLike, reduce: str = "sum") -> list[PixelMa
     """Convert a batch of attributions to one map per image.
 
     Args:
-        attributions: (N, h, w), or (N, h, w, channels), which are reduced over the channels.
+        attributions: an array (N, h, w), or an array (N, h, w, channels), which is reduced over the
+            channels.
         reduce: "sum" adds the signed channels; "abs_max" uses the largest absolute value.
 
     Returns:

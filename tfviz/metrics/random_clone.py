@@ -1,6 +1,7 @@
 """Copy a model, then randomize and restore the copy's layers.
 
-The user's model is not changed. Only its configuration, its weights and one forward pass are used.
+The user's model is not changed. Its configuration and weights are read, and the model runs on one
+image.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class LayerGroup:
 
 
 class RandomClone:
-    """A copy of a model with some of its layers randomized.
+    """A copy of a model in which layers can be randomized.
 
     A layer's random weights depend only on the seed and the layer's position, so the order in which
     layers are randomized does not matter.
@@ -51,8 +52,8 @@ class RandomClone:
 
         Args:
             model: the model.
-            images: one or more preprocessed images for checking that the copy returns the same
-                outputs.
+            images: preprocessed images. The first one is used to check that the copy returns the
+                same outputs.
             randomization: "permute" shuffles each kernel's entries and applies one channel
                 permutation to all vectors in a normalization. "initializer" draws new weights from
                 the layers' initializers.
@@ -113,7 +114,7 @@ _NOT_COPIED = (
 
 
 def _copy_of(model: keras.Model, images: np.ndarray) -> keras.Model:
-    """Return a copy with newly initialized weights."""
+    """Return a copy of the model with newly initialized weights."""
     try:
         if keras_internals.functional_of(model) is not None:
             return keras.models.clone_model(model)
@@ -127,7 +128,7 @@ def _copy_of(model: keras.Model, images: np.ndarray) -> keras.Model:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed Python's random module, which seeds Keras' initializers, and restore it on exit."""
+    """Seed Python's random module, which seeds Keras' initializers, until the block ends."""
     state = random.getstate()
     random.seed(seed)
     try:
@@ -169,7 +170,10 @@ def _groups_of(model: keras.Model) -> list[LayerGroup]:
 
 
 def _learned(layer: keras.Layer) -> list[keras.Variable]:
-    """Return a layer's own floating-point weights, or [] if it learns nothing."""
+    """Return a layer's own floating-point weights, or [] if they are not learned.
+
+    The weights of a frozen layer count as learned.
+    """
     own = keras_internals.own_variables(layer)
     is_learned = any(variable.trainable for variable in own) or not layer.trainable
     return [one for one in own if keras.backend.is_float_dtype(one.dtype)] if is_learned else []

@@ -26,7 +26,7 @@ class Regions:
     the original image's size. For an image without annotations, `classes` is empty.
 
     Args:
-        classes: class index -> a list of boxes, or a mask (height, width).
+        classes: a dict that maps each class index to a list of boxes or to a mask (height, width).
         size: the original image's (height, width) in pixels.
 
     Raises:
@@ -77,7 +77,7 @@ class Regions:
         return mask
 
     def area(self, index: int) -> int:
-        """Return a class's area in pixels. Overlapping boxes are counted separately.
+        """Return a class's area in pixels. A pixel in several boxes is counted once per box.
 
         Args:
             index: the class.
@@ -95,7 +95,7 @@ class Regions:
         """Crop the regions to a part of the image. Classes outside the crop are omitted.
 
         Args:
-            top, left, bottom, right: the crop in pixels of the original image.
+            top, left, bottom, right: the crop's edges in pixels of the original image.
 
         Returns:
             The regions as masks with the crop's size.

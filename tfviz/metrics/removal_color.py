@@ -15,7 +15,7 @@ from tfviz.models.loading import is_preprocessing_known, preprocessing_of
 def removal_color(model: keras.Model, images: object, channels: int, given: npt.ArrayLike | None) -> tuple[np.ndarray, str]:
     """Return the color that replaces removed pixels, in the model's value range.
 
-    If the model's preprocessing is unknown, it is inferred from the images' value range.
+    If the model's preprocessing is unknown, the color is inferred from the images' value range.
 
     Args:
         model: the model.

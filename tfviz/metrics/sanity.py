@@ -9,14 +9,14 @@ that does not change cannot show what the model has learned. Layers are randomiz
 * independent: one layer at a time, while all others keep their trained weights.
 
 The random-logit test compares the target's map with the map for a random other class. eMPRT is
-(H_random − H)/H, where H is the original map's histogram entropy and H_random is the entropy with
-all layers random (Hedström et al., 2023). A trained model's map should be simpler, so eMPRT should
-be positive.
+(H_random − H)/H, where H is the original map's histogram entropy and H_random is the entropy of the
+map when all layers are random (Hedström et al., 2023). A trained model's map should be simpler than
+a random model's, so eMPRT should be positive.
 
 Structural similarities such as SSIM are high for any two smooth maps (Binder et al., 2023). The
 report therefore also shows each similarity between the unrelated maps of two different images. The
-verdict covers only dependence. A method that depends on the weights can still be wrong, so do not
-rank methods by these numbers.
+verdict states only whether the maps depend on the weights or the class. A method that depends on
+the weights can still be wrong, so do not rank methods by these numbers.
 """
 
 from __future__ import annotations
@@ -60,15 +60,15 @@ def sanity_check(
     """Check whether the methods' maps depend on the model's learned weights and on the class.
 
     Args:
-        model: a classifier, or any model whose maps need no target. The check works on a copy and
-            leaves the model unchanged.
+        model: a classifier, or any model if the methods need no target. The check works on a copy
+            and leaves the model unchanged.
         images: preprocessed images, (N, H, W, C); 8 to 32 images are enough.
         methods: keys of `METHODS`, or explainers of this model.
         targets: one class per image, or one for all images; None selects the model's top class.
             The randomized copies' maps explain the same classes.
         layer: the layer for methods with a `layer` option; None selects each method's default.
-        orders: some of "top_down", "bottom_up" and "independent"; see `tfviz.metrics.sanity`. The
-            verdict needs "top_down".
+        orders: one or more of "top_down", "bottom_up" and "independent"; see
+            `tfviz.metrics.sanity`. The verdict needs "top_down".
         randomization: "permute" shuffles each layer's weights; "initializer" draws new ones.
         steps: the number of depths at which maps are compared, evenly spaced over the layers.
         batch_size: the maximum number of images to run at once.
@@ -148,7 +148,10 @@ def _on(model: keras.Model, method: str | Explainer, layer: str | None) -> Expla
 
 @dataclass(frozen=True)
 class _Classes:
-    """Each image's explained class and a random other class, int32 (N,); None without classes."""
+    """The class to explain for each image, and a random other class, int32 (N,).
+
+    Either is None if the model has no such classes.
+    """
 
     own: np.ndarray | None
     other: np.ndarray | None
@@ -171,7 +174,7 @@ class _Classes:
 
 
 def _top_classes(model: keras.Model, images: np.ndarray, batch_size: int) -> tuple[np.ndarray | None, int]:
-    """Return each image's top class, int32 (N,), and the class count.
+    """Return each image's top class, int32 (N,), and the number of classes.
 
     If the model has no classes or its scores are not finite, return None and 0.
     """
@@ -194,7 +197,7 @@ def _one_per_image(targets: int | Sequence[int] | np.ndarray, count: int) -> np.
 
 @dataclass(frozen=True)
 class _Check:
-    """Checks one method on one copied model."""
+    """Checks one method on one copy of a model."""
 
     explainer: Explainer
     clone: RandomClone
@@ -251,7 +254,7 @@ class _Check:
 
 
 def _depths(order: str, count: int, steps: int) -> Iterator[tuple[int, list[int]]]:
-    """Yield each depth and the groups to randomize at that depth, the last added group last.
+    """Yield each depth and the groups to randomize, with the most recently added group last.
 
     The depths are evenly spaced and always include half of the groups and all groups.
     """

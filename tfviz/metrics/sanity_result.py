@@ -34,7 +34,7 @@ from tfviz.metrics.statistics import Sample, estimate
 
 @dataclass(frozen=True)
 class SanityCheck:
-    """The result of `tfviz.sanity_check`: map similarities after weights or classes change.
+    """The result of `tfviz.sanity_check`: similarities between maps, and verdicts.
 
     Args:
         scores: one comparison per method, test, depth, measure and image.
@@ -62,7 +62,7 @@ class SanityCheck:
 
     @property
     def methods(self) -> list[str]:
-        """The method keys, in order."""
+        """The method keys, in the order of the scores."""
         return list(dict.fromkeys(one.method for one in self.scores))
 
     @cached_property
@@ -73,9 +73,9 @@ class SanityCheck:
 
         `on` is what was randomized: "the upper half of the layers", "all layers" or "the class".
         `kept` is the share of the similarity that remains, corrected for unrelated maps:
-        (similarity − unrelated)/(1 − unrelated), with Spearman's correlation of the signed maps.
-        If `kept` exceeds .5, the method hardly depends on what was randomized. Verdicts do not rank
-        methods.
+        (similarity − unrelated)/(1 − unrelated), where both similarities are Spearman correlations
+        of the signed maps. If `kept` exceeds .5, the method hardly depends on what was randomized.
+        Verdicts do not rank methods.
         """
         return [verdict for method in self.methods for verdict in self._verdicts_of(method)]
 
@@ -115,7 +115,7 @@ class SanityCheck:
         return "\n".join(lines) + "\n"
 
     def _table(self) -> Iterator[str]:
-        """Yield the similarity table, one line per method, test and deciding depth."""
+        """Yield the similarity table's lines, with one row per method, test and deciding depth."""
         measures = list(dict.fromkeys(one.measure for one in self.scores))
         yield "| method | compared with | " + " | ".join(NAMES.get(one, one) for one in measures) + " | blank |"
         yield "|---" * (len(measures) + 3) + "|"
@@ -142,7 +142,7 @@ class SanityCheck:
         """Format the rows as CSV.
 
         Returns:
-            The CSV text, a header and one line per row.
+            The CSV text, which contains a header and one line per row.
         """
         out = io.StringIO()
         names = list(self.rows[0]) if self.rows else [field.name for field in fields(SanityScore)]

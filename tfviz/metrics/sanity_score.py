@@ -32,7 +32,7 @@ class SanityScore:
 
     Attributes:
         method: the method key.
-        layer: the layer that the method explains; "" for the image.
+        layer: the layer that the method explains, or "" if it explains the image.
         test: "top_down", "bottom_up", "independent", "random_logit", or "unrelated" (the original
             model's maps for two images).
         randomized: the path to the layer that was randomized last.

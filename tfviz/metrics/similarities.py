@@ -37,7 +37,7 @@ def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def blank(maps: np.ndarray) -> np.ndarray:
-    """Return which maps (N, H, W) are blank, bool (N,); see `PixelMap`."""
+    """Return whether each map in (N, H, W) is blank (see `PixelMap`), bool (N,)."""
     return np.array([pixel_map(one).is_blank for one in maps], bool)
 
 
@@ -58,7 +58,7 @@ SIMILARITIES: dict[str, Similarity] = {
 
 
 def similarity(name: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Compute each map pair's similarity.
+    """Compute the similarity of each pair of maps.
 
     Args:
         name: a key of SIMILARITIES: "spearman" (signed maps), "spearman_abs" (magnitudes), "ssim",

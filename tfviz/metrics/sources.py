@@ -39,7 +39,7 @@ class Source:
         maps: a function from images (N, H, W, C) and classes, int (N,), to one map per image.
         takes_target: whether the maps depend on the class.
         is_control: whether the source is a control, which does not depend on the network.
-        may_fail: whether a source that does not support the model is skipped with a note.
+        may_fail: whether the source is skipped with a note if it does not support the model.
     """
 
     name: str
@@ -68,7 +68,7 @@ def sources_of(
     Raises:
         UnknownMethodError: there is no such method.
         UnsupportedModelError: an explicitly named method does not support the model.
-        OptionError: no method is left, or an element is not an explainer.
+        OptionError: no method supports the model, or an element is not a method.
     """
     sources, notes = [], []
     for name, method, may_fail in _listed(methods):

@@ -1,4 +1,4 @@
-"""Summarize image scores as a statistic with an interval and compare it with the random control.
+"""Summarize scores as a statistic with an interval, and compare methods with the random control.
 
 Intervals are 95 % percentile bootstrap intervals over images; an image's scores are always drawn
 together. All methods share the draws, so their differences are paired.
@@ -28,7 +28,7 @@ class Sample:
 
     Attributes:
         values: the scores, float (n,).
-        images: each score's image, int (n,), 0 to `count` − 1.
+        images: each score's image index, int (n,), 0 to `count` − 1.
         classes: each score's class, int (n,).
         count: the number of images.
     """
@@ -102,7 +102,10 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 
 def _blocks(count: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield blocks of bootstrap weights, which count each image's draws, float64 (draws, count)."""
+    """Yield bootstrap weights in blocks, float64 (draws, count).
+
+    A weight is the number of times that a draw contains an image.
+    """
     counts = _draw_counts(count, seed)
     size = _rows_per_block(count)
     return (counts[start : start + size].astype(np.float64) for start in range(0, DRAWS, size))

@@ -19,7 +19,7 @@ _SIGMA, _C1, _C2 = 1.5, 0.01**2, 0.03**2
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Compute each map pair's structural similarity.
+    """Compute the structural similarity of each pair of maps.
 
     Args:
         a, b: (N, H, W) maps in [0, 1].
@@ -45,6 +45,6 @@ def _ssim(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _windowed(x: np.ndarray) -> np.ndarray:
-    """Compute the weighted mean of each complete window, (H - 6, W - 6)."""
+    """Compute the weighted mean in each window that fits inside the map, (H - 6, W - 6)."""
     taps, border = cv2.getGaussianKernel(WINDOW, _SIGMA, cv2.CV_64F), WINDOW // 2
     return cv2.sepFilter2D(x, cv2.CV_64F, taps, taps)[border:-border, border:-border]

@@ -13,7 +13,7 @@ from tfviz.metrics.pixel_maps import Size
 from tfviz.metrics.regions import Box, Regions
 from tfviz.models.loading import is_preprocessing_known, preprocessing_of
 
-# A dict's coordinates are pixels in the model's images.
+# In a dict, the coordinates are pixels in the model's images.
 AnyRegions: TypeAlias = "Regions | Mapping[int, Sequence[Box] | np.ndarray] | None"
 
 

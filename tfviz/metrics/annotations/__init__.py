@@ -1,4 +1,4 @@
-"""Read annotated boxes and masks from tfviz JSON, COCO, Pascal VOC or mask image files."""
+"""Read annotations from tfviz's JSON files, COCO files, Pascal VOC files or mask images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_annotations(
         say: a function that prints a note.
 
     Returns:
-        One element per annotated image.
+        The annotated images.
 
     Raises:
         OptionError: the format is unknown, or an annotation is invalid.

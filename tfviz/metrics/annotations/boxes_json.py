@@ -3,11 +3,11 @@
     [{"file": "cat.jpg", "width": 480, "height": 320,
       "classes": [281], "boxes": [[50, 35, 339, 320]]}]
 
-`classes` contains indices, names or WordNet ids; `imagenet_ids` and `class_names` are synonyms. If
-there are several classes, any of them is correct for the object. Objects of different classes need
-separate entries. Boxes are [x0, y0, x1, y1] in pixels. `width` and `height` are optional; if they
-are given, the image must have this size. Other keys are ignored. Entries with an empty class list
-add no objects.
+`classes` contains indices, names or WordNet ids; `imagenet_ids` and `class_names` are synonyms for
+this key. If there are several classes, any of them is correct for the object. Objects of different
+classes need separate entries. Boxes are [x0, y0, x1, y1] in pixels. `width` and `height` are
+optional; if they are given, the image must have this size. Other keys are ignored. Entries with an
+empty class list add no objects.
 """
 
 from __future__ import annotations

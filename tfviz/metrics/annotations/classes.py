@@ -44,7 +44,10 @@ class ClassNames:
         return index
 
     def known(self, word: str) -> int | None:
-        """Return the class index. If the model lacks the class, record it and return None."""
+        """Return the class index for an annotated class.
+
+        If the model lacks the class, record the class and return None.
+        """
         try:
             index = self.index(word)
         except LabelsError:

@@ -1,7 +1,7 @@
 """Read COCO annotation files with boxes, polygons or run-length encoded masks.
 
-An annotation's region comes from its polygons or uncompressed run lengths or, without these, from
-its box.
+An annotation's region comes from its polygons or uncompressed run lengths. If it has neither, the
+region is its box.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from tfviz.metrics.annotations.annotated_image import AnnotatedImage
 def matched(annotated: Sequence[AnnotatedImage], paths: Sequence[Path]) -> tuple[dict[int, AnnotatedImage], list[str]]:
     """Find the image file for each annotated image.
 
-    An annotated name such as "train/cat.jpg" matches files whose path ends in these components.
+    An annotated name such as "train/cat.jpg" matches files whose path ends with the same
+    components.
 
     Args:
         annotated: the annotated images.
@@ -22,7 +23,7 @@ def matched(annotated: Sequence[AnnotatedImage], paths: Sequence[Path]) -> tuple
         A dict that maps indices in `paths` to annotated images, and the names that match no file.
 
     Raises:
-        OptionError: a name matches several files, or no name matches any.
+        OptionError: a name matches several files, or no name matches any file.
     """
     by_name: dict[str, list[int]] = {}
     for position, path in enumerate(paths):

@@ -1,7 +1,7 @@
 """Read mask images from a folder with one subfolder per class and one mask per image.
 
-`masks/tabby/cat.png` is the mask for the class "tabby" in the image cat.jpg. Subfolders are named
-after the class index, name or WordNet id. Pixels that are not black belong to the class.
+`masks/tabby/cat.png` is the mask for the class "tabby" in the image cat.jpg. Each subfolder's name
+is a class index, a class name or a WordNet id. Pixels that are not black belong to the class.
 """
 
 from __future__ import annotations

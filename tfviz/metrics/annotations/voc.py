@@ -1,4 +1,4 @@
-"""Read Pascal VOC annotations: one XML file per image with its object boxes.
+"""Read Pascal VOC annotations, which have one XML file per image with the boxes of its objects.
 
 VOC numbers pixels from 1, and its boxes include both ends. VOC's columns xmin to xmax are tfviz's
 columns xmin − 1 to xmax − 1.

@@ -123,7 +123,7 @@ def _candidates(relative: Path) -> Iterator[Path]:
 
 
 def _name(found: FoundImage) -> str:
-    """Return an image's path inside the given folder, or as typed if two images share that path."""
+    """Return an image's path inside the given folder, or its path as given if that is ambiguous."""
     parts = found.relative.parts
     return shown(found.relative if found.path.parts[-len(parts) :] == parts else found.path)
 

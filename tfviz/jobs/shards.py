@@ -34,7 +34,7 @@ class ExplainShard:
         self._worker = ShardWorker(plan.run)
 
     def __call__(self, number: int) -> int:
-        """Explain a shard's images and return their number."""
+        """Explain a shard's images and return the number of images."""
         self._require_job()
         name, inputs = part_file(number), inputs_of_shard(self._storage, self._plan, number)
         known = self._known(name) if self._storage.exists(name) else None

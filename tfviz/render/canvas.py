@@ -162,7 +162,7 @@ class VolumeCanvas(Canvas):
         return _labeled(resized)
 
     def covered(self, index: int) -> npt.NDArray[np.bool_]:
-        """Return a mask of the pixels that show slices, and not their numbers or the gaps."""
+        """Return a mask of the pixels that show slices, excluding the slice numbers and gaps."""
         volume = self.volumes[index]
         return _labeled([np.ones(_slice_size(volume), np.bool_)] * len(evenly_spaced(len(volume))))
 

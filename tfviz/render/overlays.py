@@ -132,7 +132,7 @@ def blended(picture: Picture, values: Map, style: str, look: Look, limit: float 
         picture: the image.
         values: the map.
         style: the map's style.
-        look: how to blend it with the image.
+        look: how to blend the map with the image.
         limit: the value that is drawn in the strongest color. If None, the map is scaled
             separately.
 

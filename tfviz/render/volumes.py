@@ -57,7 +57,7 @@ def volumes_of(volumes: Arrays, preprocessing: Preprocessing | str | None = None
 
 
 def _in_range(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Stretch a gray volume with values outside 0–255 to 0–1. Return other volumes unchanged.
+    """If a gray volume has values outside 0–255, stretch them to 0–1. Keep other volumes unchanged.
 
     Color volumes are not stretched, because that would alter their colors.
     """
@@ -220,7 +220,7 @@ def _draw_row(
     index: int,
     look: Look,
 ) -> None:
-    """Draw a row of a volume's slices with a label. A row with maps also has a color bar."""
+    """Draw a labeled row of a volume's slices, or of maps over the slices with a color bar."""
     label = "Slices" if column is None else "\n".join(filter(None, (column.title, column.notes[index])))
     if values is not None and values.ndim == 2:
         label += "\none map for all slices"

@@ -28,7 +28,7 @@ def read_run(folder: str | Path) -> Run:
     """Return the content of run.json.
 
     Raises:
-        SnapshotsError: the file is missing, unreadable, damaged or has a different format.
+        SnapshotsError: the file is missing, unreadable or damaged, or has a different format.
     """
     path = Path(folder) / RUN_FILE
     try:
@@ -126,7 +126,7 @@ class IndexReader:
         """Return whether a record's number is in order.
 
         It must be larger than the last number. If the following number is also larger than the last
-        one, the record's number must not exceed it.
+        number, the record's number must not exceed the following one.
         """
         is_beyond = following is not None and self.last < following < number
         if number <= self.last or is_beyond:

@@ -21,7 +21,7 @@ class RunningCall:
 
     Attributes:
         call: the call.
-        rows: the number of perturbed copies run so far.
+        rows: the number of perturbed copies processed so far.
     """
 
     def __init__(self, call: PreparedCall) -> None:
@@ -33,7 +33,7 @@ class RunningCall:
         """Wait for the attribution, check its maps and return it.
 
         Args:
-            show: called repeatedly while waiting, to show the progress.
+            show: a function that is called repeatedly while waiting, to show the progress.
         """
         while True:
             show()
@@ -83,7 +83,7 @@ class Background:
 class Backlog:
     """A background thread that runs tasks in order and limits how many can wait.
 
-    If a task raises an exception, later tasks are dropped. The next call to `add` or the end of the
+    If a task raises an exception, later tasks are dropped. A later call to `add` or the end of the
     `with` block raises the exception again. If the block itself raises an exception, the running
     task finishes, and waiting tasks are dropped.
 
@@ -107,7 +107,7 @@ class Backlog:
             self._require_success(0)
 
     def add(self, task: Callable[[], None]) -> None:
-        """Queue a task. Block while too many tasks are waiting."""
+        """Queue a task. If too many tasks are waiting, wait for earlier ones first."""
         self._require_success(self._most)
         self._waiting.append(self._thread.submit(self._run, task))
 

@@ -41,7 +41,7 @@ exit code: 0 all images evaluated
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Register the command."""
+    """Register the command and return its parser."""
     parser = new_parser(
         subparsers.add_parser, "evaluate", help="measure how faithful the maps are", description=_ABOUT, epilog=_EXIT_CODES
     )

@@ -36,7 +36,7 @@ _NOT_CAPTIONED = ("pointing_game_pairs", "pointing_game_difficult")
 
 
 def write_report(run: EvaluationRun) -> Path | None:
-    """Write the report and return the page's path, or None if nothing is finished."""
+    """Write the report and return the page's path, or None if there is nothing to report."""
     places = {str(job.folder): place for place, job in enumerate(run.jobs)}
     records = sorted((one for one in _latest(run) if one["name"] in places), key=lambda one: places[one["name"]])
     if not records and not run.failures:
@@ -135,7 +135,7 @@ def _caption(scores: Sequence[dict[str, Any]], method: str, target: int) -> str:
 
 
 def closing_lines(run: EvaluationRun, page: Path | None, is_stopped: bool) -> list[str]:
-    """Return the summary: the number of evaluated images, the page and the failures."""
+    """Return the lines of the summary: the number of evaluated images, the page and failures."""
     where = f": {shown(page)}" if page else ""
     count, total, methods = len(_latest(run)), len(run.jobs), len(run.plan.explainers)
     if is_stopped:

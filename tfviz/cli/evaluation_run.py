@@ -39,15 +39,15 @@ class EvaluationRun:
     Attributes:
         plan: the model's methods, labels and target classes.
         jobs: the images to score.
-        store: the finished parts.
-        failures: the images that could not be evaluated, with the reason.
+        store: the finished parts of the run.
+        failures: the images that could not be evaluated, each with the reason.
     """
 
     def __init__(self, args: argparse.Namespace, jobs: Sequence[Job], progress: Progress) -> None:
         """Check the arguments, load the model and open the output folder.
 
         Raises:
-            TfvizError: the arguments do not fit the model or each other.
+            TfvizError: the arguments are incompatible with the model or with each other.
         """
         self.plan = plan_for(args, progress.say)
         self.model: keras.Model = self.plan.explainers[0].model
@@ -55,7 +55,7 @@ class EvaluationRun:
         self.batch_size: int = args.batch_size
         self.failures: dict[Job, str] = {}
         self._progress = progress
-        if self.plan.classifier.classes is not None:  # checks --targets
+        if self.plan.classifier.classes is not None:  # Check --targets now, before any scoring.
             zeros = np.zeros((1, self.plan.classifier.classes), np.float32)
             self._targets(ClassScores(zeros, ranked_classes(zeros)))
         self._scorer = self._scorer_for(args)
@@ -153,7 +153,7 @@ class EvaluationRun:
         return columns[0]
 
     def _scored_image(self, batch: ImageBatch, row: int, place: int, scores: ClassScores, target: int) -> ScoredImage | None:
-        """Return an image with its annotated regions, or None if they don't fit the image."""
+        """Return an image with its regions, or None if the annotations don't fit the image."""
         regions = None
         if place in self._annotated:
             try:
@@ -202,7 +202,7 @@ class EvaluationRun:
     # --- sanity checks ----------------------------------------------------------------------------
 
     def _check_sanity(self) -> None:
-        """Run the unfinished sanity checks on the first batch of images."""
+        """Run the remaining sanity checks on the first images that could be evaluated."""
         finished = {record["method"] for record in self.store.of_kind(SANITY)}
         explainers = [one for one in self.plan.explainers if one.key not in finished]
         paths = [job.path for job in self.jobs if job not in self.failures][:SANITY_IMAGES]

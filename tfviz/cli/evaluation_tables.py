@@ -1,4 +1,4 @@
-"""Build the tables and figures at the top of the `tfviz evaluate` report as HTML."""
+"""Generate HTML for the tables and figures at the top of the `tfviz evaluate` report."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def preface(evaluation: Evaluation, sanity: SanityCheck, figures: Sequence[str])
 
     Args:
         evaluation: the scores.
-        sanity: the sanity checks.
+        sanity: the results of the sanity checks.
         figures: the figure paths, relative to the page.
     """
     measures = list(dict.fromkeys(row["metric"] for row in evaluation.rows))

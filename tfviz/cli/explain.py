@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SCALES = ("map", "image")
 EXPLAINED, SOME_FAILED = 0, 1
 DEFAULT_OUTPUT = "tfviz-output"
-_MOST_WAITING = 2  # drawing and writing tasks in the queue
+_MOST_WAITING = 2  # the maximum number of queued drawing and writing tasks
 _DRAWERS = min(8, os.cpu_count() or 1)
 
 _ABOUT = """\
@@ -76,7 +76,7 @@ exit code: 0 all images explained
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Register the command."""
+    """Register the command and return its parser."""
     parser = new_parser(subparsers.add_parser, "explain", help="explain images", description=_ABOUT, epilog=_EXIT_CODES)
     parser.set_defaults(module="tfviz.cli.explain")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, or folders to search for them")
@@ -172,7 +172,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _explained(run: _ExplainRun) -> tuple[Path | None, KeyboardInterrupt | None]:
-    """Explain the images and write the page. Return its path and the interrupt, if any."""
+    """Explain the images and write the page. Return the page's path and any KeyboardInterrupt."""
     stop: KeyboardInterrupt | None = None
     try:
         run.explain_all()
@@ -247,7 +247,7 @@ class _ExplainRun:
         self.pages.refresh()
 
     def _explain(self, batch: ImageBatch, jobs: Sequence[Job]) -> None:
-        """Explain one batch. Only a few methods' maps are in memory at a time."""
+        """Explain one batch, keeping only a few methods' maps in memory at a time."""
         self.progress.show(self._done, f"{self.plan.explainers[0].key} …")
         scores, first = self.plan.scores_and_first_maps(batch.tensors)
         self._backlog.add(partial(self._add_images, jobs, batch.images, scores))
@@ -282,14 +282,15 @@ class _ExplainRun:
     def _attributions(
         self, tensors: np.ndarray, steps: Sequence[Step], first: np.ndarray | None
     ) -> Iterator[tuple[Explainer, Sequence[np.ndarray | None], list[np.ndarray]]]:
-        """Yield each method with its target columns and its maps, one per target.
+        """Yield each method with its targets and one array of maps per target.
 
+        A target is an array with one class per image, or None for a method without a target.
         Compiling a method on its first call takes about as long as running it. Therefore, one
         method runs in another thread while the next one compiles.
 
         Args:
             tensors: the batch.
-            steps: the methods with their target columns.
+            steps: the methods with their targets.
             first: the first method's maps for its first target, or None to compute them.
         """
         with Background(self.batch_size) as background:
@@ -309,7 +310,7 @@ class _ExplainRun:
                 waiting = started
 
     def _results_of(self, running: Sequence[RunningCall], steps: Sequence[Step], number: int, length: int) -> list[np.ndarray]:
-        """Wait for one method's maps, and show how many perturbed copies it has run."""
+        """Wait for one method's maps, and show how many perturbed copies have been processed."""
         import numpy as np
 
         total = sum(one.call.rows for one in running)

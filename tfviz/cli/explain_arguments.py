@@ -9,7 +9,7 @@ from tfviz.cli.run_arguments import shared_arguments, short_digest
 
 
 def arguments_of(args: argparse.Namespace, plan: Plan) -> dict[str, str]:
-    """Return everything that the results depend on, keyed by argument name.
+    """Return short strings that describe what the results depend on, keyed by argument name.
 
     Args:
         args: the parsed arguments.

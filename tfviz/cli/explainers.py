@@ -18,7 +18,7 @@ DEFAULT_METHODS = ("grad_cam", "guided_backprop")
 
 
 def chosen_methods(names: Sequence[str] | None) -> list[type[Explainer]]:
-    """Return the methods that `--method` names, without duplicates.
+    """Return the methods that `--method` selects, without duplicates.
 
     Args:
         names: method keys, or "all". None selects the default methods.
@@ -50,11 +50,11 @@ def explainers_for(
     classes: int | None,
     say: Callable[[str], None],
 ) -> list[Explainer]:
-    """Build the chosen methods on the model.
+    """Build an explainer of the model for each chosen method.
 
     Methods that are named explicitly must support the model. Methods selected by "all" or by
-    default are skipped with a note if they do not support the model, or if they run it too many
-    times per image. At least one method must remain. If a layer is given, one of the remaining
+    default are skipped with a note if they do not support the model, or if they would run it too
+    many times per image. At least one method must remain. If a layer is given, one of the remaining
     methods must accept a layer.
 
     Args:
@@ -63,14 +63,14 @@ def explainers_for(
         options: "layer" (the value of `--layer`) and "backgrounds" (the images from
             `--backgrounds`), if they were given. Each method receives the options that it accepts.
         classes: the number of classes, or None for a model that is not a classifier.
-        say: prints a line.
+        say: a function that prints a line.
 
     Returns:
         The explainers.
 
     Raises:
         OptionError: none of the chosen methods accepts a given option, or a method needs
-            backgrounds.
+            backgrounds that were not given.
         UnsupportedModelError: a method cannot explain the model.
         UnknownLayerError: a method cannot use this layer.
         TargetError: a method needs a class, but the model is not a classifier.

@@ -1,4 +1,4 @@
-"""`tfviz explore`: serve a page that explains images with one model."""
+"""`tfviz explore`: serve a web page for explaining images with one model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ examples:
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Register the command."""
+    """Register the command and return its parser."""
     parser = new_parser(
         subparsers.add_parser, "explore", help="explain images in the browser", description=_ABOUT, epilog=_EXAMPLES
     )
@@ -43,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve the page until Ctrl-C."""
+    """Serve the page until the user presses Ctrl-C."""
     from tfviz.images.folders import find_images
 
     found = find_images(args.paths) if args.paths else []
@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
     Explorer.require_usable(token, args.host)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     explorer = _explorer(args, found, token)
-    # Otherwise, a garbage collection visits all of TensorFlow's objects and delays a map by up to
-    # 0.7 s.
+    # Otherwise, a garbage collection would visit all of TensorFlow's objects and delay a map by up
+    # to 0.7 s.
     gc.freeze()
     remark = "enter the token on the page; press Ctrl-C to stop" if token else "press Ctrl-C to stop"
     print_line(f"Exploring {explorer.session.name}: {explorer.address}   ({remark})")

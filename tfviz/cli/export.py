@@ -36,7 +36,7 @@ examples:
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Register the command."""
+    """Register the command and return its parser."""
     formats = aligned([("  " + key, one.description) for key, one in FORMATS.items()])
     parser = new_parser(
         subparsers.add_parser,
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
     format_named(args.format)
     _require_of_format(args.option)
-    # Fail now, before TensorFlow takes seconds to load.
+    # Check the output folder first, because TensorFlow takes seconds to load.
     folders.destination(args.output, overwrite=args.overwrite)
     with Progress(2) as progress:
         progress.show(0, "starting TensorFlow")
@@ -109,10 +109,10 @@ def _explainer(args: argparse.Namespace, model: keras.Model, progress: Progress)
 
 
 def _options(args: argparse.Namespace, explainer: Explainer) -> dict[str, Any]:
-    """Return the options for the format.
+    """Return the options to pass to the export format.
 
-    The caller drops options that are None, because a format raises an error for an option that it
-    does not support.
+    Options that were not given are None. The caller drops them, because a format raises an error
+    for options that it does not support.
     """
     from tfviz.models import labels_of, preprocessing_of
 
@@ -127,7 +127,7 @@ def _options(args: argparse.Namespace, explainer: Explainer) -> dict[str, Any]:
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """Parse NAME=VALUE. Decode JSON values, such as 8, true or [224, 224, 3]."""
+    """Parse NAME=VALUE, and decode the value if it is JSON, such as 8, true or [224, 224, 3]."""
     name, sign, value = text.partition("=")
     if not (name.isidentifier() and sign):
         raise argparse.ArgumentTypeError(f"Expected NAME=VALUE, such as batch_size=8. Received: {text!r}.")
@@ -138,7 +138,7 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 def _require_of_format(options: list[tuple[str, Any]]) -> None:
-    """Raise OptionError for a parameter of `tfviz.export` itself, such as overwrite."""
+    """Raise OptionError if an option is a parameter of `tfviz.export` itself, such as overwrite."""
     for name, _ in options:
         if name in inspect.signature(export).parameters:
             raise OptionError(
@@ -147,7 +147,7 @@ def _require_of_format(options: list[tuple[str, Any]]) -> None:
 
 
 def closing_lines(path: Path, manifest: Manifest) -> list[str]:
-    """Return the summary: the folder and its size, the inputs and outputs, and the next steps."""
+    """Return the lines of the summary: folder, size, inputs and outputs, and the next steps."""
     files = [file for file in path.rglob("*") if file.is_file()]
     megabytes = sum(file.stat().st_size for file in files) / 1e6
     layer = f" at {manifest.layer}" if manifest.layer else ""

@@ -1,4 +1,4 @@
-"""`tfviz job`: explain any number of images in shards that can be resumed and shared."""
+"""`tfviz job`: explain any number of images in a resumable job that several machines can share."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _RUN = (
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Register the command."""
+    """Register the command and return its parser."""
     parser = new_parser(subparsers.add_parser, "job", help="explain millions of images", description=_ABOUT, epilog=_EXIT_CODES)
     parser.set_defaults(module="tfviz.cli.job")
     parser.add_argument("paths", nargs="*", metavar="PATH", help=_INPUTS)
@@ -134,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace, storage: Storage, say: Callable[[str], None]) -> JobPlan:
-    """Return the plan in OUTPUT if it matches the arguments, or write a new plan."""
+    """Return the plan in OUTPUT after checking it against the arguments, or write a new plan."""
     from tfviz.jobs.inputs import find_inputs
     from tfviz.jobs.plan import JobPlan, read_plan, require_same
 
@@ -144,7 +144,7 @@ def _plan(args: argparse.Namespace, storage: Storage, say: Callable[[str], None]
             raise JobError(f"{args.output} contains no job to resume. Pass the images: tfviz job PATH --output {args.output}.")
         return known
     inputs = find_inputs(args.paths)
-    # workers may run in other folders
+    # Workers may run in other folders, so the paths must be absolute.
     paths = {name: getattr(args, name) and str(getattr(args, name).absolute()) for name in ("labels", "backgrounds")}
     run = {name: getattr(args, name) for name in _RUN} | {"model": _absolute(args.model), **paths}
     new = JobPlan(run, _fingerprint(args, run, say), args.shard_size)
@@ -158,7 +158,7 @@ def _plan(args: argparse.Namespace, storage: Storage, say: Callable[[str], None]
 
 
 def _require_no_results(storage: Storage, output: str) -> None:
-    """Raise JobError if a folder without job.json has results, which may be another job's."""
+    """Raise JobError if a folder without job.json contains results, perhaps of another job."""
     from tfviz.jobs.plan import done_shards
 
     if done_shards(storage):
@@ -187,7 +187,7 @@ def _with_new_inputs(args: argparse.Namespace, storage: Storage, known: JobPlan,
 
 
 def _fingerprint(args: argparse.Namespace, run: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
-    """Build the explainers to check the options. Return everything that determines the results."""
+    """Check the options by building the explainers. Return all settings that affect the results."""
     import_tensorflow()
     from dataclasses import asdict
 
@@ -212,9 +212,10 @@ def _fingerprint(args: argparse.Namespace, run: dict[str, Any], say: Callable[[s
 
 
 def _todo(args: argparse.Namespace, storage: Storage, plan: JobPlan) -> list[int]:
-    """Return the shards that this command has to process.
+    """Return the numbers of the shards that this command has to process.
 
-    These are its unfinished shards and, if requested, its shards with failed images.
+    These are the unfinished shards in the command's share and, with --retry-failed, also the shards
+    in its share that contain failed images.
     """
     from tfviz.jobs.plan import done_shards
     from tfviz.jobs.report import failed_shards
@@ -240,7 +241,7 @@ def _engine(name: str) -> Any:
 
 
 def _absolute(model: str) -> str:
-    """Return a model file's absolute path, which is valid in all workers. Keep other names."""
+    """Return a model file's absolute path, which all workers can open, or any other name as is."""
     return str(Path(model).resolve()) if Path(model).exists() else model
 
 

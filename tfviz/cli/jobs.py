@@ -12,7 +12,7 @@ from tfviz.images.files import shown
 from tfviz.images.folders import FoundImage, find_images, is_folder
 
 ARRAYS = ".npy"  # signals and volumes
-# A folder with one of these extensions could collide with a result file beside it.
+# A folder whose name has one of these extensions could collide with a result file beside it.
 _EXTENSIONS_OF_RESULTS = (".png", ARRAYS, ".html")
 
 
@@ -68,14 +68,16 @@ def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
 
 
 def placed(jobs: Sequence[Job], known: Mapping[str, tuple[str, str]]) -> list[Job]:
-    """Restore the folders and names that images had in earlier results, and avoid collisions.
+    """Return the jobs with the folders and names that their images had in earlier results.
+
+    New images get folders that don't collide with the earlier ones.
 
     Args:
-        jobs: the images of this run.
+        jobs: the jobs of this run.
         known: the folder and name of each image in earlier results, keyed by `Job.key`.
 
     Returns:
-        The images, in order.
+        The jobs, in the same order.
     """
     names = {name for _, name in known.values()}
     taken = {folder.casefold() for folder, _ in known.values()} | {str(job.folder).casefold() for job in jobs}
@@ -95,12 +97,12 @@ def placed(jobs: Sequence[Job], known: Mapping[str, tuple[str, str]]) -> list[Jo
 
 
 def _real(path: str | Path) -> Path:
-    """Resolve symbolic links. Unlike Path.resolve, this does not raise for a link to itself."""
+    """Resolve symbolic links. Unlike Path.resolve, accept a link that points to itself."""
     return Path(os.path.realpath(path))
 
 
 def _folders(relatives: Sequence[Path]) -> list[Path]:
-    """Return one folder per image: the image path, without its extension unless names collide."""
+    """Return one folder per image: its path, with the extension only if names would collide."""
     taken: set[str] = set()
     folders = []
     for relative in relatives:
@@ -121,13 +123,13 @@ def _candidates(relative: Path) -> Iterator[Path]:
 
 
 def _name(found: FoundImage) -> str:
-    """Return the path inside the given folder, or the path as typed if two files share a name."""
+    """Return an image's path inside the given folder, or its path as given if that is ambiguous."""
     parts = found.relative.parts
     return shown(found.relative if found.path.parts[-len(parts) :] == parts else found.path)
 
 
 def require_writable(output: Path) -> None:
-    """Raise OutputError if the folder can neither be written to nor created. Nothing is created."""
+    """Raise OutputError if the folder cannot be written to or created. Do not create it."""
     folder = output.absolute()
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent

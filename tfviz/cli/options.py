@@ -14,21 +14,22 @@ from tfviz.errors import escaped
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that escapes control characters in messages, because they quote user input."""
+    """A parser that escapes control characters in error messages, which quote user input."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and the message, and exit. argparse calls this."""
+        """Print the usage and the escaped message, and exit."""
         super().error(escaped(message))
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        # Before Python 3.12, argparse raises an error if the output is full or closed.
+        # Before Python 3.12, argparse raises an error if the message cannot be written.
         with suppress(OSError):
             super()._print_message(message, file)
 
 
 def new_parser(make: Callable[..., argparse.ArgumentParser], *names: str, **options: Any) -> argparse.ArgumentParser:
     """Create a parser with the settings that all commands share."""
-    # No abbreviations: a script that uses one breaks once a new option shares its prefix.
+    # Abbreviated options are not allowed, because a script that uses one would break once a new
+    # option starts with the same letters.
     return make(*names, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
 
@@ -127,12 +128,12 @@ def add_server(parser: argparse.ArgumentParser, port: int, clients: str) -> None
 
 
 def token_of(args: argparse.Namespace) -> str | None:
-    """Return the value of --token, or of the environment variable TFVIZ_TOKEN, or None."""
+    """Return the token from --token or the environment variable TFVIZ_TOKEN, or None."""
     return args.token if args.token is not None else os.environ.get("TFVIZ_TOKEN") or None
 
 
 def port_number(text: str) -> int:
-    """Parse a port."""
+    """Parse a port number."""
     if not (text.isascii() and text.isdecimal() and int(text) < 65536):
         raise argparse.ArgumentTypeError(f"Expected a port number from 0 to 65535. Received: {text!r}.")
     return int(text)

@@ -1,4 +1,4 @@
-"""`tfviz render`: draw pictures for chosen rows of a job."""
+"""`tfviz render`: draw a job's images and maps as pictures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ index.html, a page that shows them.
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Register the command."""
+    """Register the command and return its parser."""
     parser = new_parser(subparsers.add_parser, "render", help="draw a job's maps as pictures", description=_ABOUT)
     parser.set_defaults(module="tfviz.cli.render")
     parser.add_argument("job", metavar="FOLDER", help="job folder (see `tfviz job`)")
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _chosen(args: argparse.Namespace, storage: Storage, plan: JobPlan) -> Iterator[tuple[Input, list[Row]]]:
-    """Yield the chosen images with their rows, up to the limit."""
+    """Yield each image that matches the filters with its matching rows, up to --limit images."""
     from tfviz.jobs.plan import done_shards, inputs_of_shard, part_file
     from tfviz.jobs.schema import arrow
     from tfviz.row_columns import EXPLAINED
@@ -131,7 +131,7 @@ def _drawn(folder: Path, number: int, one: Input, rows: list[Row], plan: JobPlan
 
 
 def _look() -> Look:
-    """Return the `Look` for the maps and the legend."""
+    """Return the look that the maps and the legend share."""
     from tfviz.render.overlays import Look
 
     return Look(underlay="gray")

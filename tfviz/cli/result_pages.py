@@ -20,10 +20,10 @@ _MOST_TIME_SHARE = 0.05
 
 
 class ResultPages:
-    """Writes the page and the table periodically, so that they include all finished images.
+    """Keeps the page and the table up to date with the finished images.
 
     Args:
-        results: the results.
+        results: the results of the run.
         table: the table format, a key of `TABLES`.
     """
 
@@ -42,7 +42,7 @@ class ResultPages:
         """Write the page and the table.
 
         Returns:
-            The path to the page, or to the table if no pictures are drawn. If there is nothing to
+            The path of the page, or of the table if no pictures are drawn. If there is nothing to
             show, None is returned and an older page is kept.
         """
         results = self._results
@@ -58,7 +58,7 @@ class ResultPages:
 
     def _write_table(self, path: Path, see: Callable[[Record], None] | None = None) -> None:
         content = TABLES[path.suffix[1:]](self._rows(see))
-        self._results.store.require_present()  # writing would create a removed folder again
+        self._results.store.require_present()  # Writing would recreate a removed folder.
         write_atomically(path, content)
 
     def _rows(self, see: Callable[[Record], None] | None = None) -> Iterator[Row]:
@@ -66,7 +66,7 @@ class ResultPages:
 
         Args:
             see: a function that is called with each image's record, so that the page needs no
-                second pass.
+                second pass over the records.
         """
         for record in self._results.records():
             if record["image"].get("error") or all((self._results.folder / file).is_file() for file in files_of(record)):
@@ -104,7 +104,7 @@ class _Listing:
         self.failures: list[GalleryFailure] = []
 
     def add(self, record: Record) -> None:
-        """Add an image's record."""
+        """Add an image's record to the entries or to the failures."""
         if record["image"].get("error"):
             reason = record["image"]["error"].removeprefix(shown(record["image"]["path"])).strip()
             self.failures.append(GalleryFailure(record["name"], reason))
@@ -141,7 +141,7 @@ def _entry(record: Record, score_kind: str) -> GalleryEntry:
 
 
 def closing_lines(results: Results, page: Path | None, is_stopped: bool) -> list[str]:
-    """Return the summary: the number of explained images, the page, notes and failures."""
+    """Return the lines of the summary: the number of explained images, page, notes and failures."""
     where = f": {shown(page)}" if page else ""
     own, total, explained = {job.key for job in results.jobs}, len(results.jobs), 0
     blank: Counter[str] = Counter()

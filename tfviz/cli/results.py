@@ -31,13 +31,13 @@ _IMAGES = "images"
 
 
 class Results:
-    """The output folder and a record of its content. Files are written atomically.
+    """The results in the output folder, with a record of each image. Files are written atomically.
 
     Attributes:
         jobs: the images of this run, each with its results folder.
         pending: the images that are not finished.
-        failures: the images that could not be explained in this run, with the reason.
-        failure_lines: one line per failure, for the user.
+        failures: the images that could not be explained in this run, each with the reason.
+        failure_lines: one line per failure, to print at the end.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Results:
         is_raw: bool = False,
         has_pictures: bool = True,
     ) -> None:
-        """Read which images earlier runs have finished, and remove their temporary files.
+        """Find the images that earlier runs finished, and remove temporary files of killed runs.
 
         Args:
             folder: the output folder.
@@ -67,7 +67,7 @@ class Results:
         """
         self.folder, self.plan, self.store = folder, plan, store
         self.scale, self.look = scale, Look(underlay=underlay)
-        # Images get a canvas of their own when they are drawn.
+        # Each image gets its own canvas when it is drawn.
         self.canvas = plan.inputs.canvas() if isinstance(plan.inputs, Arrays) else Canvas([])
         if self.canvas.has_lines:
             self.look = Look(alpha=1.0)  # colors behind lines need no transparency
@@ -77,7 +77,7 @@ class Results:
         self._open: dict[Job, Record] = {}  # records that are not stored yet
         self._scores: dict[Job, ClassScores | None] = {}
         self._lock = threading.Lock()
-        self._latest: dict[str, int] = {}  # each image's latest record, by number
+        self._latest: dict[str, int] = {}  # the number of each image's latest record, keyed by image
         self._next = 0  # the next record's number
         for record in self._stored():
             self._note(record)
@@ -90,7 +90,7 @@ class Results:
     # --- earlier runs -----------------------------------------------------------------------------
 
     def _earlier(self, jobs: Sequence[Job]) -> tuple[set[str], dict[str, str], dict[str, tuple[str, str]]]:
-        """Return the finished images' keys, earlier errors, and the stored folders and names."""
+        """Return the keys of finished images, and each image's earlier error, folder and name."""
         own = {job.key: job for job in jobs}
         finished: set[str] = set()
         errors: dict[str, str] = {}
@@ -119,7 +119,7 @@ class Results:
                 remove_unfinished(folder / scale)
 
     def records(self) -> Iterator[Record]:
-        """Read the latest record of each image, in the order in which they were stored."""
+        """Yield each image's latest record, in the order in which the records were stored."""
         return (record for number, record in enumerate(self._stored()) if self._latest[record["key"]] == number)
 
     @property
@@ -159,13 +159,13 @@ class Results:
         targets: Sequence[int | None],
         attributions: Sequence[np.ndarray],
     ) -> None:
-        """Write one method's maps over the image and, with `is_raw`, the arrays.
+        """Write one method's maps, drawn over the image, and also the arrays if `is_raw` is set.
 
         Args:
-            job: an image that was added.
-            image: its pixels, or a signal or volume.
+            job: the job of an image that was passed to `add_image`.
+            image: the image, signal or volume.
             explainer: the method.
-            targets: the explained classes, or None for a method without a target.
+            targets: the explained classes, or [None] for a method without a target.
             attributions: one attribution per target.
 
         Raises:
@@ -224,13 +224,13 @@ class Results:
         return inputs.canvas(image) if isinstance(inputs, Arrays) else Canvas([image])
 
     def _paths(self, job: Job, explainer: Explainer, target: int | None, count: int) -> dict[str, Path]:
-        """Return a map's file for each scale, relative to the output folder."""
+        """Return the path of a map's file for each scale, relative to the output folder."""
         path = job.folder / f"{self._stem(explainer, target)}.png"
         others = [scale for scale in SCALES if scale != self.scale and count > 1]
         return {self.scale: path} | {scale: job.folder / f"{scale}-scale" / path.name for scale in others}
 
     def _index_of_top(self, job: Job, targets: Sequence[int | None]) -> int | None:
-        """Return the top class's position among the targets."""
+        """Return the top class's position among the targets, or None if it is not a target."""
         scores = self._scores[job]
         top = None if scores is None else int(scores.ranked[0])
         return targets.index(top) if top is not None and top in targets else None
@@ -251,7 +251,7 @@ class Results:
         write_atomically(self.folder / path, content.getvalue())
 
     def fail(self, job: Job, error: ImageError) -> str:
-        """Record that an image cannot be explained, and return the reason."""
+        """Record that an image cannot be explained, and return a line that states the reason."""
         path, reason = shown(job.path), str(error)
         row = failure(str(job.path), error)
         row |= about_names(row, job.path, self.plan.labels, self.plan.classifier.classes)
@@ -264,18 +264,18 @@ class Results:
         return line
 
     def finish(self, last: Job | None = None) -> None:
-        """Store all images' records up to `last`. The images' results must already be written.
+        """Store the records of all images up to `last`, whose results must already be written.
 
         Args:
             last: the last image. None means all images.
 
         Raises:
-            OutputError: the record cannot be written, or the folder is gone.
+            OutputError: the records cannot be written, or the folder was removed.
         """
         self._store(len(self.jobs) if last is None else self._places[last], is_whole=True)
 
     def keep_unfinished(self) -> None:
-        """Store the records of unfinished images for the page. A later run redoes these images."""
+        """Store the records of unfinished images for the page. A later run repeats these images."""
         self._store(len(self.jobs), is_whole=False)
 
     def _store(self, last: int, *, is_whole: bool) -> None:
@@ -300,6 +300,6 @@ class Results:
 
 
 def files_of(record: Record) -> list[str]:
-    """Return an image's result files, as paths relative to the output folder."""
+    """Return the paths of an image's result files, relative to the output folder."""
     pictures = [os.fspath(Path(record["folder"], "image.png"))] if record["has_picture"] else []
     return pictures + [one[kind] for one in record["maps"] for kind in ("file", "other_file", "array") if one[kind]]

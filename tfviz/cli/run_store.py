@@ -3,9 +3,9 @@
     OUTPUT/.evaluation/arguments.json   what the results depend on
     OUTPUT/.evaluation/finished.jsonl   one line per finished part
 
-The folder is named after the work, such as `.explanation`. A line is appended after everything that
-it describes has been written. If a killed run leaves an incomplete line, the line is dropped and
-its part is redone.
+The folder's name states the kind of work, such as `.explanation`. A line is appended after
+everything that it describes has been written. If a killed run leaves an incomplete line, the line
+is dropped and its part is repeated.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class RunStore:
             overwrite: whether to discard a run with other arguments.
 
         Raises:
-            OptionError: the folder has a run with other arguments.
+            OptionError: the folder contains a run with other arguments.
             OutputError: the folder cannot be written to, or another run is writing to it.
         """
         self._output, self._work, self._folder = output, work, output / f".{work}"
@@ -76,10 +76,10 @@ class RunStore:
         _drop_cut_line(self._path)
 
     def add(self, record: Record) -> None:
-        """Append a finished part, and wait until it is on the disk.
+        """Append the record of a finished part, and wait until it is on the disk.
 
         Raises:
-            OutputError: the part cannot be written.
+            OutputError: the record cannot be written.
         """
         self.require_present()
         try:
@@ -108,7 +108,7 @@ class RunStore:
             return False
 
     def records(self) -> Iterator[Record]:
-        """Read the finished parts, in the order in which they were added."""
+        """Yield the records of the finished parts, in the order in which they were added."""
         with suppress(FileNotFoundError), self._path.open("rb") as file:
             for line in file:
                 with suppress(ValueError):

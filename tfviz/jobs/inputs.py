@@ -44,7 +44,7 @@ def find_inputs(paths: Iterable[str]) -> list[Input]:
             or URLs of any of these.
 
     Raises:
-        ImageError: a path does not exist or contains no image, or a list names a missing file.
+        ImageError: a path does not exist or contains no images, or a listed file does not exist.
     """
     found: dict[tuple[str, int | None], Input] = {}
     for path in paths:
@@ -118,7 +118,7 @@ def _path_column(path: str, columns: list[str]) -> str:
 
 
 def _listed(path: str, names: list[str]) -> Iterator[Input]:
-    """Yield a list's files. Paths are relative to the current folder or to the list's folder."""
+    """Yield the listed files. Paths may be relative to the current folder or the list's folder."""
     missing = []
     for name in names:
         beside = name if is_remote(path) else str(Path(path).parent / name)
@@ -138,7 +138,7 @@ def _listed(path: str, names: list[str]) -> Iterator[Input]:
 
 
 def _tar(path: str) -> Iterator[Input]:
-    """Yield a tar archive's images with their byte ranges."""
+    """Yield the images in a tar archive, each with its byte range."""
     try:
         with _opened(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             members = [one for one in archive if one.isfile() and Path(one.name).suffix.lower() in EXTENSIONS]
@@ -153,7 +153,7 @@ def _tar(path: str) -> Iterator[Input]:
 
 
 def _tfrecord(path: str) -> Iterator[Input]:
-    """Yield a TFRecord file's records with their byte ranges. `content_of` parses them later."""
+    """Yield each record's byte range in a TFRecord file. `content_of` parses the records later."""
     source = path if is_remote(path) else str(Path(path).absolute())
     with _opened(path) as file:
         number = 0

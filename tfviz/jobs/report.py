@@ -60,7 +60,7 @@ def status_of(storage: Storage, plan: JobPlan) -> Status:
 
 
 def failed_shards(storage: Storage, plan: JobPlan) -> Iterator[int]:
-    """Yield the finished shards that contain failed images."""
+    """Yield the numbers of the finished shards that contain failed images."""
     for number in sorted(done_shards(storage)):
         if number < len(plan.shards()) and _summary(storage, number)[1]:
             yield number
@@ -77,7 +77,8 @@ def write_report(storage: Storage, status: Status) -> None:
     try:
         _write(storage, status)
     except OutputError:
-        # Another command ended at the same time and removed this command's temporary file.
+        # Try again, because another command that ended at the same time may have removed this
+        # command's temporary file.
         _write(storage, status)
 
 
@@ -88,7 +89,7 @@ def _write(storage: Storage, status: Status) -> None:
 
 
 def _summary(storage: Storage, number: int) -> tuple[int, list[tuple[str, str]]]:
-    """Return a shard's number of rows and its errors."""
+    """Return the number of rows in a shard, and its errors as (path, error)."""
     pa = arrow()
     table = pa.parquet.read_table(pa.BufferReader(storage.read(part_file(number))), columns=["path", "status", "error"])
     failed = [(row["path"], row["error"]) for row in table.to_pylist() if row["status"] == FAILED]

@@ -29,7 +29,7 @@ _QUALITY = 90
 
 
 class ShardWorker:
-    """A worker with a loaded model and its explainers, for any number of shards.
+    """A worker that loads the model and builds the explainers once, for any number of shards.
 
     Args:
         run: the job's arguments, as in job.json.
@@ -41,7 +41,7 @@ class ShardWorker:
         self._has_overlays = bool(run["overlays"])
 
     def table(self, inputs: Sequence[Input]) -> pa.Table:
-        """Explain images and return their rows in order.
+        """Explain images and return a table of their rows, in the order of the images.
 
         A failed image has one row with its error.
         """
@@ -56,7 +56,7 @@ class ShardWorker:
         return arrow().Table.from_pylist([row for each in rows for row in each], schema=result_schema())
 
     def _batches(self, inputs: Sequence[Input], rows: list[list[Row]]) -> Iterator[ImageBatch]:
-        """Yield the images in batches. Errors are added to `rows`."""
+        """Yield the images in batches. An image that cannot be read gets an error row in `rows`."""
 
         def fail(number: int, error: ImageError) -> None:
             rows[number] = [failure(inputs[number].path, error)]
@@ -67,7 +67,7 @@ class ShardWorker:
         return read_batches(inputs, self._plan.preprocessing, self._batch_size, fail, read=read)
 
     def _explained(self, images: Sequence[np.ndarray], tensors: np.ndarray) -> list[list[Row]]:
-        """Return the rows for each image in a batch."""
+        """Explain a batch and return each image's rows."""
         plan = self._plan
         rows: list[list[Row]] = [[] for _ in images]
         errors: dict[int, ImageError] = {}
@@ -93,7 +93,7 @@ class ShardWorker:
         }
 
     def _overlay(self, explainer: Explainer, image: np.ndarray, values: Map) -> bytes:
-        """Draw the map over the image and return the JPEG's bytes."""
+        """Draw the map over the image and return the picture as JPEG bytes."""
         drawn = blended(shrunk(image, _OVERLAY_SIDE_PX), values, explainer.style, Look())
         encoded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
         return bytes(encoded.tobytes())

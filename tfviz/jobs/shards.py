@@ -34,7 +34,7 @@ class ExplainShard:
         self._worker = ShardWorker(plan.run)
 
     def __call__(self, number: int) -> int:
-        """Explain a shard's images and return their number."""
+        """Explain a shard's images and return the number of images."""
         self._require_job()
         name, inputs = part_file(number), inputs_of_shard(self._storage, self._plan, number)
         known = self._known(name) if self._storage.exists(name) else None
@@ -49,7 +49,7 @@ class ExplainShard:
         return len(inputs)
 
     def _require_job(self) -> None:
-        """Raise JobError if the job folder was removed. Writing would create it again."""
+        """Raise JobError if the job folder was removed, because writing would recreate it."""
         if not self._storage.exists(JOB_FILE):
             raise JobError(
                 f"{shown(self._storage.root)} was removed during the job. Run the command again, and keep the folder until it "
@@ -64,7 +64,7 @@ class ExplainShard:
         try:
             self._storage.write(name, parquet_of([table], table.schema))
         except OutputError:
-            # If the file exists, another process was faster.
+            # If the file exists, another process has finished the shard.
             if self._is_retry or not self._storage.exists(name):
                 raise
 
@@ -75,7 +75,7 @@ def _failed(table: pa.Table) -> set[str]:
 
 
 def _merged(old: pa.Table, new: pa.Table, inputs: list[Input]) -> pa.Table:
-    """Replace the rows of the images in `new`. Return all rows in input order."""
+    """Replace old rows with new rows for the same images, and return all rows in input order."""
     pa = arrow()
     replaced = set(new.column("path").to_pylist())
     kept = old.filter(pa.array([path not in replaced for path in old.column("path").to_pylist()]))

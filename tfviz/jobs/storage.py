@@ -39,7 +39,7 @@ class Storage:
         return Path(self._path(name)).read_bytes()
 
     def open(self, name: str) -> BinaryIO:
-        """Open a file for reading, so that a part of it can be read."""
+        """Open a file for reading, for callers that read only part of it."""
         if self._remote is not None:
             opened: BinaryIO = self._remote.open(self._path(name), "rb")
             return opened
@@ -63,7 +63,7 @@ class Storage:
             ) from error
 
     def names(self, folder: str) -> list[str]:
-        """Return the sorted file names in a folder, or [] if it does not exist."""
+        """Return the sorted names of the files in a folder, or [] if there is no such folder."""
         if self._remote is not None:
             self._remote.invalidate_cache()
             if not self._remote.exists(self._path(folder)):
@@ -88,7 +88,7 @@ class Storage:
             Path(self._path(name)).unlink(missing_ok=True)
 
     def remove_unfinished(self, folder: str) -> None:
-        """Remove temporary files that killed processes left behind. Object stores have none."""
+        """Remove temporary files that killed processes left. Object stores have no such files."""
         if self._remote is None:
             remove_unfinished(Path(self._path(folder)))
 

@@ -48,12 +48,13 @@ def plot(
     cmap: str | Colormap | None = None,
     preprocessing: Preprocessing | str | None = None,
 ) -> Figure:
-    """Plot one row per image, with the image first and then one map per method.
+    """Plot a figure with one row per image: the image, then one map per method and target.
 
     Each map has a color bar and a caption that states its strength (see `tfviz.render.strength`).
     For excitation backprop, the strength is the map's sum. For other methods with several targets,
-    the strength is the map's peak relative to the map of the highest-scoring target, or to the
-    strongest map if there are no scores. Maps below 2% are nearly empty and are drawn dimmed.
+    it is the map's peak relative to the peak of the highest-scoring target's map, or of the
+    strongest map if there are no scores. Maps with a strength below 2% are nearly empty and are
+    drawn dimmed.
 
     Signals are drawn as lines over their maps, and volumes and videos as rows of slices or frames.
     `alpha`, `underlay` and `preprocessing` don't apply to signals.
@@ -65,9 +66,9 @@ def plot(
         attributions: method -> its maps, as for `overlay`; for several targets, method -> target
             -> maps. The keys become titles. A key of `tfviz.METHODS` becomes the method's name;
             other keys are unchanged.
-        kind: "image", "signal" or "volume". If None, the kind is inferred from the shape. Three
-            axes are a single image (H, W, C), unless the maps have one row for each of N signals
-            and the array's values or shape rule out an image.
+        kind: "image", "signal" or "volume". If None, the kind is inferred from the shape. An array
+            with three axes is a single image (H, W, C), unless the maps have one row for each of N
+            signals and the array's values or shape rule out an image.
         slices: the slices or frames of volumes to draw. None means up to six: evenly spaced slices
             and the slice with the strongest value of the first map.
         captions: one text per image, such as "tabby cat 0.83", to write below it.
@@ -177,7 +178,7 @@ class _Layout:
         return self.row + max(below_pictures, BAR_GAP + BAR + NUMBER_LINE + below_maps) + GAP
 
     def box(self, row: int, column: int, picture: Picture) -> tuple[float, float, float, float]:
-        """Return an image's left, bottom, width and height, centered at the top of its cell."""
+        """Return the left, bottom, width and height that center an image at the top of its cell."""
         height, width = picture.shape[:2]
         scale = min(self.row / height, self.column / width)
         left = MARGIN + column * (self.column + GAP) + (self.column - width * scale) / 2
@@ -213,7 +214,7 @@ def _fitting(text: str, width: float) -> str:
 def _write(axes: Axes, text: str, y: float, offset: float) -> None:
     """Write centered text `offset` inches above or below the edge `y` of the axes.
 
-    A "$" is drawn literally and does not start a formula.
+    A "$" is drawn as is and does not start a formula.
     """
     if not text:
         return
@@ -232,7 +233,7 @@ def _write(axes: Axes, text: str, y: float, offset: float) -> None:
 
 
 def _draw_bar(figure: Figure, layout: _Layout, cell: tuple[int, int], column: Column, look: Look) -> None:
-    """Draw a map's color bar with the values at its ends."""
+    """Draw a map's color bar, with the corresponding values at both ends."""
     limit = column.limits[cell[0]]
     ends = (0.0 if column.style == "heatmap" else -limit, limit)
     axes = layout.add(figure, *layout.bar(*cell))

@@ -48,14 +48,15 @@ def write_gallery(
         title: the heading, such as the model's name.
         subtitle: the line below the heading, such as the layer's name.
         failures: images that could not be explained, to list at the end.
-        questions: method name -> the question it answers, shown on demand.
+        questions: method name -> the question that the method answers, shown on demand.
         scale: the scale of the maps at `GalleryMap.path`. If maps have an `other_path`, the page
             has a switch between the two scales.
         look: how the maps were blended with the images, for the legend.
-        canvas: a canvas like those that the maps were drawn on, for the legend. None means images.
+        canvas: a canvas of the kind that the maps were drawn on, for the legend. None means a
+            canvas of images.
         page: the page's file name.
         preface: HTML to show above the images.
-        captions: the text that explains the strengths below the maps.
+        captions: a text that explains the strengths in the maps' captions.
 
     Returns:
         The page's path.

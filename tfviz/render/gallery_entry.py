@@ -40,8 +40,8 @@ class GalleryEntry:
         predictions: (label, score) pairs, best first.
         maps: the maps.
         size: (height, width) of the image and its maps in pixels. The page reserves this space, so
-            it does not shift while it loads.
-        score_kind: the kind of score, "probability" or "output".
+            that its content does not shift during loading.
+        score_kind: the kind of score, such as "probability" or "output".
         truth: the true class's name, or "" if it is unknown.
         is_right: whether the top class is the true class, or None if either is unknown. It is
             stored separately because two classes may have the same name.

@@ -1,4 +1,4 @@
-"""Build the grid for `plot` and `contact_sheet`, with one row per image and one column per map."""
+"""Build a grid with one row per image and one column per method and target, for `plot`."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Column:
 
     Attributes:
         method: the method's key.
-        target: the target's name, or "" if the method has only one.
+        target: the target's name, or "" if the method has only one target.
         style: the maps' style.
         maps: one map per image.
-        limits: for each map, the value of the strongest color.
+        limits: for each map, the value that is drawn in the strongest color.
         notes: for each map, the text below it.
     """
 
@@ -77,7 +77,7 @@ class Grid:
         return min(max(*(one.shape[1] / one.shape[0] for one in self.pictures), NARROWEST), WIDEST)
 
     def row(self, index: int, height: int, width: int) -> list[Picture]:
-        """Draw an image and its maps within (height, width), and keep the aspect ratio."""
+        """Draw an image and its maps, resized to fit (height, width) at the same aspect ratio."""
         whole = self.pictures[index]
         scale = min(height / whole.shape[0], width / whole.shape[1])
         size = (max(1, round(whole.shape[0] * scale)), max(1, round(whole.shape[1] * scale)))
@@ -134,7 +134,7 @@ def targets_of(attributions: Attributions) -> dict[str, Mapping[str, Arrays]]:
     """Return the attributions as method -> target -> maps; the target is "" if there is only one.
 
     Raises:
-        OptionError: `attributions` is not such a dict, or it is empty.
+        OptionError: `attributions` is not a dict, or it or one of its dicts is empty.
     """
     if not isinstance(attributions, Mapping) or not attributions:
         raise OptionError(
@@ -187,7 +187,7 @@ def _targets(given: Arrays | Mapping[str, Arrays]) -> Mapping[str, Arrays]:
 
 
 def own_style(key: str) -> str | None:
-    """Return a method's default style, or None if the key is not a method."""
+    """Return a method's default style, or None if no method has this key."""
     return METHOD_STYLES.get(key) or (LOOKS[key].style if key in LOOKS else None)
 
 

@@ -18,8 +18,8 @@ from tfviz.render.pictures import Arrays, Map, Picture, is_single, maps_of, pict
 
 Underlay = Literal["color", "gray"]
 UNDERLAYS = ("color", "gray")
-# Over a gray image, a color's weight is alpha**power, with these powers for zero and for the
-# strongest value. Zeros leave the image visible, and peaks match the color bar.
+# Over a gray image, a color's weight is alpha**power. These are the powers for zero and for the
+# strongest value. With them, zeros leave the image visible, and peaks match the color bar.
 _POWERS = (1.4, 0.3)
 
 
@@ -29,7 +29,7 @@ class Look:
 
     Attributes:
         alpha: the color strength.
-        underlay: "color" or "gray", the image's appearance under the map.
+        underlay: how to show the image under the map, "color" or "gray".
         cmap: a Matplotlib color map to use instead of the default.
 
     Raises:
@@ -48,7 +48,7 @@ class Look:
         ramp("heatmap", self.cmap)
 
     def powers(self, style: str) -> npt.NDArray[np.float32]:
-        """Return the powers of `alpha` that weight a style's 256 colors."""
+        """Return, for each of a style's 256 colors, the power p that gives its weight alpha**p."""
         if self.underlay == "color":
             return np.ones(256, np.float32)
         distances = np.linspace(0, 1, 256) if style == "heatmap" else np.abs(np.linspace(-1, 1, 256))
@@ -66,7 +66,7 @@ class Look:
         return cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
     def color_bar(self, style: str) -> npt.NDArray[np.uint8]:
-        """Return a style's 256 colors (256, 3), blended with mid gray if the images are gray."""
+        """Return a style's 256 colors, (256, 3), blended with mid gray if the images are gray."""
         colors = ramp(style, self.cmap)
         if style == "grey" or self.underlay == "color":
             return colors
@@ -132,8 +132,9 @@ def blended(picture: Picture, values: Map, style: str, look: Look, limit: float 
         picture: the image.
         values: the map.
         style: the map's style.
-        look: how to blend it with the image.
-        limit: the value of the strongest color. If None, the map is scaled separately.
+        look: how to blend the map with the image.
+        limit: the value that is drawn in the strongest color. If None, the map is scaled
+            separately.
 
     Returns:
         The picture, uint8 RGB (H, W, 3).
@@ -153,9 +154,9 @@ def blended(picture: Picture, values: Map, style: str, look: Look, limit: float 
 
 @lru_cache(maxsize=8)
 def _over_gray(colors: bytes, weights: bytes) -> npt.NDArray[np.uint8]:
-    """Return the blended color, (256 * 256, 3), for each of 256 colors over each gray value.
+    """Return the blended colors, (256 * 256, 3), of 256 colors over each of 256 gray values.
 
-    The arguments are bytes, because arrays and color maps have no hash.
+    The arguments are bytes because arrays and color maps aren't hashable.
     """
     color = np.frombuffer(colors, np.uint8).reshape(256, 1, 3)
     weight = np.frombuffer(weights, np.float32).reshape(256, 1, 1)

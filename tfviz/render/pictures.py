@@ -1,9 +1,10 @@
 """Convert the caller's arrays to uint8 RGB images and finite float64 maps.
 
-Arrays from `load_images` contain their RGB images, which are drawn. Other images are drawn
-unchanged if they are uint8, or floats in 0–1 or 0–255. Images with negative values or values above
-255 were preprocessed. Preprocessing that the caller passes is undone. Otherwise, the colors are
-unknown (the order may be BGR), and each image is stretched to its range with a warning.
+Arrays from `load_images` also hold the original RGB images, which are drawn in their place. Other
+images are drawn unchanged if they are uint8, or floats in 0–1 or 0–255. Images with negative values
+or values above 255 were preprocessed. If the caller passes the preprocessing, it is undone.
+Otherwise, the colors are unknown (the order may be BGR), a warning is issued, and each image's
+range of values is stretched to 0–255.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def pictures_of(images: Arrays, preprocessing: Preprocessing | str | None = None
 
 
 def preprocessing_of_images(images: Arrays, models: Iterable[keras.Model]) -> Preprocessing | None:
-    """Return the preprocessing that was applied to images made for one of these models.
+    """Return the preprocessing that was applied to images for one of these models.
 
     Args:
         images: as for `pictures_of`.
@@ -130,7 +131,7 @@ def _without_preprocessing(array: npt.NDArray[Any], preprocessing: Preprocessing
     return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
 
 
-_TOLERANCE = 26.0  # pixel values, for images that were augmented after preprocessing
+_TOLERANCE = 26.0  # in pixel values, because images may have been augmented after preprocessing
 
 
 def _scale_of(arrays: Sequence[npt.NDArray[Any]]) -> float | None:

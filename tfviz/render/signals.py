@@ -113,7 +113,7 @@ def plot_signals(
         attributions: see `plot`.
         captions: see `plot`.
         scores: see `plot`.
-        styles: see `plot`. "grey" counts as "signed".
+        styles: see `plot`. "grey" is replaced by "signed".
         scale: see `plot`.
         cmap: see `plot`.
 
@@ -165,7 +165,7 @@ def _legend(columns: Sequence[Column], lines: Sequence[Signal], scale: str) -> l
 
 
 def signal_meaning(style: str, scale: str) -> str:
-    """Return the legend text for a style behind black lines."""
+    """Return the legend text for a style and a scale when maps are drawn behind black lines."""
     return meaning_of(style, scale).replace("dark is zero", "white is zero")
 
 
@@ -233,11 +233,11 @@ def _ends(column: Column, index: int) -> tuple[float, float]:
 
 
 def signal_colors(style: str, cmap: str | Colormap | None) -> Colormap:
-    """Return a style's color map behind black lines.
+    """Return a style's color map for maps behind black lines.
 
     Args:
         style: "heatmap" or "signed".
-        cmap: a Matplotlib color map to use instead.
+        cmap: a Matplotlib color map to use instead of the default.
 
     Returns:
         The color map.

@@ -54,7 +54,7 @@ FALLBACK_FONTS = (
 
 
 def title_of(key: str) -> str:
-    """Return a method key's title, such as "Grad-CAM" for "grad_cam", or other text unchanged."""
+    """Return a method's title, such as "Grad-CAM" for "grad_cam", or other text unchanged."""
     name = key.replace("-", "_")
     look = LOOKS.get(name)
     return TITLES.get(name) or (look.title if look else key)
@@ -70,8 +70,8 @@ def wrapped(text: str, width: float, properties: FontProperties, *, most_lines: 
     """Wrap text to a width.
 
     Lines that fit are unchanged. Words that are too long for a line, such as file names, are
-    broken. A letter that no installed font contains becomes "□", as in Matplotlib, but without a
-    warning.
+    broken. A character that none of the fonts contains is replaced by "□", as in Matplotlib, but
+    without a warning.
 
     Args:
         text: the text.
@@ -93,12 +93,12 @@ def wrapped(text: str, width: float, properties: FontProperties, *, most_lines: 
 
 
 def most_lines_of(texts: Sequence[str]) -> int:
-    """Return the line count of the longest wrapped text, or 0 if all are empty."""
+    """Return the number of lines in the longest wrapped text, or 0 if all texts are empty."""
     return max((text.count("\n") + 1 for text in texts if text), default=0)
 
 
 def widest(text: str, properties: FontProperties) -> float:
-    """Return the widest line's width in `text`, in points."""
+    """Return the width of the widest line in `text`, in points."""
     return max(_width(line, properties) for line in text.split("\n"))
 
 

@@ -1,7 +1,8 @@
-"""Open only regular files, and only inside a folder.
+"""Open only regular files, and check that paths lie inside a folder.
 
 A run folder may contain anything. Opening a named pipe blocks until another process writes to it,
-reading a device may never end, and a link may point to a file that the folder's owner may not read.
+reading a device may never end, and a link may point to a file that the folder's owner is not
+allowed to read.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def read_regular(path: str | Path, most: int | None = None) -> bytes:
 def is_inside(path: Path, folder: Path) -> bool:
     """Return whether the path lies below `folder` and contains no symbolic link.
 
-    `folder` itself must be a real path.
+    `folder` itself must be an absolute path without symbolic links.
     """
     real = Path(os.path.realpath(path))
     return real == path and real.is_relative_to(folder)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Crew:
-    """A job's workers.
+    """The settings of a job's workers.
 
     Attributes:
         root: the job folder.

@@ -91,8 +91,8 @@ class _Process:
 
 
 def _work(connection: Connection, crew: Crew) -> None:
-    """Run the shards whose numbers arrive on the connection until the connection closes."""
-    # The command handles Ctrl-C and ends this process.
+    """Receive shard numbers and run these shards until the connection closes."""
+    # The main process handles Ctrl-C and ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from tfviz.cli.terminal import import_tensorflow
 

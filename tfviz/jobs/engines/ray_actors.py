@@ -62,7 +62,7 @@ class _ShardOfRow:
         self._explain = ExplainShard(crew.root, crew.is_retry)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        # Ray wraps exceptions in its own, which hide the reason behind a traceback.
+        # Ray would wrap the exception in its own, which hides the reason behind a traceback.
         try:
             return {"images": self._explain(int(row["shard"])), "error": ""}
         except TfvizError as error:

@@ -104,7 +104,8 @@ class ViewerClient:
     def _request(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> bytes:
         """Send a request, and return the response body.
 
-        If an idle connection was closed, the request is sent again, because requests are idempotent.
+        If the server has closed an idle connection, the request is sent again. All requests are
+        idempotent.
         """
         is_new = self._connection is None
         try:

@@ -83,7 +83,7 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
 
 
 def draw_point(axes: Axes, row: Mapping[str, Any], place: int, *, is_upright: bool = False) -> None:
-    """Draw a value with its interval. A hollow dot means that the metric does not decide."""
+    """Draw a value with its interval. A hollow dot marks an inconclusive result."""
     color = _CONTROL if row["is_control"] else _METHOD
     fill = "white" if row["decides"] is False else color
     for values, look in (([row["low"], row["high"]], "-"), ([row["value"]], "o")):

@@ -93,7 +93,7 @@ def draw_point(axes: Axes, row: Mapping[str, Any], place: int, *, is_upright: bo
 
 
 def save(figure: Figure, name: str) -> Path:
-    """Write a small PNG file into docs/pictures."""
+    """Write a figure to docs/pictures as a small PNG file."""
     from PIL import Image
 
     PICTURES.mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,7 @@ class ComputedMap:
     Attributes:
         recipe: the request for the map, with the explained class.
         values: the map as the method returned it, float32 (h, w) or (h, w, channels).
-        drawn: the same values, in the form in which they are drawn.
+        drawn: the same values, converted for drawing.
         style: the map's style.
         layer: the path of the explained layer, "image", or None for a method without layers.
         strength: the map's strength, for the caption and the colors.
@@ -112,7 +112,7 @@ class MapCache:
         return self._maps[key]
 
     def _completed(self, recipe: Recipe, scores: ClassScores | None) -> Recipe:
-        """Return the recipe with its class set, and without settings that do not apply."""
+        """Return the recipe with the explained class, and without settings that do not apply."""
         if not method_named(recipe.method).takes_target or scores is None:
             return replace(recipe, target=None, against=None)
         target = int(scores.ranked[0]) if recipe.target is None else recipe.target

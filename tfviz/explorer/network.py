@@ -129,7 +129,7 @@ class Network:
         try:
             return {**described, "reason": None, "needs_layer": False, "rows": rows_per_image(self.build(key, None))}
         except UNSUITABLE as error:
-            # a method without a default layer may support other layers
+            # A method without a default layer may support other layers.
             has_layers = bool(self.layers(key))
             return {**described, "reason": None if has_layers else str(error), "needs_layer": has_layers, "rows": 1}
 
@@ -145,7 +145,7 @@ class Network:
         return self._layers[method.key]
 
     def default_layer(self, key: str) -> str | None:
-        """Return a method's default layer, "image", or None if it has no default layer."""
+        """Return the path of a method's default layer or "image", or None if it has no default."""
         if not takes(method_named(key), "layer"):
             return None
         try:

@@ -21,7 +21,7 @@ from tfviz.models import is_preprocessing_known, preprocessing_of
 
 
 class Session:
-    """An explorer's state.
+    """The state of an explorer: a model, images, and the maps computed so far.
 
     Args:
         model: the model.

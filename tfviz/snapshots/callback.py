@@ -73,8 +73,8 @@ class SnapshotCallback(keras.callbacks.Callback):
             start with images. The callback reads at most `max_images` images, once, in the
             constructor. Reading does not affect the order of a shuffled dataset. If
             `tfviz.images_from` chose the images, the callback uses all of them.
-        log_dir: the run folder. If it contains a run with the same images, that run is
-            continued, including its numbering and step count.
+        log_dir: the run folder. If it contains a run with the same images, the callback continues
+            that run, with its snapshot numbers and its step count.
         target: what to explain, as in an explainer call: one target for all images or one per
             image, or a class name from `labels`. None means each image's top class at the time of
             the snapshot.
@@ -92,11 +92,11 @@ class SnapshotCallback(keras.callbacks.Callback):
         kind: "signal" for signals (N, T, C), which are drawn as lines, or "volume" for volumes and
             videos (N, D, H, W, C), which are drawn as slices. If None, images and volumes are
             distinguished by their number of axes.
-        preprocessing: how `images` (or `pictures`) were preprocessed, as for `overlay`. It is
-            undone before drawing. For `images`, None means the preprocessing that `load_model`
-            recorded for the explained model.
+        preprocessing: how `images` (or `pictures`) were preprocessed, in a form that `overlay`
+            accepts. The preprocessing is undone before drawing. For `images`, None means the
+            preprocessing that `load_model` recorded for the explained model.
         underlay: whether to draw the image under the maps in "gray" or in "color".
-        labels: the class names: a sequence in order, a mapping from numbers, a data
+        labels: the class names: a sequence in class order, a mapping from class numbers, a data
             generator's class_indices, or a file (see `tfviz.models.labels.read_labels`).
         tensorboard: True writes images and scalars for TensorBoard to log_dir/tensorboard, and a
             path writes them to that folder.
@@ -262,7 +262,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._session.put(moment, self._camera.exposures(), self._camera.images)
 
     def _rechoose(self, when: str) -> None:
-        """Reselect the images. Snapshots taken every N batches do so at most once per epoch."""
+        """Reselect the images. Snapshots taken after batches of the same epoch share the images."""
         if self._worst is not None and (when != "batch" or self._progress.epoch != self._epoch_of_images):
             self._camera.rechoose(self._worst.choose)
             self._epoch_of_images = self._progress.epoch

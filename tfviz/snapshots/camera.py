@@ -19,7 +19,7 @@ from tfviz.targets import At
 
 
 class Camera:
-    """Runs all methods on the images. An explainer that fails affects only its own maps.
+    """Runs all methods on the images. If an explainer fails, only its own maps are missing.
 
     Attributes:
         images: the images, which `rechoose` replaces.
@@ -71,7 +71,7 @@ class Camera:
 
 
 def _of_shown_input(attribution: Any, shown: int) -> Any:
-    """Return the drawn input's attribution. Models with several inputs have one for each input."""
+    """Return the drawn input's attribution. A model with several inputs has one for each input."""
     flat = tree.flatten(attribution)
     return flat[shown] if len(flat) > shown else flat[0]
 

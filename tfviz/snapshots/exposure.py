@@ -1,4 +1,4 @@
-"""The data that the training thread passes on: a moment in training, and explainers' results."""
+"""The data that the training thread passes to the background thread for each snapshot."""
 
 from __future__ import annotations
 

@@ -110,13 +110,14 @@ def images_from(
         dataset: images with labels: a tf.data.Dataset (batched or not) or keras.utils.PyDataset of
             (images, labels), or a tuple of arrays. The labels are class numbers or one-hot rows.
         n: the number of images.
-        per_class: choose about the same number of images from each class at random. If there are
-            more classes than `n`, choose one image from each of `n` random classes. This is the
-            default.
-        worst: choose the images that the model gets most wrong: those with the lowest margin, the
-            score of the true class minus the highest score of another class. The callback reselects
-            them at the start and the end of training, and once per epoch. Each time, it runs the
-            model on all images that it chooses from. The model must be a classifier with one input.
+        per_class: whether to choose about the same number of images from each class at random. If
+            there are more classes than `n`, one image is chosen from each of `n` random classes.
+            This is the default.
+        worst: whether to choose the images that the model gets most wrong: those with the lowest
+            margin, which is the score of the true class minus the highest score of another class.
+            The callback reselects the images at the start and the end of training, and once per
+            epoch. Each time, it runs the model on all images that it chooses from. The model must
+            be a classifier with one input.
         seed: the random seed.
         max_read: the maximum number of images to read from a dataset, which may be infinite. For
             arrays, it only limits the images that `worst` chooses from.

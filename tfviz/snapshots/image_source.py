@@ -38,7 +38,7 @@ def rows_of(images: Any, numbers: np.ndarray) -> Any:
 
 
 def batches_of(images: Any, rank: int) -> Iterator[tuple[Any, np.ndarray | None]]:
-    """Yield batches of images, and their labels if a dataset has them."""
+    """Yield each batch of images with its labels, or with None if there are no labels."""
     if isinstance(images, tf.data.Dataset):
         for element in detached_copy(images).as_numpy_iterator():
             yield _as_batch(_images_of(element), _labels_of(element), rank)

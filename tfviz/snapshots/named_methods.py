@@ -48,7 +48,7 @@ class NamedMethod:
         return self.scores_of(None, outputs)
 
     def scores_of(self, classes: np.ndarray | None, outputs: Any) -> list[Prediction | None]:
-        """Return the score of each image's class in `classes` (N,), or of its top class if None."""
+        """Return each image's class in `classes` (N,), or its top class if None, with its score."""
         found = class_scores.scores_of(classes, outputs, self.explainer.whole)
         return [None if one is None else {"class": one[0], "score": one[1]} for one in found]
 

@@ -32,7 +32,7 @@ class Schedule:
         self._last = step
 
     def is_due(self, step: int) -> bool:
-        """Return whether the steps since the last snapshot have reached a multiple of N."""
+        """Return whether the step count has reached a multiple of N since the last snapshot."""
         return not self.is_by_epoch and step // self._every > self._last // self._every
 
     def mark_taken(self, step: int) -> None:

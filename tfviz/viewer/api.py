@@ -154,7 +154,7 @@ def _summary(known: KnownRun) -> bytes:
 
 
 def _json_of(request: Request, items: list[bytes]) -> Response:
-    """Return JSON items as a list, compressed for clients on other machines that accept gzip."""
+    """Respond with a JSON list of items, compressed if the client is remote and accepts gzip."""
     content = b"[" + b",".join(items) + b"]"
     headers = {"Vary": "Accept-Encoding"}
     # For clients on this machine, compressing takes longer than sending.

@@ -40,7 +40,7 @@ def protocol_for(limits: ServerLimits) -> type[asyncio.Protocol]:
     waiting: dict[LimitedProtocol, None] = {}
 
     class LimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-        """Closes idle connections and, if there are too many, the longest-waiting connection."""
+        """Closes idle connections. If too many are open, it also closes the longest-waiting one."""
 
         _timer: asyncio.TimerHandle | None = None
 

@@ -66,7 +66,7 @@ class Guard:
         await answer(scope, receive, send_with_headers)
 
     def _early_response(self, scope: Scope) -> Response | _SignIn | None:
-        """Return the response to a request, or None to pass the request to the application."""
+        """Return an early response to a request, or None to pass the request to the application."""
         headers = Headers(scope=scope)
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower():

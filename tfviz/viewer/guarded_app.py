@@ -35,7 +35,7 @@ def guarded_app(
         host: the address the server listens on. Without a token, a request's Host header must name
             this address or this machine.
         lifespan: a context manager that is active while the application runs.
-        posts: the paths to which a signed-in page may post. It may only read from other paths.
+        posts: the paths to which a signed-in page may post. The page may only read other paths.
 
     Returns:
         The application.

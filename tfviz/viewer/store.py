@@ -59,7 +59,7 @@ class Store:
         return [News(known.run["id"], known.last) for known in self.known() if known.poll()]
 
     def learn(self, folder: Path) -> News | None:
-        """Read a run's run.json if it is new or has changed, and return the news, if any."""
+        """Read a folder's run.json if it is new or has changed, and return the news, if any."""
         stamp = stamp_of(folder)
         with self.lock:
             old = next((known for known in self.runs.values() if known.folder == folder), None)

@@ -85,7 +85,7 @@ def receive_image(known: KnownRun, image: int, data: bytes) -> None:
 def receive_picture(known: KnownRun, number: int, before: int, method: str, image: int, data: bytes) -> None:
     """Store a picture of the next snapshot, which follows snapshot `before`.
 
-    A picture of an earlier snapshot is also accepted. If its file exists, it counts as received.
+    Pictures of earlier snapshots are also accepted. Pictures that are already stored are kept.
     """
     known.poll()
     if number > known.last != before:

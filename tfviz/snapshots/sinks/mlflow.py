@@ -27,7 +27,8 @@ class MlflowSink(Tracker):
 
     Args:
         run: the run that `mlflow.start_run` returned, or its id.
-        tracking_uri: the address of the tracking server or store. None means the current address.
+        tracking_uri: the address of the tracking server or store. None means MLflow's current
+            address.
     """
 
     product = "MLflow"

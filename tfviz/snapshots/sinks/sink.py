@@ -34,7 +34,7 @@ class Sink:
         """
 
     def write(self, snapshot: Snapshot) -> None:
-        """Handle a snapshot. All its files are already in the folder.
+        """Handle a snapshot. All of its files are already in the folder.
 
         Args:
             snapshot: the snapshot.

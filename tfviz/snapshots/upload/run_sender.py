@@ -38,7 +38,8 @@ class RunSender:
         """Send the snapshots that the viewer doesn't have, and return how many were sent.
 
         Args:
-            is_over: called before each snapshot. Once it returns True, no more snapshots are sent.
+            is_over: a function that is called before each snapshot. Once it returns True, no more
+                snapshots are sent.
 
         Raises:
             ViewerError: the viewer is unavailable, or rejected a request. The next call reads the

@@ -35,7 +35,7 @@ def load(folder):
         [jax.ShapeDtypeStruct(one["shape"], one["dtype"]) for one in parts[part]]
         for part in ("arguments", "weights", "results")
     )
-    # JAX only runs its own exports, so export a function of the same signature and replace its
+    # JAX only runs its own exports, so export a function with the same signature, and replace its
     # code.
     stand_in = jax.jit(lambda *_: [jnp.zeros(one.shape, one.dtype) for one in results], keep_unused=True)
     exported = jax.export.export(stand_in)(*arguments, *weights)
@@ -63,7 +63,7 @@ def read_inputs(path, manifest):
 
 
 def read_picture(path):
-    """Read an image file as uint8 (height, width, 3), RGB."""
+    """Read an image file as RGB, uint8 (height, width, 3)."""
     import cv2
 
     picture = cv2.imread(str(path))
@@ -71,7 +71,7 @@ def read_picture(path):
 
 
 def tensor(picture, manifest):
-    """Crop, resize and scale an image as tfviz.json specifies, (height, width, channels)."""
+    """Crop, resize and scale an image as tfviz.json specifies. Return (height, width, channels)."""
     import cv2
 
     _, height, width, channels = manifest["extra"]["arguments"][0]["shape"]
@@ -106,8 +106,9 @@ def seen(picture, how):
 
 
 def write_map(path, results, manifest, picture_path):
-    """Write the map as .npy, all results as .npz, or a gray image in which mid gray is zero if the
-    map has negative values.
+    """Write the map as .npy, all results as .npz, or the map as a gray image.
+
+    If the map has negative values, zero is mid gray in the image.
     """
     if path.suffix == ".npz":
         np.savez(path, **results)
@@ -151,7 +152,7 @@ def main():
     results = {name: np.asarray(array) for name, array in program(*given).items()}
     for number, index in enumerate(results.get("target", [])):
         names = manifest["labels"] or []
-        # A single sigmoid unit has two classes, but may have only one label.
+        # A single sigmoid unit represents two classes, but may have only one label.
         label = names[index] if index < len(names) else ""
         print(f"image {number}: class {index} {label}".rstrip())
     write_map(args.map, results, manifest, args.images)

@@ -68,7 +68,7 @@ def _in_folder(folder: Path) -> list[LabeledImage]:
 
 
 def class_numbers(folders: Sequence[str], labels: Labels, classes: int) -> dict[str, int]:
-    """Map each class folder to a network class by its label or number.
+    """Map each class folder to the network's class with that label or number.
 
     If the labels are unknown and there are as many folders as classes, the sorted folder order
     determines the class, as in torchvision's ImageFolder.

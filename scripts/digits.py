@@ -51,7 +51,7 @@ class Digits:
 
 
 def load_digits() -> Digits:
-    """Load MNIST if Keras can download it within a minute, and scikit-learn's 8x8 digits otherwise.
+    """Load MNIST if Keras can download it within a minute, or else scikit-learn's 8x8 digits.
 
     Returns:
         The digits.
@@ -122,7 +122,7 @@ def _side_by_side(pairs: np.ndarray) -> np.ndarray:
 
 
 def _noisy(pictures: np.ndarray, strength: np.ndarray | float, rng: np.random.Generator) -> np.ndarray:
-    """Return the pixelwise maximum of image and noise, which keeps the strokes intact."""
+    """Return the pixelwise maximum of images and noise, which keeps the digits' strokes intact."""
     return np.maximum(pictures, (rng.uniform(size=pictures.shape) * strength).astype(np.float32))
 
 

@@ -83,7 +83,7 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
 
 
 def draw_point(axes: Axes, row: Mapping[str, Any], place: int, *, is_upright: bool = False) -> None:
-    """Draw a value with its interval. A hollow dot means that the metric does not decide."""
+    """Draw a value with its interval. A hollow dot marks an inconclusive result."""
     color = _CONTROL if row["is_control"] else _METHOD
     fill = "white" if row["decides"] is False else color
     for values, look in (([row["low"], row["high"]], "-"), ([row["value"]], "o")):
@@ -93,7 +93,7 @@ def draw_point(axes: Axes, row: Mapping[str, Any], place: int, *, is_upright: bo
 
 
 def save(figure: Figure, name: str) -> Path:
-    """Write a small PNG file into docs/pictures."""
+    """Write a figure to docs/pictures as a small PNG file."""
     from PIL import Image
 
     PICTURES.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,8 @@ Regression
 ==========
 
 A steering network has one output and no classes. ``target=0`` explains the predicted number: the
-saliency map is positive where larger pixel values would increase it. VisualBackProp needs no target
-and shows which pixels the network reads.
+saliency map is positive where larger pixel values would increase that number. VisualBackProp needs
+no target, and shows which pixels the network reads.
 """
 
 import keras

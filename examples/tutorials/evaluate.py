@@ -17,20 +17,21 @@ images = tfviz.load_images(SAMPLES_DIR, model)
 methods = ["saliency", "guided_backprop", "grad_cam"]
 
 # %%
-# ``single_deletion`` removes one region at a time, and checks that the regions that a map ranks
-# high matter to the score. It costs 16 forward passes per image, shared by all methods.
+# ``single_deletion`` removes one region at a time, and checks whether the regions that a map ranks
+# high matter to the score. It needs 16 forward passes per image, which all methods share.
 
 evaluation = tfviz.evaluate(model, images, methods, "single_deletion")
 for row in evaluation.rows:
     print(f"{row['method']:16} {row['value']:+.2f}")
 
 # %%
-# Compare each method with ``random`` and ``center``. The plot shows the 95 % intervals.
+# Compare each method with the controls ``random`` and ``center``. The plot shows 95 % intervals.
 
 figure = evaluation.plot()
 
 # %%
-# If you know where the objects are, check that the maps point at them. The samples include boxes.
+# If you know where the objects are, check whether the maps point at them. The sample images come
+# with boxes.
 
 samples = {sample["file"]: sample for sample in json.loads((SAMPLES_DIR / "samples.json").read_text())["samples"]}
 

@@ -3,8 +3,8 @@ Ten million images
 ==================
 
 ``tfviz job`` writes tables instead of pictures: one row per image, class and method. A job can be
-stopped and resumed, and several machines can share it. Here it explains a dozen images; the command
-for ten million is the same.
+stopped and resumed, and several machines can share it. Here, the job explains a dozen images, but
+the command for ten million is the same.
 """
 
 import tempfile
@@ -27,7 +27,7 @@ main(["job", str(SAMPLES_DIR), "--method", "grad_cam", "--output", str(results)]
 print(sorted(str(path.relative_to(results)) for path in results.rglob("*.parquet")))
 
 # %%
-# Read the columns that you need. The maps are float16 bytes at their original resolution.
+# Read the columns that you need. The maps are stored as float16 bytes at their original resolution.
 
 table = pyarrow.dataset.dataset(results / "shards").to_table(columns=["path", "target_name", "map", "map_shape"])
 rows = table.to_pylist()

@@ -22,7 +22,7 @@ for row in model.predict(images, verbose=0):
     print({KINDS[label]: round(float(row[label]), 3) for label in np.argsort(row)[:-3:-1]})
 
 # %%
-# Attention rollout multiplies the attention of all blocks. It is the same for every class.
+# Attention rollout multiplies the attention of all blocks. The map is the same for every class.
 
 figure = tfviz.plot(images, {"attention_rollout": tfviz.AttentionRollout(model)(images)})
 
@@ -37,5 +37,5 @@ for key in ("gradient_attention", "legrad", "grad_cam"):
 figure = tfviz.plot(images[:1], maps)
 
 # %%
-# CAMs work on tokens too: tfviz arranges the tokens in the grid of the patches.
+# CAMs also work on tokens: tfviz arranges the tokens in the grid of the patches.
 # :doc:`/transformers` lists the formulas and the supported architectures.

@@ -42,7 +42,7 @@ network.compile(keras.optimizers.Adam(3e-3), "binary_crossentropy")
 
 # %%
 # The callback takes a snapshot before training, every four batches and at the end. It needs the
-# images, one or more methods, and a folder. Training produces the same weights with and without it.
+# images, one or more methods, and a folder. The callback does not change the resulting weights.
 
 images = tfviz.load_images([SAMPLES_DIR / "heart_star.png", SAMPLES_DIR / "ring_cross.png"], packaged)
 folder = Path(tempfile.mkdtemp()) / "runs" / "1"
@@ -50,14 +50,14 @@ snapshots = tfviz.SnapshotCallback(["grad_cam"], images, log_dir=folder, every=4
 network.fit(x, y, epochs=4, batch_size=32, verbose=0, callbacks=[snapshots])
 
 # %%
-# The run folder has one line per snapshot, the pictures and the raw maps.
+# The run folder contains an index with one line per snapshot, the pictures, and the raw maps.
 
 records = [json.loads(line) for line in (folder / "snapshots.jsonl").read_text().splitlines()]
 for record in records[:: len(records) - 1]:
     print(record["when"], record["step"], record["predictions"][0])
 
 # %%
-# The first and the last map of the class heart:
+# These are the first and the last map of the class heart:
 
 maps = {
     f"step {record['step']}": np.load(folder / "maps" / f"{record['number']:08}.npz") for record in records[:: len(records) - 1]

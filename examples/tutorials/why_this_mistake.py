@@ -50,7 +50,7 @@ figure = tfviz.plot([scene.image], {"grad_cam": maps})
 
 # %%
 # Test the explanation by covering each object in turn. If the map is right, the score falls most
-# without the object that the map highlights.
+# when the object that the map highlights is covered.
 
 covered = []
 for thing in scene.objects:

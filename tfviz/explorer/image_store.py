@@ -25,7 +25,7 @@ from tfviz.viewer.http_errors import HttpError
 THUMBNAIL_PX = 96
 _KEPT_TENSORS = 8
 Stamp = tuple[int, int]
-# A decoded image may need 150 MB, many times the size of its file.
+# Limits concurrent decoding, because a decoded image may need 150 MB, many times its file size.
 _decoders = threading.BoundedSemaphore(2)
 
 
@@ -36,7 +36,8 @@ class NetworkImage:
     Attributes:
         tensor: the network's input, float32 (1, height, width, channels).
         picture: the region that the network sees, uint8 RGB, for drawing maps on.
-        stamp: its file's size and modification time; None for an upload, which cannot change.
+        stamp: the size and modification time of the image's file, or None for an upload, which
+            cannot change.
     """
 
     tensor: np.ndarray
@@ -71,7 +72,7 @@ class ImageStore:
         self._lock = threading.Lock()
 
     def listed(self) -> list[dict[str, str]]:
-        """Return the id and name of each image in the folder."""
+        """Return the id and name of each image from the folder."""
         return [{"id": one, "name": one.removeprefix("file/")} for one in self._files]
 
     def add(self, data: bytes, name: str) -> str:
@@ -96,7 +97,7 @@ class ImageStore:
 
         Raises:
             HttpError: the image does not exist, or is no longer stored.
-            ImageError: its file cannot be read or is too large.
+            ImageError: the image's file cannot be read or is too large.
         """
         upload = self._upload(id)
         stamp = None if upload is not None else _stamp_of(self._files[id])
@@ -111,7 +112,7 @@ class ImageStore:
         return image
 
     def thumbnail(self, id: str) -> np.ndarray:
-        """Return a small copy of an image, uint8 RGB (see `image`)."""
+        """Return a small copy of an image, uint8 RGB. This raises the same errors as `image`."""
         with self._lock:
             known = self._images.get(id)
         if known is not None:
@@ -125,7 +126,7 @@ class ImageStore:
         return str(self._files[id]) if upload is None else upload.name
 
     def _upload(self, id: str) -> _Upload | None:
-        """Return an upload, or None for a file in the folder."""
+        """Return the uploaded image with this id, or None if the image is a file in the folder."""
         if id in self._files:
             return None
         with self._lock:
@@ -145,7 +146,7 @@ class ImageStore:
         return rgb
 
     def _decoded(self, data: bytes, name: str) -> np.ndarray:
-        """Decode a file. If the file declares its size, check the size before decoding."""
+        """Decode an image file. If it declares its width and height, check these first."""
         container = describe(data)
         if container is not None and container.size is not None:
             self._require_few_pixels(container.size, name)
@@ -183,7 +184,7 @@ class ImageStore:
 
 
 def _stamp_of(path: Path) -> Stamp | None:
-    """Return a file's size and modification time, or None if reading it will fail."""
+    """Return a file's size and modification time, or None if the file cannot be accessed."""
     try:
         status = path.stat()
     except OSError:

@@ -16,7 +16,7 @@ class ExplorerLimits(ServerLimits):
         image_pixels: the number of pixels of an image file.
         network_pixels: the number of pixels of an image, for a network that accepts any size.
         uploads: the number of uploaded images that the server keeps.
-        kept_bytes: the total size of these files.
+        kept_bytes: the total file size of these uploaded images.
         listed: the number of images that the page lists.
         explainers: the number of compiled explainers that the server keeps.
         maps: the number of maps that the server keeps.

@@ -25,7 +25,7 @@ from tfviz.methods.row_counts import rows_per_image
 from tfviz.render.pictures import Map, maps_of
 from tfviz.render.strength import Strength, strengths_of
 
-_BATCH_SIZE = 32  # perturbed copies per batch, as in a call
+_BATCH_SIZE = 32  # perturbed copies per batch, as when calling an explainer
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class ComputedMap:
     Attributes:
         recipe: the request for the map, with the explained class.
         values: the map as the method returned it, float32 (h, w) or (h, w, channels).
-        drawn: the same values, checked for drawing.
+        drawn: the same values, converted for drawing.
         style: the map's style.
-        layer: the layer's path, "image", or None.
+        layer: the path of the explained layer, "image", or None for a method without layers.
         strength: the map's strength, for the caption and the colors.
         scores: the image's class scores, or None.
         note: the method's warnings, or "".
@@ -90,11 +90,11 @@ class MapCache:
         return known
 
     def get(self, recipe: Recipe, turn: Turn) -> ComputedMap:
-        """Return a map. Compute it if it is not cached.
+        """Return a map. Compute the map if it is not cached.
 
         Args:
             recipe: the request for the map. Without a target, the top class is explained.
-            turn: the turn in which to compute it.
+            turn: the turn in which to compute the map.
 
         Raises:
             TfvizError: the map cannot be computed.
@@ -112,7 +112,7 @@ class MapCache:
         return self._maps[key]
 
     def _completed(self, recipe: Recipe, scores: ClassScores | None) -> Recipe:
-        """Set the explained class, and drop settings that do not apply to the method."""
+        """Return the recipe with the explained class, and without settings that do not apply."""
         if not method_named(recipe.method).takes_target or scores is None:
             return replace(recipe, target=None, against=None)
         target = int(scores.ranked[0]) if recipe.target is None else recipe.target
@@ -124,7 +124,7 @@ class MapCache:
     def _computed(self, recipe: Recipe, image: NetworkImage, scores: ClassScores | None, turn: Turn) -> ComputedMap:
         explainer = self.explainers.get(recipe.method, recipe.layer)
         start_s = time.perf_counter()
-        # The page shows the method's warnings. No other thread issues any at the same time.
+        # Record the method's warnings for the page. No other thread issues warnings meanwhile.
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             call = explainer.prepare(image.tensor, recipe.target_for(self._network.classes))
@@ -139,7 +139,7 @@ class MapCache:
     def _strength(
         self, recipe: Recipe, image: NetworkImage, explainer: Explainer, drawn: Map, scores: ClassScores | None, turn: Turn
     ) -> Strength:
-        """Compare a map with the top class's map, which is usually cached."""
+        """Return a map's strength, compared with the top class's map unless that takes too long."""
         top = None if scores is None or recipe.target is None else int(scores.ranked[0])
         plain = replace(recipe, target=top, against=None)
         is_expensive = explainer.takes_copies and rows_per_image(explainer) > MOST_ROWS_OF_ALL
@@ -154,7 +154,7 @@ class MapCache:
 
 
 def _first_map(call: PreparedCall, turn: Turn) -> np.ndarray:
-    """Run a call on one image in batches. Stop after a batch if the call was replaced."""
+    """Run a call in batches, and return its first map. Stop if the computation was replaced."""
     attribution = call.run_in_batches(_BATCH_SIZE, lambda _rows: turn.require_wanted())
     call.check(attribution)
     if not hasattr(attribution, "shape"):

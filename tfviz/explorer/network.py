@@ -40,7 +40,7 @@ class Layer:
 
 
 class Network:
-    """A model, and its description for the page. Use it from one thread only.
+    """Describes a model for the page, and builds its explainers. Use it from one thread only.
 
     Args:
         model: the model, with one image input.
@@ -63,7 +63,7 @@ class Network:
         return shown(self._labels.name(index))
 
     def require_class(self, index: int | None) -> None:
-        """Check that the model has this class. None is valid.
+        """Check that the model has this class. None is always valid.
 
         Raises:
             OptionError: the model has no class with this index.
@@ -88,7 +88,7 @@ class Network:
         return scores[0]
 
     def best(self, scores: ClassScores | None) -> list[dict[str, Any]]:
-        """Return the number, name and score of the highest-scoring classes."""
+        """Return the number, name and score of each of the highest-scoring classes."""
         if scores is None:
             return []
         return [self.described(int(index), scores) for index in scores.ranked[:MOST_CLASSES]]
@@ -110,10 +110,10 @@ class Network:
         return map_explainer(method, self._model, options, self.classes)
 
     def methods(self) -> list[dict[str, Any]]:
-        """Describe all methods.
+        """Return a description of each method for the page.
 
-        `reason` says why the model is unsupported, or is None. `needs_layer` is true if the method
-        supports the model, but has no default layer.
+        In a description, `reason` says why the method does not support the model, or is None.
+        `needs_layer` is true if the method supports the model, but has no default layer.
         """
         return [self._described_method(key, method) for key, method in METHODS.items()]
 
@@ -129,7 +129,7 @@ class Network:
         try:
             return {**described, "reason": None, "needs_layer": False, "rows": rows_per_image(self.build(key, None))}
         except UNSUITABLE as error:
-            # a method without a default layer may support other layers
+            # A method without a default layer may support other layers.
             has_layers = bool(self.layers(key))
             return {**described, "reason": None if has_layers else str(error), "needs_layer": has_layers, "rows": 1}
 
@@ -145,7 +145,7 @@ class Network:
         return self._layers[method.key]
 
     def default_layer(self, key: str) -> str | None:
-        """Return a method's default layer, "image", or None if it has no default layer."""
+        """Return the path of a method's default layer or "image", or None if it has no default."""
         if not takes(method_named(key), "layer"):
             return None
         try:

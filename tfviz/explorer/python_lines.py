@@ -10,12 +10,12 @@ from tfviz.methods.lookup import method_named, takes
 
 @dataclass(frozen=True)
 class ModelCode:
-    """Expressions that load the model and the backgrounds.
+    """Python expressions that load the model and the backgrounds.
 
     Attributes:
         model: an expression for the model.
-        backgrounds: an expression for the baseline images of `expected_gradients`; it may use
-            `model`.
+        backgrounds: an expression for the baseline images of `expected_gradients`, which may use
+            the variable `model`, or None.
     """
 
     model: str

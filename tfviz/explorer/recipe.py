@@ -33,8 +33,9 @@ class Recipe:
     def target_for(self, classes: int | None) -> int | np.ndarray | Against | None:
         """Return the target in a form that explainers accept.
 
-        A difference of two classes is a row of weights. The weights are an input of the compiled
-        explainer, so all pairs of classes share one compiled function.
+        The difference between two classes is expressed as a row of weights, one for each class. The
+        weights are an input of the compiled explainer, so all pairs of classes share one compiled
+        function.
 
         Args:
             classes: the model's number of classes.

@@ -62,7 +62,8 @@ class Turns:
 
         Args:
             work: the computation.
-            key: the page and side. An older computation with the same key is dropped.
+            key: the page and side that sent the request. An older computation with the same key is
+                dropped.
 
         Raises:
             HttpError: a newer computation replaced this one, or too many computations are waiting.

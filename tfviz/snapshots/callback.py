@@ -52,7 +52,7 @@ Logs = Mapping[str, Any]
 
 
 class SnapshotCallback(keras.callbacks.Callback):
-    """Takes snapshots before training, after every epoch or every N batches, and at the end.
+    """Takes snapshots before training, after every epoch or every N batches, and after training.
 
     The callback does not affect training: explainers run without dropout or augmentation, draw no
     random numbers and assign no variables. If other callbacks change the model's weights, put this
@@ -65,44 +65,45 @@ class SnapshotCallback(keras.callbacks.Callback):
             model.fit(x, y, callbacks=[snapshots])
 
     Args:
-        explainers: one or more explainers (`tfviz.GradCAM(model, layer=...)`, for the trained model
-            or one that shares its layers) or keys of `tfviz.METHODS` for the trained model. Weights
-            are read live.
-        images: an array (N, H, W, C) in the model's format, arrays nested like its inputs, or a
-            tf.data.Dataset or keras.utils.PyDataset whose elements are images or tuples that start
-            with images. The callback reads `max_images` of them once, in the constructor. Reading
-            does not affect the order of a shuffled dataset. `tfviz.images_from` chooses images by
-            their labels, and the callback uses all of them.
-        log_dir: the run folder. If it contains a run with the same images, that run is
-            continued, including its numbering and step count.
+        explainers: one or more explainers, such as `tfviz.GradCAM(model, layer=...)`, of the
+            trained model or of a model that shares its layers. Keys of `tfviz.METHODS` explain the
+            trained model. Each snapshot uses the current weights.
+        images: an array (N, H, W, C) in the model's format, arrays nested like the model's inputs,
+            or a tf.data.Dataset or keras.utils.PyDataset whose elements are images or tuples that
+            start with images. The callback reads at most `max_images` images, once, in the
+            constructor. Reading does not affect the order of a shuffled dataset. If
+            `tfviz.images_from` chose the images, the callback uses all of them.
+        log_dir: the run folder. If it contains a run with the same images, the callback continues
+            that run, with its snapshot numbers and its step count.
         target: what to explain, as in an explainer call: one target for all images or one per
-            image, or a class name from `labels`. None means the top class at each snapshot.
-        every: "epoch", or a number of batches, counted over the entire run. With
-            `steps_per_execution` > 1, a snapshot is taken after the execution in which it falls
-            due.
-        max_images: the maximum number of images. All of them run in one batch.
+            image, or a class name from `labels`. None means each image's top class at the time of
+            the snapshot.
+        every: "epoch", or the number of batches between snapshots, counted over the entire run.
+            With `steps_per_execution` > 1, a snapshot is taken after the execution in which it
+            becomes due.
+        max_images: the maximum number of images. Each explainer processes all of them in one batch.
         choose: "first" selects the first images. "spread" selects evenly spaced images from an
             array, which suits arrays sorted by class.
-        truth: the true class of each image, as numbers, names or one-hot rows. None selects the
-            dataset's labels if they are classes.
+        truth: the true class of each image, as numbers, names or one-hot rows. None means the
+            dataset's labels, if they are classes.
         pictures: the images to draw maps over, (N, H, W, 3) or a list of (H, W, 3). None means
-            `images`. They are drawn in their original colors if `load_images` returned them or if
-            their preprocessing is known.
+            `images`. The images are drawn in their original colors if `load_images` returned them
+            or if their preprocessing is known.
         kind: "signal" for signals (N, T, C), which are drawn as lines, or "volume" for volumes and
             videos (N, D, H, W, C), which are drawn as slices. If None, images and volumes are
-            distinguished by their axes.
-        preprocessing: how `images` (or `pictures`) were preprocessed, as for `overlay`. It is
-            undone before drawing. For `images`, None means the preprocessing that `load_model`
-            recorded for the explained model.
+            distinguished by their number of axes.
+        preprocessing: how `images` (or `pictures`) were preprocessed, in a form that `overlay`
+            accepts. The preprocessing is undone before drawing. For `images`, None means the
+            preprocessing that `load_model` recorded for the explained model.
         underlay: whether to draw the image under the maps in "gray" or in "color".
-        labels: the class names: a sequence in order, a mapping from numbers, a data
+        labels: the class names: a sequence in class order, a mapping from class numbers, a data
             generator's class_indices, or a file (see `tfviz.models.labels.read_labels`).
         tensorboard: True writes images and scalars for TensorBoard to log_dir/tensorboard, and a
             path writes them to that folder.
         viewer: the address of the viewer that receives the run, such as "http://host:1337".
-        token: that viewer's token.
+        token: the viewer's token.
         notebook: whether to show the newest snapshot below the running cell of a notebook. Outside
-            of notebooks, this has no effect.
+            a notebook, this has no effect.
         sinks: additional destinations for the snapshots, such as `tfviz.WandbSink(run)` or
             instances of your own subclasses of `tfviz.Sink`.
         max_queued: the number of snapshots that may wait for the background thread. Snapshots are
@@ -150,7 +151,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._schedule = Schedule(every)
         fixed = partial(fixed_images, preprocessing=preprocessing, kind=kind)
         models = [one.model for one in self._explainers if isinstance(one, Explainer)]
-        # A key explains the trained model, which `fit` names.
+        # Keys explain the trained model, which is unknown until `fit` starts.
         is_all = len(models) == len(self._explainers)
         self._images = fixed(images, max_images, pictures, choose=choose, models=models if is_all else None)
         self._worst: WorstImages | None = None
@@ -218,7 +219,7 @@ class SnapshotCallback(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self._schedule.is_by_epoch:
             self._take("epoch", logs)
-        else:  # Batches have no validation metrics; the next snapshot records these.
+        else:  # Batches have no validation metrics, so the next snapshot records this epoch's.
             self._validation = {name: value for name, value in (logs or {}).items() if name.startswith("val_")}
         self._faults.report()
 
@@ -245,7 +246,7 @@ class SnapshotCallback(keras.callbacks.Callback):
             folder.open()
         except FolderInUseError:
             raise
-        except Exception as error:  # For example, the disk is full. The next snapshot tries again.
+        except Exception as error:  # For example, the disk is full. The next snapshot retries this.
             words = f"The run in {shown(self.log_dir)} could not be started: {reason(error).removesuffix('.')}."
             self._faults.add("folder", words, error)
         return folder
@@ -261,7 +262,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._session.put(moment, self._camera.exposures(), self._camera.images)
 
     def _rechoose(self, when: str) -> None:
-        """Reselect the images. If snapshots are taken by batches, this happens once per epoch."""
+        """Reselect the images. Snapshots taken after batches of the same epoch share the images."""
         if self._worst is not None and (when != "batch" or self._progress.epoch != self._epoch_of_images):
             self._camera.rechoose(self._worst.choose)
             self._epoch_of_images = self._progress.epoch
@@ -283,7 +284,7 @@ class SnapshotCallback(keras.callbacks.Callback):
             self._close_after_error()
 
     def _close_after_error(self) -> None:
-        """Close after an error in training, without raising an error that would hide it."""
+        """Close the callback after an error in training, without raising an error that hides it."""
         if self._session is not None:
             self._faults.strict = False
             self.close()

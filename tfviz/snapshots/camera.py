@@ -19,7 +19,7 @@ from tfviz.targets import At
 
 
 class Camera:
-    """Runs all methods on the images. An explainer that fails affects only its own maps.
+    """Runs all methods on the images. If an explainer fails, only its own maps are missing.
 
     Attributes:
         images: the images, which `rechoose` replaces.
@@ -33,7 +33,8 @@ class Camera:
         """Replace the images with those that `choose` returns for the model.
 
         Raises:
-            TfvizError: as for `exposures`.
+            TfvizError: the images cannot be reselected, and no snapshot has been taken yet. Later
+                calls raise errors only if `faults.strict` is set.
         """
         try:
             self.images = choose(self._methods[0].explainer.model)
@@ -47,8 +48,8 @@ class Camera:
         """Run all methods on the current weights, and return their results, keyed by name.
 
         Raises:
-            TfvizError: on the first call, before training, the images or the target don't fit the
-                model. Later calls raise only if faults are strict.
+            TfvizError: the images or the target don't fit the model, and this is the first call,
+                before training. Later calls raise errors only if `faults.strict` is set.
         """
         found = {method.name: self._exposure(method) for method in self._methods}
         self._is_first = False
@@ -70,16 +71,16 @@ class Camera:
 
 
 def _of_shown_input(attribution: Any, shown: int) -> Any:
-    """Return the drawn input's attribution. A model with several inputs has one per input."""
+    """Return the drawn input's attribution. A model with several inputs has one for each input."""
     flat = tree.flatten(attribution)
     return flat[shown] if len(flat) > shown else flat[0]
 
 
 def checked_target(target: Any, images: FixedImages) -> Any:
-    """Return the target. If it has a row for each given image, select the chosen images' rows.
+    """Return the target. If it has one row per given image, keep only the selected images' rows.
 
     Raises:
-        TargetError: it has the wrong number of rows, or names several targets.
+        TargetError: the target has the wrong number of rows, or is a dict of several targets.
     """
     if isinstance(target, dict):
         raise TargetError(f"A snapshot explains one target per image. Received: {', '.join(target)}. Pass a single class.")

@@ -1,4 +1,4 @@
-"""The images that all snapshots of a run show. They are read once."""
+"""Select and draw the images that a run's snapshots show."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class FixedImages:
         given: the number of images given, if it can be determined without reading them all.
             Otherwise, the number selected.
         numbers: the indices of the selected images.
-        labels: a dataset's label of each image, or None.
-        positions: the images' positions in the data set, if the run reselects its images.
+        labels: the label of each image in the dataset, or None.
+        positions: the images' positions in the data set if the run reselects its images, or None.
         undrawn: the images to draw once the model is known, or None if they are drawn already.
             The pictures are black until the images are drawn.
     """
@@ -50,7 +50,7 @@ class FixedImages:
 
     @property
     def pictures(self) -> list[Picture]:
-        """The pictures to draw maps over, uint8 RGB."""
+        """The pictures to draw maps over, as uint8 RGB."""
         return self.canvas.pictures
 
     def select(self, rows: Any) -> Any:
@@ -60,7 +60,7 @@ class FixedImages:
         return np.asarray(rows)[self.numbers]
 
     def drawn_for(self, models: Iterable[keras.Model]) -> FixedImages:
-        """Draw the images after undoing the preprocessing of the models that they are made for."""
+        """Return a copy in which the images are drawn after undoing the models' preprocessing."""
         if self.undrawn is None:
             return self
         pictures = pictures_of(self.undrawn, preprocessing_of_images(self.undrawn, models))
@@ -80,7 +80,7 @@ def fixed_images(
     models: Iterable[keras.Model] | None = (),
     kind: str | None = None,
 ) -> FixedImages:
-    """Select the first `most` images or the same number of evenly spaced images.
+    """Select at most `most` images: the first ones, or evenly spaced ones.
 
     Args:
         images: an array (N, H, W, C), arrays nested like the model's inputs, or a tf.data.Dataset
@@ -90,17 +90,18 @@ def fixed_images(
         pictures: the images to draw maps over, (N, H, W, 3), (N, H, W, 1) or a list. None means
             `images`.
         choose: "first" or, for arrays only, "spread".
-        preprocessing: how the images were preprocessed. It is undone before they are drawn. None
-            means the known preprocessing of `models`.
-        models: the models that the images are made for, or None if the caller calls `drawn_for`.
+        preprocessing: how the images were preprocessed. This is undone before drawing them. None
+            means the preprocessing that is known for `models`.
+        models: the models that the images are made for, or None if the caller calls `drawn_for`
+            later.
         kind: "image", "signal" for (N, T, C), or "volume" for (N, D, H, W, C). If None, images and
-            volumes are distinguished by their axes.
+            volumes are distinguished by their number of axes.
 
     Returns:
         The selected images.
 
     Raises:
-        ImageError: there are no images, a picture is missing, or they exceed a run's limits.
+        ImageError: there are no images, a picture is missing, or the images exceed a run's limits.
         OptionError: `most`, `choose` or `kind` is invalid.
     """
     if isinstance(images, ImageChoice):
@@ -154,7 +155,7 @@ def fixed_images(
 
 
 def _loaded(images: Any, shown: int, taken: np.ndarray) -> Any:
-    """Return the images to draw. Those from `load_images` include their original RGB pictures."""
+    """Return the images to draw. If they come from `load_images`, keep their RGB pictures."""
     if isinstance(images, (list, tuple)) and all(np.ndim(image) == 3 for image in images):
         return images[: len(taken)]
     candidates = [] if is_dataset(images) else tree.flatten(images)

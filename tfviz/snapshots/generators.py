@@ -15,8 +15,9 @@ from tfviz import keras_internals, tensorflow_internals
 def preserve_global_generators() -> Iterator[None]:
     """Restore the global generators of Python, NumPy, TensorFlow and Keras after the block.
 
-    TensorFlow and Keras have no public function that reads the state of their generators.
-    `tests/snapshots/test_fixed_images.py` fails if a state changes.
+    TensorFlow and Keras have no public function that reads the state of their generators, so this
+    function uses their internals. `tests/snapshots/test_fixed_images.py` checks that no generator's
+    state changes.
     """
     with ExitStack() as stack:
         for restoring in (_python(), _numpy(), tensorflow_internals.separate_operation_seeds(), _keras()):

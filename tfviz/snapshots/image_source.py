@@ -18,7 +18,7 @@ EXPECTED = "an array (N, height, width, channels), a tf.data.Dataset or a keras.
 
 
 def is_dataset(images: Any) -> bool:
-    """Return whether the images are read from a dataset instead of arrays."""
+    """Return whether the images are in a dataset rather than in arrays."""
     return isinstance(images, (tf.data.Dataset, keras.utils.PyDataset))
 
 
@@ -38,7 +38,7 @@ def rows_of(images: Any, numbers: np.ndarray) -> Any:
 
 
 def batches_of(images: Any, rank: int) -> Iterator[tuple[Any, np.ndarray | None]]:
-    """Yield batches of images, and their labels if a dataset has them."""
+    """Yield each batch of images with its labels, or with None if there are no labels."""
     if isinstance(images, tf.data.Dataset):
         for element in detached_copy(images).as_numpy_iterator():
             yield _as_batch(_images_of(element), _labels_of(element), rank)
@@ -62,7 +62,7 @@ def _images_of(element: Any) -> Any:
 
 
 def _as_batch(element: Any, label: np.ndarray | None, rank: int) -> tuple[Any, np.ndarray | None]:
-    """Convert a single image to a batch of one."""
+    """Convert a dataset's element to arrays, and a single image to a batch of one."""
     element = as_arrays(element)
     if max(array.ndim for array in tree.flatten(element)) != rank - 1:
         return element, label
@@ -70,7 +70,7 @@ def _as_batch(element: Any, label: np.ndarray | None, rank: int) -> tuple[Any, n
 
 
 def as_arrays(images: Any) -> Any:
-    """Convert to NumPy arrays, nested like `images`. A list of images becomes one array."""
+    """Convert images to NumPy arrays with the same nesting. A list of images becomes one array."""
     if isinstance(images, (list, tuple)) and all(np.ndim(image) == 3 for image in images):
         if len({np.shape(image) for image in images}) > 1:
             raise ImageError(
@@ -85,7 +85,7 @@ def as_arrays(images: Any) -> Any:
 
 
 def first_rows(batches: Iterator[tuple[Any, np.ndarray | None]], most: int, rank: int | None) -> tuple[Any, np.ndarray | None]:
-    """Concatenate the batches, up to `most` rows."""
+    """Return the first `most` images of the batches, and their labels if every batch has labels."""
     kept: list[Any] = []
     labels: list[np.ndarray | None] = []
     count = 0

@@ -24,8 +24,8 @@ from tfviz.runs.schema import MAX_METHODS, METHOD_PATTERN, Method, Prediction, S
 class NamedMethod:
     """An explainer with its name and title.
 
-    The name is also the folder name: "grad_cam", or "grad_cam-2" for a second explainer with that
-    key.
+    The name is also used as a folder name. It is the explainer's key, such as "grad_cam", or
+    "grad_cam-2" for the second explainer with that key.
     """
 
     name: str
@@ -44,22 +44,22 @@ class NamedMethod:
         }
 
     def predictions(self, outputs: Any) -> list[Prediction | None]:
-        """Return each image's top class and its score, or None if there is no class."""
+        """Return each image's top class with its score, or None if there are no class scores."""
         return self.scores_of(None, outputs)
 
     def scores_of(self, classes: np.ndarray | None, outputs: Any) -> list[Prediction | None]:
-        """Return each image's given class (N,) and its score."""
+        """Return each image's class in `classes` (N,), or its top class if None, with its score."""
         found = class_scores.scores_of(classes, outputs, self.explainer.whole)
         return [None if one is None else {"class": one[0], "score": one[1]} for one in found]
 
 
 def checked_explainers(explainers: Any) -> list[Explainer | str]:
-    """Return the explainers as a list, and check them.
+    """Check the explainers, and return them as a list.
 
     Raises:
-        OptionError: there are no explainers, there are more than a run can hold, or an item is
-            neither an explainer nor a key.
-        UnknownMethodError: no method has that key.
+        OptionError: there are no explainers, there are more than a run can hold, an item is neither
+            an explainer nor a key, or an explainer's key is not a short name.
+        UnknownMethodError: no method has a given key.
     """
     given = list(explainers) if isinstance(explainers, (list, tuple)) else [explainers]
     if not given:
@@ -81,7 +81,7 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
 
 
 def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]:
-    """Build explainers of `model` for the keys, and name all explainers."""
+    """Build the explainers of `model` that are given as keys, and name all explainers."""
     explainers = [method_named(one)(model) if isinstance(one, str) else one for one in given]
     titles = [_title(explainer) for explainer in explainers]
     count, seen = Counter(titles), Counter[str]()
@@ -96,7 +96,7 @@ def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]
 
 
 def _title(explainer: Explainer) -> str:
-    """Return the method's title. If it combines another method's maps, add that method's title."""
+    """Return the method's title, followed by its base method's title unless that is saliency."""
     base = explainer.base.key if isinstance(explainer, NoiseExplainer) else "saliency"
     return title_of(explainer.key) if base == "saliency" else f"{title_of(explainer.key)} of {title_of(base)}"
 

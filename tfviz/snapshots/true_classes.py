@@ -17,12 +17,13 @@ def true_classes(given: npt.ArrayLike | Sequence[str] | None, images: FixedImage
     """Return each image's true class, or None if the classes are unknown.
 
     Args:
-        given: for each image, a number, a name or a one-hot row. None means the dataset's labels.
+        given: a class number, a class name or a one-hot row for each image. None means the
+            dataset's labels.
         images: the images, with the dataset's labels.
         labels: the class names.
 
     Returns:
-        The classes, with None for each negative number in `given`.
+        The classes, with None for each negative class number.
 
     Raises:
         LabelsError: `given` does not contain exactly one class for each image.

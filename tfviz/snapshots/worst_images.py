@@ -1,4 +1,4 @@
-"""Reselect a run's images: those that the model currently gets most wrong."""
+"""Replace a run's images with those that the model currently gets most wrong."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class WorstImages:
     """Reselects images from an ImageChoice's pool.
 
     Args:
-        choice: the images chosen last, with their pool.
-        fixed: a function that converts a choice and the model to a snapshot's images.
+        choice: the first choice, with its pool.
+        fixed: a function that creates a snapshot's images from a choice and the model.
     """
 
     def __init__(self, choice: ImageChoice, fixed: Callable[[ImageChoice, keras.Model], FixedImages]) -> None:
@@ -27,7 +27,7 @@ class WorstImages:
         self._model: keras.Model | None = None
 
     def choose(self, model: keras.Model) -> FixedImages:
-        """Return the images that the model gets most wrong. The forward pass is compiled once.
+        """Return the images that the model gets most wrong. Each model is compiled only once.
 
         Raises:
             OptionError: the model is not a classifier with one input.

@@ -45,7 +45,7 @@ class Writer:
     def write(self, moment: Moment, exposures: Mapping[str, Exposure], images: FixedImages) -> None:
         """Draw and write one snapshot.
 
-        This method never raises; failures are added to the faults.
+        This method never raises exceptions. Failures are added to `faults`.
         """
         try:
             snapshot = self._stored(self._draw(moment, exposures, images))
@@ -58,7 +58,7 @@ class Writer:
             self._guarded(sink, "written to", partial(sink.write, snapshot))
 
     def _draw(self, moment: Moment, exposures: Mapping[str, Exposure], images: FixedImages) -> Snapshot:
-        """Draw the snapshot for one moment. The run folder assigns its number later."""
+        """Draw the snapshot for one moment. The run folder assigns the snapshot's number later."""
         errors = {name: exposure.error for name, exposure in exposures.items() if exposure.error is not None}
         maps = {name: exposure.maps for name, exposure in exposures.items() if exposure.maps is not None}
         pictures: dict[str, list[Picture]] = {}
@@ -67,7 +67,7 @@ class Writer:
             if method.name in maps:
                 try:
                     pictures[method.name], strengths[method.name] = self._pictures(method, maps[method.name], images.canvas)
-                except ImageError as error:  # usually NaN: the training has diverged
+                except ImageError as error:  # usually NaN, because training has diverged
                     errors[method.name] = reason(error)
                     words = f"{method.name} failed at step {moment.step}: {reason(error).removesuffix('.')}."
                     self.faults.add(f"method {method.name}", words, error)
@@ -107,7 +107,7 @@ class Writer:
         return {}
 
     def _predictions(self, exposures: Mapping[str, Exposure], count: int) -> list[Prediction | None]:
-        """Return the predictions from the first method that has predictions."""
+        """Return the predictions of the first method that has outputs, or None for each image."""
         for method in self.methods:
             outputs = exposures[method.name].outputs
             if outputs is not None:
@@ -115,7 +115,7 @@ class Writer:
         return [None] * count
 
     def _logs(self, logs: Mapping[str, Any]) -> dict[str, float | None]:
-        """Return the numbers among the logs, up to the schema's limit."""
+        """Return the numeric logs, at most as many as the schema allows."""
         numbers = {shortened(str(name)): value for name, value in _finite(logs).items()}
         if len(numbers) > MAX_LOGS:
             words = f"The logs contain {len(numbers)} numbers, but a snapshot keeps only the first {MAX_LOGS}."

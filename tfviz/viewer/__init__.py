@@ -13,10 +13,10 @@ http_errors  error responses
 log          the server's log
 api          the routes
 assets       the page's files, and their routes
-guarded_app  a page's routes with access control
+guarded_app  builds an application with access control from a page's routes
 page_server  serves an application with access control
 app          the live page's application
-server       the live page
+server       serves the live page
 
 `tfviz.runs.schema` defines the format of runs and records.
 """

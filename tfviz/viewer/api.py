@@ -5,9 +5,9 @@ GET /api/runs/{id}/state                               {"snapshots", "last", "im
                                                        of the run that the viewer has
 PUT /api/runs/{id}/images/{image}.png
 PUT /api/runs/{id}/pictures/{number}/{method}/{image}.png
-PUT /api/runs/{id}/snapshots/{number}                  a line of the index, after its pictures
-    Both have ?after=N if the previous snapshot is N instead of number - 1, because the lines in
-    between are damaged.
+PUT /api/runs/{id}/snapshots/{number}                  the snapshot's record, after its pictures
+    The last two accept ?after=N if the previous snapshot is N instead of number - 1, because the
+    records in between are damaged.
 GET /api/runs                                          all runs
 GET /api/runs/{id}/snapshots?after=N                   the records after number N, up to a limit
 GET /api/runs/{id}/images/{image}.png, /api/runs/{id}/pictures/{number}/{method}/{image}.png
@@ -48,7 +48,7 @@ Before = Annotated[int | None, Query(alias="after", ge=-1, lt=MAX_SNAPSHOTS)]
 
 _IMMUTABLE = "private, max-age=31536000, immutable"  # a snapshot's picture never changes
 _MIN_GZIP_BYTES = 2000
-# Once parsed, empty lists need twenty times the memory of their JSON.
+# Limits concurrent parsing, because parsed empty lists need twenty times the memory of their JSON.
 _parsers = threading.BoundedSemaphore(2)
 
 
@@ -154,10 +154,10 @@ def _summary(known: KnownRun) -> bytes:
 
 
 def _json_of(request: Request, items: list[bytes]) -> Response:
-    """Join JSON items into a list, and compress it if the client accepts that."""
+    """Respond with a JSON list of items, compressed if the client is remote and accepts gzip."""
     content = b"[" + b",".join(items) + b"]"
     headers = {"Vary": "Accept-Encoding"}
-    # On the same machine, compressing takes longer than sending.
+    # For clients on this machine, compressing takes longer than sending.
     is_local = request.client is not None and is_loopback(request.client.host)
     if not is_local and len(content) > _MIN_GZIP_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
         content, headers["Content-Encoding"] = gzip.compress(content, 1), "gzip"

@@ -1,4 +1,4 @@
-"""Read a page's files once, and serve them. The server serves no other files by name."""
+"""Read a page's files once, and serve them from memory. No other files can be requested by name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Asset:
-    """A page's file. Its `tag` changes with its content."""
+    """A file of a page. `tag` is an HTTP ETag, which changes with the content."""
 
     content: bytes
     media_type: str
@@ -35,11 +35,10 @@ class Asset:
 
 
 def read_assets(folder: Path | None = None) -> dict[str, Asset]:
-    """Return a page's files, keyed by name.
+    """Return a page's files, keyed by name. They include the files that all pages use.
 
     Args:
-        folder: the page's folder. None means the live page's. The result includes the files that
-            all pages use.
+        folder: the page's folder. None means the live page's folder.
     """
     files = sorted(path for path in (folder or _FOLDER).iterdir() if path.suffix in _TYPES)
     files += [] if folder is None else [_FOLDER / name for name in _OF_ALL_PAGES]
@@ -51,7 +50,7 @@ def read_assets(folder: Path | None = None) -> dict[str, Asset]:
 
 
 def add_page(router: APIRouter, assets: dict[str, Asset]) -> None:
-    """Add a page's routes. Call this last, because one of them matches any name."""
+    """Add a page's routes to the router. Call this last, because one route matches any name."""
 
     @router.get("/")
     async def get_page(request: Request) -> Response:

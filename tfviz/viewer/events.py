@@ -25,7 +25,7 @@ class Events:
         return len(self._readers)
 
     def tell(self, news: Iterable[News]) -> None:
-        """Queue news for all readers, and return at once."""
+        """Queue news for all readers, and return immediately."""
         news = list(news)
         for reader in self._readers:
             reader.add(news)

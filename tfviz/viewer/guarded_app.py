@@ -32,10 +32,10 @@ def guarded_app(
         router: the routes.
         assets: the page's files, including the sign-in page.
         token: the token that clients must send. If None, only this machine can connect.
-        host: the address the server listens on. Without a token, the Host header must name it or
-            this machine.
+        host: the address the server listens on. Without a token, a request's Host header must name
+            this address or this machine.
         lifespan: a context manager that is active while the application runs.
-        posts: the paths to which a signed-in page may post. A page may only read all other paths.
+        posts: the paths to which a signed-in page may post. The page may only read other paths.
 
     Returns:
         The application.

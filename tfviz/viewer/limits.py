@@ -13,8 +13,8 @@ class ServerLimits:
 
     Attributes:
         body_timeout_s: the time limit for a request body.
-        upload_bytes: the total body size of all requests in progress.
-        connections: the number of open connections.
+        upload_bytes: the maximum total body size of all requests in progress.
+        connections: the maximum number of open connections.
         header_timeout_s: the time limit for a request's first line and headers.
     """
 

@@ -41,7 +41,8 @@ class PageServer:
         what: the server's name in messages.
 
     Raises:
-        OptionError: the token is too short, or the server cannot listen on the address.
+        OptionError: the token is missing, too short or cannot be sent, or the server cannot listen
+            on the address.
     """
 
     what: ClassVar[str] = "page"
@@ -79,7 +80,7 @@ class PageServer:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
     def run(self) -> None:
-        """Serve until SIGINT or SIGTERM."""
+        """Serve until the process receives SIGINT or SIGTERM."""
         self._server.run(sockets=[self._socket])
 
     def start(self: Self) -> Self:
@@ -95,7 +96,7 @@ class PageServer:
         return self
 
     def stop(self) -> None:
-        """Stop the background thread."""
+        """Stop the server and its background thread."""
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(2 * _STOP_TIMEOUT_S)
@@ -109,11 +110,11 @@ class PageServer:
 
     @classmethod
     def require_usable(cls, token: str | None, host: str) -> None:
-        """Check a token before anything is loaded.
+        """Check that the server can use the token. Call this before loading anything.
 
         Raises:
-            OptionError: the token cannot be sent, or is missing where other machines can reach the
-                host.
+            OptionError: the token cannot be sent, or is missing although other machines can reach
+                the host.
         """
         if token is not None and not re.fullmatch(r"[!-~]+", token):
             raise OptionError(
@@ -148,7 +149,7 @@ class PageServer:
 
 
 class _Server(uvicorn.Server):
-    """Signals when it is ready, and ends the event streams of pages when it stops."""
+    """A server that signals when it is ready, and ends the pages' event streams when it stops."""
 
     def __init__(self, config: uvicorn.Config, close_streams: Callable[[], None]) -> None:
         super().__init__(config)

@@ -18,7 +18,7 @@ _FIND_TIME_FACTOR = 10
 async def poll(store: Store, events: Events) -> None:
     """Poll forever, and notify the pages.
 
-    Snapshots are polled every PAUSE_S seconds. New runs are searched for less often if the search
+    Snapshots are polled every PAUSE_S seconds. The search for new runs is repeated less often if it
     is slow.
     """
     next_find_s = 0.0

@@ -1,8 +1,8 @@
 """Store uploaded runs in folders with the same layout as a SnapshotCallback's run folder.
 
 Runs that other processes write are never modified. Uploads of such runs are still accepted, because
-a training run may write to a folder that the server watches. Files that the folder already contains
-count as received.
+a training run may also upload to the server that watches its folder. Files that the folder already
+contains count as received.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from tfviz.viewer.limits import Limits
 from tfviz.viewer.log import log
 from tfviz.viewer.store import News, Store
 
-_MAX_NAME_LENGTH = 60  # The folder name contains this many characters of the run's name.
+_MAX_NAME_LENGTH = 60  # The folder name contains at most this many characters of the run's name.
 # The folder name also contains 8 characters of the id, or 32 if that name is taken.
 _PREFIXES = (8, 32)
 
 
 def receive_run(store: Store, limits: Limits, run: Run) -> list[News]:
-    """Create a run, or update its run.json."""
+    """Store a new run, or update the run.json of an uploaded run. Return the news, if any."""
     with store.lock:
         known = store.runs.get(run["id"])
         if known is None:
@@ -83,9 +83,9 @@ def receive_image(known: KnownRun, image: int, data: bytes) -> None:
 
 
 def receive_picture(known: KnownRun, number: int, before: int, method: str, image: int, data: bytes) -> None:
-    """Store a picture of the next snapshot, the one after `before`.
+    """Store a picture of the next snapshot, which follows snapshot `before`.
 
-    An existing picture of an earlier snapshot counts as received.
+    Pictures of earlier snapshots are also accepted. Pictures that are already stored are kept.
     """
     known.poll()
     if number > known.last != before:
@@ -98,7 +98,7 @@ def receive_picture(known: KnownRun, number: int, before: int, method: str, imag
 
 
 def largest_picture_bytes(known: KnownRun, image: int) -> int:
-    """Return the maximum size in bytes of a PNG of this image or of a map over it."""
+    """Return the maximum size in bytes of a PNG file of this image or of a map drawn over it."""
     if image >= len(known.run["images"]):
         raise HttpError(
             http_errors.UNPROCESSABLE, f"The run has {len(known.run['images'])} images, numbered from 0. Received: {image}."
@@ -117,7 +117,7 @@ def _receive_picture(known: KnownRun, path: Path, image: int, data: bytes) -> No
 
 
 def receive_record(known: KnownRun, number: int, before: int, record: Record) -> list[News]:
-    """Add the snapshot after `before`. Its pictures must have been sent first."""
+    """Add the record of the snapshot after `before`. Its pictures must have been sent first."""
     if record["number"] != number:
         raise HttpError(
             http_errors.UNPROCESSABLE, f"The URL names snapshot {number}, but the record has number {record['number']}."

@@ -86,7 +86,7 @@ class NotebookSink(Sink):
         )
 
     def _words(self, snapshot: Snapshot) -> Iterator[str]:
-        """Yield the heading's parts: the moment, the metrics, and the missing results."""
+        """Yield the heading's parts, such as the moment, the metrics and the failed methods."""
         record = snapshot.record
         yield _MOMENTS.get(record["when"], f"epoch {record['epoch'] + 1}") + f", step {record['step']}"
         yield from (f"{name} {value:.4g}" for name, value in record["logs"].items() if value is not None)

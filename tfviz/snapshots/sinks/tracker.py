@@ -42,8 +42,8 @@ class CaptionedImage:
 class Tracker(Sink):
     """Logs snapshots to an experiment tracker, in a run that the user starts and ends.
 
-    After a slow failure, the sink skips snapshots for ten times as long as the failure took. This
-    way, an unresponsive server cannot stop training.
+    After a slow failure, the sink skips snapshots for ten times as long as the failure took, so
+    that an unresponsive server cannot stall training.
     """
 
     product: ClassVar[str]  # the tracker's name in messages
@@ -58,7 +58,7 @@ class Tracker(Sink):
 
     @abc.abstractmethod
     def _connect(self) -> None:
-        """Import the package, and prepare the run."""
+        """Import the tracker's package, and prepare its run."""
 
     @abc.abstractmethod
     def _log(self, record: Record, numbers: dict[str, float], images: list[CaptionedImage]) -> None:
@@ -112,7 +112,7 @@ class Tracker(Sink):
             ) from error
 
     def _images(self, run: Run, record: Record) -> list[CaptionedImage]:
-        """Return a snapshot's pictures. Fixed images are included only once."""
+        """Return a snapshot's pictures, preceded by the images if they are new or reselected."""
         count, found = len(run["images"]), []
         if "images" in record or not self._has_images:
             paths = [shown_image_path(self._folder, record, number) for number in range(count)]

@@ -4,7 +4,7 @@
         "grad_cam", images, log_dir="runs/1", viewer="http://192.168.1.7:1337", token="…"
     )
 
-A separate thread reads the snapshots from the folder, asks which snapshots the viewer has, and
+A separate thread reads the snapshots from the folder, asks the viewer which snapshots it has, and
 sends the missing ones in order. Training never waits for this thread. After an outage, the viewer
 receives the snapshots that it missed.
 """

@@ -14,7 +14,7 @@ from tfviz.runs.schema import Record, Run, line_of
 from tfviz.snapshots.upload.viewer_client import ViewerClient, ViewerError, ViewerRejectionError, ViewerUnavailableError
 
 _NOT_NEXT = 409
-_PICTURE_STATUSES = (400, 413, 415, 422)  # others concern the token, the run or the order
+_PICTURE_STATUSES = (400, 413, 415, 422)  # other statuses concern the token, the run or the order
 _MAX_CONFLICTS = 3
 
 
@@ -23,8 +23,8 @@ class RunSender:
 
     Attributes:
         last: the number of the last snapshot that the viewer is known to have.
-        omission: the error about the first picture that the viewer rejected. The rest of that
-            snapshot is sent without it.
+        omission: the error about the first picture that the viewer rejected, or None. The rest of
+            that snapshot is sent without the picture.
     """
 
     def __init__(self, client: ViewerClient, folder: Path) -> None:
@@ -35,10 +35,11 @@ class RunSender:
         self._index = IndexReader(folder)
 
     def send_all(self, is_over: Callable[[], bool] = lambda: False) -> int:
-        """Send the snapshots that the viewer doesn't have, and return their number.
+        """Send the snapshots that the viewer doesn't have, and return how many were sent.
 
         Args:
-            is_over: called before each snapshot. Once it returns True, no more snapshots are sent.
+            is_over: a function that is called before each snapshot. Once it returns True, no more
+                snapshots are sent.
 
         Raises:
             ViewerError: the viewer is unavailable, or rejected a request. The next call reads the
@@ -75,7 +76,7 @@ class RunSender:
         return count
 
     def _register(self) -> Run:
-        """Register the run with the viewer, get its state, and send missing images."""
+        """Register the run with the viewer, ask which parts it has, and send missing images."""
         run = read_run(self.folder)
         run_id = run["id"]
         self.client.put_run(run_id, read_regular(self.folder / RUN_FILE))

@@ -13,7 +13,8 @@ from tfviz.snapshots.upload.run_sender import RunSender
 from tfviz.snapshots.upload.viewer_client import ViewerError, ViewerRejectionError
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.25, 8.0  # The delay doubles after each failure.
-# A rejected token only works after the viewer is restarted with it.
+# The delay after a rejection is long, because a rejected token works only after the viewer is
+# restarted with it.
 REJECTION_RETRY_S = 30.0
 
 
@@ -58,7 +59,7 @@ class UploadThread:
         return sum(record["number"] > self.sender.last for record in read_records(self.sender.folder))
 
     def raise_trouble(self) -> None:
-        """Raise the last error if it was not raised yet."""
+        """Raise the last error if it has not been raised yet."""
         unreported, self._unreported = self._unreported, None
         if unreported is not None:
             raise unreported
@@ -86,7 +87,7 @@ class UploadThread:
         return self.trouble
 
     def _record_trouble(self, error: ViewerError) -> None:
-        """Record an error. An outage and a rejection that follows it are each reported once."""
+        """Record an error, which is reported only if its type differs from the previous error's."""
         if type(error) is not type(self.trouble):
             self._unreported = error
         self.trouble = error
@@ -105,7 +106,7 @@ class UploadThread:
         return time.monotonic() > self._deadline
 
     def _wait_for_news(self) -> bool:
-        """Wait until there are snapshots to send. Return False if no more will be sent."""
+        """Wait until there are snapshots to send. Return False if no more are to be sent."""
         with self._change:
             self._change.wait_for(lambda: self._is_woken or self._deadline < math.inf)
             is_woken, self._is_woken = self._is_woken, False

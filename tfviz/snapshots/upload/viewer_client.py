@@ -39,7 +39,7 @@ class ViewerState:
 
     Attributes:
         last: the number of the last snapshot, or −1 if there is none.
-        images: the number of images.
+        images: the number of the run's images that the viewer has.
     """
 
     last: int
@@ -102,7 +102,11 @@ class ViewerClient:
         self._request("PUT", path, content, {"Content-Type": kind})
 
     def _request(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> bytes:
-        """Return the body of a successful response. Requests are idempotent and may be repeated."""
+        """Send a request, and return the response body.
+
+        If the server has closed an idle connection, the request is sent again. All requests are
+        idempotent.
+        """
         is_new = self._connection is None
         try:
             try:
@@ -150,7 +154,7 @@ class ViewerClient:
 
 
 def _after(number: int, last: int) -> str:
-    """Return a query string with the last number if damaged records leave a gap after it."""
+    """Return a query string with `last` if damaged records leave a gap before `number`."""
     return "" if last == number - 1 else f"?after={last}"
 
 
@@ -159,7 +163,7 @@ def _address(url: str) -> tuple[Any, str, int | None, str]:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except (ValueError, AttributeError):  # the port is not a number, or the url not a string
+    except (ValueError, AttributeError):  # the port is not a number, or the URL is not a string
         host = None
     if not host or parts.scheme not in ("http", "https") or parts.query or not re.fullmatch("[!-~]+", url):
         raise OptionError(f'`viewer` must be an address such as "http://192.168.1.7:1337". Received: {url!r}.')

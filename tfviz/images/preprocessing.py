@@ -1,4 +1,4 @@
-"""Convert images to a network's input: the region, the size and the value range.
+"""Convert images to a network's input: crop and resize them, and scale their values.
 
 Three things must agree, or maps appear in the wrong place: the image region that the network sees,
 the tensor made from it, and the image that the map is drawn on. `Preprocessing` provides all three.
@@ -116,13 +116,13 @@ class Preprocessing:
         raise OptionError(f"Unknown formula {self.formula!r}. Choose one of: {', '.join(_FORMULAS)}.")
 
     def crop(self) -> tuple[int, int, int] | None:
-        """Parse `resize`.
+        """Return the crop that `resize` describes.
 
         Returns:
             (short side, crop height, crop width) in pixels, or None for "stretch".
 
         Raises:
-            OptionError: `resize` is neither "stretch" nor a crop.
+            OptionError: `resize` is neither "stretch" nor a valid crop.
         """
         if self.resize == "stretch":
             return None
@@ -158,7 +158,7 @@ class Preprocessing:
             This preprocessing, with `size` filled in if it had none.
 
         Raises:
-            OptionError: this preprocessing produces another size or number of channels.
+            OptionError: this preprocessing produces a different size or number of channels.
         """
         if self.channels != channels:
             raise OptionError(
@@ -257,7 +257,7 @@ class Preprocessing:
             numbers: the network's input, (…, channels).
 
         Returns:
-            RGB or gray in 0..255, unrounded, in the same shape.
+            RGB or gray pixels in 0..255, unrounded, in the same shape.
         """
         pixels = self._applied(_INVERSES, np.asarray(numbers, np.float64))
         return pixels[..., ::-1] if self.channel_order == "BGR" else pixels
@@ -373,7 +373,7 @@ def preprocessing_from(text: str | Path, size: Size | None = None, channels: int
     """Return the preprocessing for a mode name or the path of a JSON file.
 
     Args:
-        text: the mode or path.
+        text: the mode name or the path.
         size: the network's input size, used if the preprocessing has none.
         channels: the network's number of channels, which the preprocessing must match.
 

@@ -6,12 +6,13 @@
 Each format is implemented by a module with three functions:
 
     check(explainer, **options)
-        called before anything is written; raises if the format does not support the explainer
+        called before anything is written; raises an error if the format does not support the
+        explainer
     write(explainer, folder, manifest, **options)
         writes the files to a new folder, and stores format-specific fields in manifest.extra
     read(folder, manifest, trusted) -> LoadedExplainer
-        loads such a folder; raises if the program in an untrusted folder could do more than
-        compute
+        loads such a folder; raises an error if the program in an untrusted folder could do more
+        than compute
 
 The keyword arguments of `write` are the format's options.
 """
@@ -38,7 +39,7 @@ if TYPE_CHECKING:  # the command line reads FORMATS for its help, which must be 
 
 @dataclass(frozen=True)
 class Format:
-    """One export format.
+    """An export format.
 
     Attributes:
         module: the module with `check`, `write` and `read`.
@@ -122,8 +123,7 @@ def export(
 
     Raises:
         ExportError: the folder exists and may not be replaced, or the format does not support this
-        explainer. The message states the reason.
-            states the reason.
+            explainer. The message states the reason.
         OptionError: the format or an option is unknown.
         MissingPackageError: the format needs a package that is not installed.
         OutputError: the folder cannot be written to.
@@ -180,8 +180,7 @@ def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplaine
 
     Raises:
         ExportError: the folder contains no exported explainer, the explainer is damaged, or its
-        program may do more than compute.
-            do more than compute.
+            program may do more than compute.
         MissingPackageError: the format needs a package that is not installed.
     """
     from tfviz.export.manifest import Manifest, reporting_damage

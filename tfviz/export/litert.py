@@ -48,7 +48,7 @@ _UNKNOWN = re.compile(r"'?tf\.(\w+)'? op ")
 
 
 def check(explainer: Explainer, **options: object) -> None:
-    """Raise MissingPackageError if LiteRT is missing, and OptionError for an invalid option."""
+    """Raise MissingPackageError if LiteRT is missing, and OptionError if an option is invalid."""
     interpreter_class()
     quantize, batch_size = options.get("quantize"), options.get("batch_size", 1)
     if quantize not in _QUANTIZE:
@@ -75,7 +75,7 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: receives the fields of this format.
+        manifest: the manifest, to which the fields of this format are added.
         quantize: how to store the weights. None stores them as float32, "int8" takes a third of
             that size, and "float16" takes half. Computation always uses float32.
         batch_size: the number of images per run.

@@ -209,7 +209,7 @@ def _digest(path: Path) -> str:
 def plain_names(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     """Convert names to unique names that every format allows.
 
-    Each consists of an ASCII letter followed by ASCII letters, digits and "_".
+    Each new name consists of an ASCII letter followed by ASCII letters, digits and "_".
 
     The new names differ from each other, from the names that tfviz uses and from those in `taken`.
     Case is ignored in these comparisons, because TensorFlow treats "A" and "a" as equal.
@@ -238,7 +238,7 @@ def map_name(name: str) -> str:
 
 
 def flat_names(structure: Any) -> list[str]:
-    """Return the names in a nested structure in Keras' order, which sorts dicts by key."""
+    """Return the names in a nested structure in the order of Keras, which sorts dicts by key."""
     if isinstance(structure, str):
         return [structure]
     parts = [structure[key] for key in sorted(structure)] if isinstance(structure, dict) else structure

@@ -68,7 +68,7 @@ class Content(TypedDict):
 
 
 class ProgramExtra(TypedDict):
-    """The part of "extra" that StableHLO uses."""
+    """The fields of "extra" that the StableHLO format uses."""
 
     arguments: Annotated[list[Tensor], Length(1, _MAX_ITEMS)]
     weights: list[Tensor]
@@ -76,13 +76,13 @@ class ProgramExtra(TypedDict):
 
 
 class LiteRTExtra(TypedDict):
-    """The part of "extra" that LiteRT uses."""
+    """The fields of "extra" that the LiteRT format uses."""
 
     batch_size: Annotated[int, Range(1, 1 << 16)]
 
 
 class OnnxExtra(TypedDict):
-    """The part of "extra" that ONNX uses."""
+    """The fields of "extra" that the ONNX format uses."""
 
     outputs: dict[str, str]
 

@@ -67,7 +67,7 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: receives the fields of this format.
+        manifest: the manifest, to which the fields of this format are added.
         image_shape: (height, width, channels) of the images, for models that do not fix it.
         target: a target that is fixed in the export, so that no class can be chosen later. It is a
             class, weights shaped like one image's outputs, a function outputs -> (N,), or

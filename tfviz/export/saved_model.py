@@ -58,7 +58,7 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: receives the fields of this format.
+        manifest: the manifest, to which the fields of this format are added.
         target: the target that serving_default explains instead of the top class. It is a class,
             weights shaped like one image's outputs, `tfviz.At`, or a function outputs -> (N,).
             Required unless the model has one output (N, classes).

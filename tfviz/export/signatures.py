@@ -46,7 +46,7 @@ class Described(TypedDict):
 def explained(
     explainer: Explainer, images: list[tf.Tensor], target: tf.Tensor, weights: tf.Tensor | None = None
 ) -> Explanation:
-    """Compute an exported explainer's results. This function is called on symbolic tensors.
+    """Compute an exported explainer's results on symbolic tensors.
 
     Args:
         explainer: the explainer to export.
@@ -93,7 +93,7 @@ class _Requested(ChoosingTarget):
 
 
 def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
-    """In the manifest, set the input sizes that the model does not fix to those in `image_shape`.
+    """Replace the unknown input sizes in the manifest with those in `image_shape`.
 
     Also adapt the preprocessing in the manifest to these sizes. Raise OptionError if `image_shape`,
     (height, width, channels), does not fit the model, and ExportError if it is required but

@@ -72,7 +72,7 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: receives the fields of this format.
+        manifest: the manifest, to which the fields of this format are added.
         batch_size: the number of images per run of the program. `load_explainer` still accepts
             batches of any size.
         image_shape: (height, width, channels) of the images, for models that do not fix it.

@@ -89,7 +89,7 @@ class FilmFile:
         self._count = 0
 
     def add(self, picture: Picture, times: int = 1) -> None:
-        """Add a frame, uint8 RGB (height, width, 3), `times` times."""
+        """Append a uint8 RGB frame (height, width, 3) to the film `times` times."""
         for _ in range(times):
             frame = pyav().VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = self._count, 1 / self._fps

@@ -43,7 +43,7 @@ class Box:
 
 @dataclass(frozen=True)
 class FrameLayout:
-    """A frame's layout.
+    """The layout of a film's frames.
 
     Attributes:
         sizes: (height, width) of each image.

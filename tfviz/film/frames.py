@@ -113,10 +113,11 @@ class FramePainter:
             cv2.fillPoly(frame, [np.array(corners, np.int32)], STALE, cv2.LINE_AA)
 
     def _read(self, path: Path, image: int) -> Picture | None:
-        """Read an image's picture, or return None so that the film can show the other pictures.
+        """Read an image or map from a file, or return None if the file cannot be used.
 
-        The result is None if the file is missing or damaged, or does not have the image's size.
-        The size is checked first, because a tampered file could need gigabytes to decode.
+        A file cannot be used if it is missing or damaged, or does not have the image's size. The
+        film can still show the other pictures. The size is checked first, because a tampered file
+        could need gigabytes to decode.
         """
         size = self.run["images"][image]
         try:

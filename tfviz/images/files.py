@@ -68,12 +68,12 @@ def _read(path: str | Path, least_px: int) -> np.ndarray:
 
 
 def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.ndarray:
-    """Decode an image file's bytes (see `read_image`).
+    """Decode an image file's bytes in the same way as `read_image`.
 
     Args:
         data: the file's bytes.
         name: the name of the file for error messages.
-        least_px: the shortest allowed side in pixels.
+        least_px: the minimum side length in pixels.
 
     Returns:
         The image, uint8 (height, width, 3), RGB.

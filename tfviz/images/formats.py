@@ -29,7 +29,7 @@ class Container:
     """Properties read from an image file's container.
 
     Attributes:
-        kind: the format.
+        kind: the format, such as "JPEG".
         size: (height, width) in pixels as stored, before any EXIF rotation, or None if not
             declared.
         is_whole: False if the data ends before the image is complete, or if a checksum is wrong.

@@ -56,7 +56,7 @@ _CROP = re.compile(r"short side (\d+), cent(?:re|er) crop (\d+)(?: ?[x×] ?(\d+)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """A recipe that converts images to a network's input.
+    """A recipe for converting images to a network's input.
 
     Args:
         size: (height, width) of the tensor. None means the crop size, or the image size if there is
@@ -221,8 +221,8 @@ class Preprocessing:
     def tensor(self, rgb: np.ndarray) -> np.ndarray:
         """Convert an image to the network's input.
 
-        Downscaling averages pixels to avoid aliasing. Upscaling interpolates. Each axis is resized
-        separately.
+        Pixels are averaged for downscaling, which avoids aliasing, and interpolated for upscaling.
+        Each axis is resized separately.
 
         Args:
             rgb: the image, uint8 (height, width, 3), RGB.
@@ -323,8 +323,8 @@ _OTHER_CHANNELS = (
 def from_file(path: str | Path) -> Preprocessing:
     """Read a preprocessing from a JSON file.
 
-    The keys are the fields of `Preprocessing`, at the top level or under "preprocessing". `size_hw`
-    is an alias of `size`. Unknown keys are allowed only at the top level.
+    The file's keys are the fields of `Preprocessing`, at the top level or under "preprocessing".
+    `size_hw` is an alias of `size`. Unknown keys are allowed only at the top level.
 
     Args:
         path: the JSON file.

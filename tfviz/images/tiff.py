@@ -148,7 +148,7 @@ def _stored_sizes(tags: Tags, height: int, width: int, is_tiled: bool) -> list[i
 
 
 def _inflates_to(packed: memoryview, size: int) -> bool:
-    """Return whether Deflate data is complete, valid, and at least `size` bytes long."""
+    """Return whether Deflate data is complete and valid, and inflates to at least `size` bytes."""
     inflater, length = zlib.decompressobj(), 0
     try:
         rest: bytes | memoryview = packed

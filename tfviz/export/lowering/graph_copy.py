@@ -50,7 +50,7 @@ def lowered(
             handle.
 
     Returns:
-        A concrete function with the same inputs, outputs and names. Other float types become
+        A concrete function with the same inputs, outputs and names, in which all floats are
         float32.
     """
     given = function.inputs[: len(function.inputs) - len(function.captured_inputs)]

@@ -83,7 +83,7 @@ def _scattered(tensor: tf.Tensor, places: list[int], shape: tf.Tensor, count: in
 
 
 def total(lists: list[TensorList]) -> TensorList:
-    """Add lists element by element."""
+    """Add tensor lists element by element."""
     items = []
     for parts in zip(*(one.items for one in lists), strict=True):
         written = [part for part in parts if part is not None]

@@ -16,7 +16,7 @@ ALPHA = 0.5  # the command line's default
 def overlaid(picture: tf.Tensor, values: tf.Tensor, style: str) -> tf.Tensor:
     """Draw a map (h, w, C) over a uint8 image (H, W, 3), or return a gray map without the image.
 
-    A map without a channel axis is passed with C = 1.
+    For a map without a channel axis, pass C = 1.
     """
     colors = colored(values, style, tf.shape(picture)[:2])
     if style == "grey":

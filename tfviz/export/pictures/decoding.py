@@ -18,7 +18,7 @@ _ORIENTATION_TAG = 0x0112
 
 
 def decoded(data: tf.Tensor) -> tf.Tensor:
-    """Decode an image file's bytes, a scalar string, to uint8 (height, width, 3), RGB.
+    """Decode an image file's bytes (a scalar string) to uint8 (height, width, 3), RGB.
 
     Apply the EXIF orientation, and blend transparent pixels with white. The operation fails unless
     the file is a complete JPEG or PNG with sides of 2 to 16384 pixels.
@@ -70,7 +70,7 @@ def _require_size(sides: tf.Tensor) -> tf.Operation:
 
 
 def oriented(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Apply an EXIF orientation, 1 to 8: transpose, then flip vertically, then horizontally."""
+    """Apply an EXIF orientation (1 to 8): transpose, then flip vertically, then horizontally."""
     swaps = orientation >= 5
     upside_down = (orientation == 3) | (orientation == 4) | (orientation == 7) | (orientation == 8)
     mirrored = (orientation == 2) | (orientation == 3) | (orientation == 6) | (orientation == 7)
@@ -80,7 +80,7 @@ def oriented(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """Return the orientation, 1 to 8, in the EXIF data that starts at `start` in a file's bytes.
+    """Return the orientation (1 to 8) in the EXIF data that starts at `start` in a file's bytes.
 
     Return 1 if the data has no orientation, or if `start` is 0.
     """

@@ -188,7 +188,7 @@ def drawn_image(region: tf.Tensor) -> tf.Tensor:
 def network_input(region: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
     """Return the model's input for a region: float32 (height, width, channels).
 
-    See `Preprocessing.tensor`.
+    The conversion is the same as in `Preprocessing.tensor`.
     """
     size = tf.constant(preprocessing.output_size) if preprocessing.output_size else tf.shape(region)[:2]
     x = tf.cast(resized_image(_in_channels(region, preprocessing.channel_order), size), tf.float32)

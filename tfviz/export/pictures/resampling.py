@@ -1,4 +1,4 @@
-"""Resize images and maps with TensorFlow operations that reproduce the OpenCV results in tfviz.
+"""Resize images and maps with TensorFlow operations that reproduce OpenCV's results.
 
 Along an axis, each new pixel is a weighted sum of a few old pixels, which are called its taps.
 `Taps` contains their indices and weights.

@@ -1,6 +1,7 @@
-"""Call exported explainers like the original ones.
+"""Define the base class of loaded explainers, which are called like the original explainers.
 
-This module imports no machine learning framework; each format imports its own runtime.
+This module imports no machine learning framework. Each format's module imports the runtime that the
+format needs.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ TOP_CLASS = -1
 
 
 class LoadedExplanation(NamedTuple):
-    """One call's results as NumPy arrays.
+    """The results of one call, as NumPy arrays.
 
     Attributes:
-        outputs: float32, nested as the model returns them.
-        target: (N,) int32, or None if no class was explained.
-        attribution: float32, with the shape that the method returns.
+        outputs: the model's outputs, float32, nested as the model returns them.
+        target: the explained classes, (N,) int32, or None if no class was explained.
+        attribution: the attribution, float32, with the shape that the method returns.
     """
 
     outputs: Any
@@ -35,11 +36,11 @@ class LoadedExplanation(NamedTuple):
 
 
 class LoadedExplainer(abc.ABC):
-    """One method on one model, loaded from a folder.
+    """An exported explainer, loaded from a folder.
 
     Attributes:
-        manifest: the content of its tfviz.json.
-        key, style, takes_target, labels, preprocessing: read from the manifest.
+        manifest: the content of the folder's tfviz.json.
+        key, style, takes_target, labels, preprocessing: the corresponding values in the manifest.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -52,21 +53,25 @@ class LoadedExplainer(abc.ABC):
 
     @abc.abstractmethod
     def _run(self, images: list[np.ndarray], target: np.ndarray | None) -> tuple[Any, np.ndarray | None, Any]:
-        """Return outputs, target and attribution, nested as in the manifest (see `_nested`).
+        """Return the outputs, the target and the attribution, nested as in the manifest.
+
+        `_nested` converts a program's results to this form.
 
         Args:
             images: one array per input, with the input's shape and type.
-            target: (N,) int32 classes, float32 weights for the outputs, or None for the top class.
+            target: (N,) int32 classes, float32 weights for the outputs, or None for the top class
+                or the target fixed by the export.
         """
 
     def __call__(self, images: Nested[npt.ArrayLike], target: npt.ArrayLike | None = None) -> Any:
-        """Return one batch's attribution as a float32 NumPy array.
+        """Return the attribution of a batch of images as a float32 NumPy array.
 
         Args:
             images: (N, H, W, C) as the model expects them (see `preprocessing`). For several
                 inputs, arrays nested like the model's inputs.
             target: None (the top class of each image, or the target fixed by the export), an int or
-                (N,) ints. If `manifest.targets` has "weights", also floats shaped like the outputs.
+                (N,) ints. If `manifest.targets` contains "weights", floats shaped like the outputs
+                are also accepted.
 
         Returns:
             The attribution.
@@ -106,7 +111,7 @@ class LoadedExplainer(abc.ABC):
             ) from error
 
     def _nested(self, results: Mapping[str, npt.ArrayLike]) -> tuple[Any, np.ndarray | None, Any]:
-        """Convert arrays, keyed by name, to the result of `_run`."""
+        """Convert a program's results, keyed by name, to the tuple that `_run` returns."""
         arrays = {name: np.asarray(value) for name, value in results.items()}
         manifest = self.manifest
         outputs, attribution = (nested(part, arrays.__getitem__) for part in (manifest.outputs, manifest.attribution))
@@ -123,7 +128,8 @@ class LoadedExplainer(abc.ABC):
     def _by_name(self, images: Any) -> dict[str, Any]:
         """Return each input's value, keyed by the input's name.
 
-        A dict is matched by its keys, or by the inputs' names if the model takes a list.
+        If `images` is a dict, its keys must be those of the model's input dict or, if the model
+        does not take a dict, the input names.
         """
         structure, inputs = self.manifest.input_structure, self.manifest.inputs
         names = flat_names(structure)
@@ -198,7 +204,7 @@ def _weights(array: np.ndarray, count: int, scores: list[int | None] | None) -> 
 
 
 def _is_structure_of_one(images: object, rank: int) -> bool:
-    """Return whether the images are a list that contains a single batch of this rank."""
+    """Return whether `images` is a list that contains a single array with this number of axes."""
     return isinstance(images, (list, tuple)) and len(images) == 1 and len(getattr(images[0], "shape", ())) == rank
 
 
@@ -249,7 +255,7 @@ def _described(forms: list[str]) -> str:
 
 
 def _flat(structure: Any) -> list[Any]:
-    """Flatten lists and dicts like Keras, which sorts dicts by key."""
+    """Flatten lists and dicts in the same order as Keras, which sorts dicts by key."""
     if isinstance(structure, dict):
         structure = [structure[key] for key in sorted(structure)]
     if not isinstance(structure, (list, tuple)):

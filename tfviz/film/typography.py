@@ -1,4 +1,4 @@
-"""Write text on pictures. Each text is rendered once and then cached.
+"""Write text on pictures. Each text is rendered only once, and the result is cached.
 
 Matplotlib renders the text, because OpenCV draws only ASCII. At 72 dots per inch, one point is one
 pixel, so sizes are the same in both units.
@@ -26,19 +26,19 @@ _CACHED_TEXTS = 512  # Most texts in a film are the same in many frames.
 
 
 def text_width(text: str, size: int) -> int:
-    """Return a text line's width in pixels."""
+    """Return the width of a line of text in pixels."""
     return math.ceil(_RENDERER.get_text_width_height_descent(_drawable(text), font(size), False)[0])
 
 
 def line_height(size: int) -> int:
-    """Return the distance between two text lines in pixels."""
+    """Return the distance from one line of text to the next in pixels."""
     return round(1.3 * size)
 
 
 def write_line(
     picture: Picture, text: str, x: int, top: int, size: int, color: Color, *, align: Align = "left", width: int | None = None
 ) -> None:
-    """Write one line of text into `picture` in place, clipped at the picture's edges.
+    """Write one line of text into `picture` in place. Text beyond the picture's edges is clipped.
 
     Args:
         picture: the picture, uint8 RGB.
@@ -48,7 +48,8 @@ def write_line(
         size: the text size in pixels.
         color: the text color, RGB.
         align: the alignment at `x`.
-        width: the maximum width in pixels. Longer text ends in "…". None means the picture width.
+        width: the maximum width in pixels. Longer text is cut and ends in "…". None means the
+            picture width.
     """
     (line, *_) = wrapped(_drawable(text), width or picture.shape[1], font(size), most_lines=1) or [""]
     if line:
@@ -58,7 +59,7 @@ def write_line(
 
 
 def _drawable(text: str) -> str:
-    """Escape control characters and limit the length, because rendering time grows with it."""
+    """Escape control characters and truncate the text, because long text takes long to render."""
     return shown(text[:MAX_TEXT])
 
 

@@ -35,9 +35,9 @@ def read_image(path: str | Path) -> np.ndarray:
     reduced to 8 bits, and gray and palette images become RGB. The format is determined by the
     content, not by the file extension.
 
-    If a 16-bit file holds 8, 10, 12 or 14 significant bits (a PNG declares them, or no value
-    exceeds them), their full range is scaled to 0-255 with a warning. Only a TIFF's first page and
-    an animation's first frame are read, also with a warning.
+    If a 16-bit file uses only 8, 10, 12 or 14 bits (because a PNG declares this, or because no
+    value needs more), the range of these bits is scaled to 0-255, with a warning. Only the first
+    page of a TIFF and the first frame of an animation are read, also with a warning.
 
     Args:
         path: the file to read.
@@ -68,12 +68,12 @@ def _read(path: str | Path, least_px: int) -> np.ndarray:
 
 
 def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.ndarray:
-    """Decode an image file's bytes (see `read_image`).
+    """Decode an image file's bytes in the same way as `read_image`.
 
     Args:
         data: the file's bytes.
-        name: the file's name in error messages.
-        least_px: the shortest allowed side in pixels.
+        name: the name of the file for error messages.
+        least_px: the minimum side length in pixels.
 
     Returns:
         The image, uint8 (height, width, 3), RGB.
@@ -181,9 +181,10 @@ def _check_size(name: str, least_px: int, height: int, width: int) -> None:
 
 
 def _rgb(pixels: np.ndarray, scale: int, is_premultiplied: bool) -> np.ndarray:
-    """Convert OpenCV's gray, BGR or BGRA to RGB, a few rows at a time to save memory.
+    """Convert gray, BGR or BGRA pixels to RGB, a few rows at a time to save memory.
 
-    libtiff already multiplies the colors of 8-bit TIFF files by alpha.
+    `is_premultiplied` is True for 8-bit TIFF files, because libtiff has already multiplied their
+    colors by alpha.
     """
     if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
@@ -267,10 +268,10 @@ def png_bytes(pixels: np.ndarray) -> bytes:
 
 
 def _encoded(pixels: np.ndarray, extension: str) -> bytes | None:
-    """Encode gray or BGR pixels, or return None if OpenCV cannot encode them."""
+    """Encode gray or BGR pixels. Return None if OpenCV cannot encode them."""
     try:
-        # OpenCV prints messages only for unsupported sizes. Other images need no lock, so several
-        # threads can encode at once.
+        # OpenCV prints messages only for unsupported sizes. Images of other sizes need no lock, so
+        # several threads can encode them at once.
         with quiet_opencv() if max(pixels.shape) > _MOST_ENCODABLE_PX else nullcontext():
             is_encoded, data = cv2.imencode(extension, pixels)
     except cv2.error:
@@ -279,7 +280,7 @@ def _encoded(pixels: np.ndarray, extension: str) -> bytes | None:
 
 
 def require_image(rgb: object) -> np.ndarray:
-    """Return `rgb` if it is an image, uint8 (height, width, 3); raise ImageError otherwise."""
+    """Return `rgb` if it is a uint8 image (height, width, 3). Otherwise, raise ImageError."""
     if isinstance(rgb, np.ndarray) and rgb.dtype == np.uint8 and rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.size:
         return rgb
     received = f"{rgb.dtype} {rgb.shape}" if isinstance(rgb, np.ndarray) else type(rgb).__name__

@@ -1,4 +1,4 @@
-"""Arrays of preprocessed images that also hold the original RGB images."""
+"""Define arrays of preprocessed images that also hold the same images as RGB pictures."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import numpy as np
 class LoadedImages(np.ndarray):
     """Preprocessed images, float32 (N, height, width, channels), or one image without the N axis.
 
-    `load_images` returns this class. Selecting, stacking, joining and copying images along the
-    batch axis keep `pictures` in sync. All other operations (arithmetic, changed pixels, another
-    shape) return an array without pictures, because they may no longer match.
+    `load_images` returns an instance of this class. When images are selected or joined along the
+    batch axis, stacked or copied, `pictures` is kept in sync. The result of any other operation,
+    such as arithmetic or a reshape, has no pictures, and changing pixels removes them, because the
+    pictures might no longer match.
 
     Attributes:
         pictures: the same images as uint8 RGB, (N, height, width, 3) or (height, width, 3), or None
-            if unknown. `overlay`, `plot`, `contact_sheet` and `SnapshotCallback` draw them, because
-            the channel order of the preprocessed images is unknown.
+            if unknown. `overlay`, `plot`, `contact_sheet` and `SnapshotCallback` draw these
+            pictures, because the channel order of the preprocessed images is unknown.
     """
 
     _pictures: np.ndarray | None
@@ -30,7 +31,8 @@ class LoadedImages(np.ndarray):
 
     @property
     def pictures(self) -> np.ndarray | None:
-        # Views, such as rng.shuffle's, can change the images without any call on this array.
+        # A view, such as the one that rng.shuffle modifies, can change the images without any call
+        # on this array.
         if self._checksums is None or not np.array_equal(self._checksums, _checksums(self)):
             return None
         return self._pictures

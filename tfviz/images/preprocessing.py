@@ -1,4 +1,4 @@
-"""Convert images to a network's input: the region, the size and the value range.
+"""Convert images to a network's input: crop and resize them, and scale their values.
 
 Three things must agree, or maps appear in the wrong place: the image region that the network sees,
 the tensor made from it, and the image that the map is drawn on. `Preprocessing` provides all three.
@@ -56,7 +56,7 @@ _CROP = re.compile(r"short side (\d+), cent(?:re|er) crop (\d+)(?: ?[x×] ?(\d+)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """A recipe that converts images to a network's input.
+    """A recipe for converting images to a network's input.
 
     Args:
         size: (height, width) of the tensor. None means the crop size, or the image size if there is
@@ -116,13 +116,13 @@ class Preprocessing:
         raise OptionError(f"Unknown formula {self.formula!r}. Choose one of: {', '.join(_FORMULAS)}.")
 
     def crop(self) -> tuple[int, int, int] | None:
-        """Parse `resize`.
+        """Return the crop that `resize` describes.
 
         Returns:
             (short side, crop height, crop width) in pixels, or None for "stretch".
 
         Raises:
-            OptionError: `resize` is neither "stretch" nor a crop.
+            OptionError: `resize` is neither "stretch" nor a valid crop.
         """
         if self.resize == "stretch":
             return None
@@ -158,7 +158,7 @@ class Preprocessing:
             This preprocessing, with `size` filled in if it had none.
 
         Raises:
-            OptionError: this preprocessing produces another size or number of channels.
+            OptionError: this preprocessing produces a different size or number of channels.
         """
         if self.channels != channels:
             raise OptionError(
@@ -221,8 +221,8 @@ class Preprocessing:
     def tensor(self, rgb: np.ndarray) -> np.ndarray:
         """Convert an image to the network's input.
 
-        Downscaling averages pixels to avoid aliasing. Upscaling interpolates. Each axis is resized
-        separately.
+        Pixels are averaged for downscaling, which avoids aliasing, and interpolated for upscaling.
+        Each axis is resized separately.
 
         Args:
             rgb: the image, uint8 (height, width, 3), RGB.
@@ -257,7 +257,7 @@ class Preprocessing:
             numbers: the network's input, (…, channels).
 
         Returns:
-            RGB or gray in 0..255, unrounded, in the same shape.
+            RGB or gray pixels in 0..255, unrounded, in the same shape.
         """
         pixels = self._applied(_INVERSES, np.asarray(numbers, np.float64))
         return pixels[..., ::-1] if self.channel_order == "BGR" else pixels
@@ -323,8 +323,8 @@ _OTHER_CHANNELS = (
 def from_file(path: str | Path) -> Preprocessing:
     """Read a preprocessing from a JSON file.
 
-    The keys are the fields of `Preprocessing`, at the top level or under "preprocessing". `size_hw`
-    is an alias of `size`. Unknown keys are allowed only at the top level.
+    The file's keys are the fields of `Preprocessing`, at the top level or under "preprocessing".
+    `size_hw` is an alias of `size`. Unknown keys are allowed only at the top level.
 
     Args:
         path: the JSON file.
@@ -373,7 +373,7 @@ def preprocessing_from(text: str | Path, size: Size | None = None, channels: int
     """Return the preprocessing for a mode name or the path of a JSON file.
 
     Args:
-        text: the mode or path.
+        text: the mode name or the path.
         size: the network's input size, used if the preprocessing has none.
         channels: the network's number of channels, which the preprocessing must match.
 

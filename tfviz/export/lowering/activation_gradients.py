@@ -41,7 +41,10 @@ def _softsign(operation: tf.Operation, p: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
 
 
 def _error_function(operation: tf.Operation, x: tf.Tensor) -> tf.Tensor:
-    """Approximate erf (Abramowitz & Stegun, 7.1.26) to 1.5e-7, the precision of float32 near 1."""
+    """Approximate erf (Abramowitz & Stegun, 7.1.26) with an error of at most 1.5e-7.
+
+    This is about the precision of float32 near 1.
+    """
     t = 1 / (1 + 0.3275911 * tf.abs(x))
     series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
     return tf.sign(x) * (1 - series * tf.exp(-tf.square(x)))

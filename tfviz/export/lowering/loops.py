@@ -1,7 +1,7 @@
 """Unroll the loops and inline the conditionals in a traced graph.
 
-Neither LiteRT nor ONNX supports the operations in a loop's gradient. If a loop's length depends
-only on input sizes, as in recurrent layers, the loop is replaced with copies of its body.
+Neither LiteRT nor ONNX supports the operations in a loop's gradient. A loop whose length depends
+only on input sizes, as in recurrent layers, is therefore replaced with copies of its body.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ RunOne = Callable[[tf.Operation, list[Any]], Sequence[Any]]
 
 
 def run_needed(outputs: Sequence[tf.Tensor], known: dict[str, Any], run_one: RunOne) -> list[Any]:
-    """Run the operations that a graph's tensors depend on, and return the tensors' replacements.
+    """Run the operations that `outputs` depend on, and return the replacements of `outputs`.
 
-    TensorFlow adds inputs to a loop when it builds the loop's gradient, so a graph's operations are
-    not always in execution order.
+    This function determines the execution order itself, because a graph's operations are not always
+    in execution order: TensorFlow adds inputs to a loop when it builds the loop's gradient.
 
     Args:
         outputs: the tensors to replace.
-        known: tensor name -> its replacement. All results are added to it.
+        known: the replacements of tensors, keyed by the tensor's name. All results are added to
+            this dict.
         run_one: runs one operation on its replaced inputs.
 
     Returns:
@@ -59,7 +60,7 @@ def run_needed(outputs: Sequence[tf.Tensor], known: dict[str, Any], run_one: Run
 
 
 def without_loops(function: tf.types.experimental.ConcreteFunction) -> Callable[..., Any]:
-    """Return a copy of the function without loops, ready for tracing, with the same variables."""
+    """Return a function with the same results and variables but no loops, ready for tracing."""
     variables = {id(variable.handle): variable for variable in function.graph.variables}
     captured = {own.name: variables.get(id(outer), outer) for outer, own in function.graph.captures}
     given = function.inputs[: len(function.inputs) - len(function.captured_inputs)]
@@ -76,11 +77,11 @@ def without_loops(function: tf.types.experimental.ConcreteFunction) -> Callable[
 
 
 class Unroller:
-    """Runs loops, conditions, calls and tensor-list operations.
+    """Runs loops, conditionals, function calls and tensor-list operations.
 
     Args:
         run_one: runs any other operation.
-        batch: the images, as one tensor. The batch size replaces unknown sizes in the trace.
+        batch: one of the model's inputs, whose batch size replaces unknown sizes in the trace.
     """
 
     def __init__(self, run_one: RunOne, batch: tf.Tensor) -> None:
@@ -133,7 +134,7 @@ class Unroller:
         )
 
     def _kept(self, operation: tf.Operation, inputs: list[Any]) -> list[Any]:
-        """Copy a loop without unrolling it. Values that do not change are not loop variables."""
+        """Copy a loop without unrolling it. Only values that change become loop variables."""
         graph = function_graph(operation, "body")
         changed = [i for i, (x, y) in enumerate(zip(graph.inputs, graph.outputs, strict=True)) if x is not y]
 

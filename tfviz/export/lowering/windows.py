@@ -1,7 +1,7 @@
-"""Compute sliding windows and their transpose from slices, padding and sums.
+"""Extract sliding windows, and apply the transposed operation, with slices, padding and sums.
 
-Exports to runtimes without windowed operations use this module. Sizes, strides and pads cover the
-axes between batch and channels. Shapes must be static.
+This module is used for exports to runtimes without windowed operations. Sizes, strides and pads
+refer to the axes between the batch and channel axes. Shapes must be static.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ class Windows:
         return tuple((n + sum(pad) - r) // s + 1 for n, pad, r, s in sides)
 
     def offsets(self) -> Iterator[Size]:
-        """Yield each element's position in its window. The last axis varies fastest."""
+        """Yield the position of each element of a window. The last axis varies fastest."""
         return itertools.product(*(range(0, r, d) for r, d in zip(self.extent, self.dilations, strict=True)))
 
     def elements(self, x: tf.Tensor, fill: float) -> Iterator[tf.Tensor]:
-        """Yield, for each offset, the elements (N, *count, C) of all windows at that offset.
+        """For each offset, yield the elements (N, *count, C) of all windows at that offset.
 
         Elements outside the input have the value `fill`.
         """
@@ -72,7 +72,7 @@ class Windows:
             yield x[(slice(None), *map(slice, offset, ends, self.strides), slice(None))]
 
     def put_back(self, elements: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Apply the transpose of `elements`: sum the elements at each position to (N, *size, C)."""
+        """Apply the transpose of `elements`: add each element at its position in (N, *size, C)."""
         for axis in reversed(range(len(self.kernel))):
             k = self.kernel[axis]
             elements = [self._along(axis, elements[first : first + k]) for first in range(0, len(elements), k)]
@@ -100,7 +100,7 @@ class Windows:
         return tf.reshape(spread[:, first : first + size], [*shape[: axis + 1], size, *shape[axis + 2 :]])
 
     def spread(self, x: tf.Tensor) -> tf.Tensor:
-        """Return (N, *count, C) with zeros inserted between and around the elements.
+        """Insert zeros between and around the elements of x (N, *count, C).
 
         Convolving the result with the mirrored kernel computes the gradient.
         """
@@ -115,7 +115,7 @@ class Windows:
         return tf.pad(x, [(0, 0), *((max(b, 0), max(a, 0)) for b, a in pads), (0, 0)])
 
     def valid_counts(self) -> np.ndarray:
-        """Return the number (1, *count, 1) of input elements in each window."""
+        """Return the number of input elements in each window, as an array (1, *count, 1)."""
         with tf.init_scope():
             return tf.add_n(list(self.elements(tf.ones([1, *self.size, 1]), 0.0))).numpy()
 

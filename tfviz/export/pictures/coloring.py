@@ -1,6 +1,6 @@
-"""Draw maps in color over images, as TensorFlow operations, like `tfviz.overlay`.
+"""Draw maps in color over images with TensorFlow operations, as `tfviz.overlay` does.
 
-The colormaps are constants of the graph. See `render.colors` for the three styles and scales.
+The colormaps are constants of the graph. See `render.colors` for the three styles and their scales.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ ALPHA = 0.5  # the command line's default
 
 
 def overlaid(picture: tf.Tensor, values: tf.Tensor, style: str) -> tf.Tensor:
-    """Draw a map (h, w, C) over a uint8 image (H, W, 3). A gray map replaces the image.
+    """Draw a map (h, w, C) over a uint8 image (H, W, 3), or return a gray map without the image.
 
-    A map without a channel axis is passed with C = 1.
+    For a map without a channel axis, pass C = 1.
     """
     colors = colored(values, style, tf.shape(picture)[:2])
     if style == "grey":
@@ -54,7 +54,7 @@ def scaled(values: tf.Tensor, style: str) -> tf.Tensor:
 
 
 def _limit(values: tf.Tensor, percentile: float) -> tf.Tensor:
-    """Return the percentile of the nonzero magnitudes, or 0 if all values are zero.
+    """Return the given percentile of the nonzero magnitudes, or 0 if all values are zero.
 
     A percentile between two magnitudes is rounded up to the larger one.
     """

@@ -1,4 +1,4 @@
-"""Add signatures that decode, crop, resize, preprocess, explain and draw image files.
+"""Add signatures that take image files and decode, preprocess, explain and draw them.
 
     image(image_bytes)                    outputs and target as in serving_default; attribution at
                                           image size, (N, height, width), or
@@ -9,9 +9,9 @@
                                           map over the image, instead of the large attribution and
                                           size
 
-Maps are drawn over the part of the image that the network sees, at the file's resolution, reduced
-to sides of at most 1600 pixels. Images in a batch may have different sizes. Each map is then at the
-top left of its row in an array that is padded with zeros, and `size` contains its (height, width).
+Maps are drawn over the part of the image that the network sees, at the file's resolution but with
+sides of at most 1600 pixels. Images in a batch may have different sizes. Each map is then padded
+with zeros at the bottom and on the right, and `size` contains its (height, width) without padding.
 
 If neither the model nor its preprocessing fixes the size, all images in a batch must have the same
 size. If overlays are requested, image and explain_image also return overlay_bytes.
@@ -39,7 +39,7 @@ Results = dict[str, tf.Tensor]
 
 
 def require_drawable(manifest: Manifest, attribution: tf.Tensor | None) -> None:
-    """Raise ExportError if the model does not accept images, or the attribution cannot be drawn."""
+    """Raise ExportError if the preprocessing is unknown or the attribution cannot be drawn."""
     if manifest.preprocessing is None:
         raise ExportError(
             f"include='image' needs the preprocessing, but none is known for the model '{manifest.model}'. Pass "
@@ -70,7 +70,7 @@ def check_options(include: object, overlay: object) -> None:
 def image_functions(
     functions: dict[str, tf.types.experimental.ConcreteFunction], manifest: Manifest, overlay: bool
 ) -> dict[str, tf.types.experimental.ConcreteFunction]:
-    """Build the signatures for files from those for tensors, keyed by name."""
+    """Build the signatures for image files from those for tensors. Both are keyed by name."""
     reader = tf.function(_Reader(manifest), input_signature=[_FILES_SPEC], autograph=False)
     painter = tf.function(_Painter(manifest.style, overlay), autograph=False)
     made = {}
@@ -108,7 +108,7 @@ def _pipeline(
 class _Reader:
     """Decodes a batch of files.
 
-    A call returns the images in their original sizes, the sizes (N, 2), and the model's input.
+    A call returns the images to draw on, their sizes (N, 2), and the model's input.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -136,7 +136,7 @@ class _Reader:
 
 
 class _Painter:
-    """Resizes maps (N, h, w) or (N, h, w, C) to the image sizes and draws them on request."""
+    """Resizes maps (N, h, w) or (N, h, w, C) to the image sizes and can draw them on the images."""
 
     def __init__(self, style: str, overlay: bool) -> None:
         self.style, self.overlay = style, overlay
@@ -179,7 +179,7 @@ def region_of(rgb: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
 
 
 def drawn_image(region: tf.Tensor) -> tf.Tensor:
-    """Return the image to draw on: the region, shrunk if a side is longer than 1600 pixels."""
+    """Return the image to draw on: the region, downscaled if a side exceeds 1600 pixels."""
     size = tf.shape(region)[:2]
     share = tf.minimum(MAX_DRAWN_SIDE_PX / tf.reduce_max(size), 1)
     return smaller_image(region, tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * share), tf.int32), 1))
@@ -188,7 +188,7 @@ def drawn_image(region: tf.Tensor) -> tf.Tensor:
 def network_input(region: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
     """Return the model's input for a region: float32 (height, width, channels).
 
-    See `Preprocessing.tensor`.
+    The conversion is the same as in `Preprocessing.tensor`.
     """
     size = tf.constant(preprocessing.output_size) if preprocessing.output_size else tf.shape(region)[:2]
     x = tf.cast(resized_image(_in_channels(region, preprocessing.channel_order), size), tf.float32)

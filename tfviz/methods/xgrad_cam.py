@@ -23,10 +23,10 @@ from tfviz.numerics import safe_divide
 class XGradCAM(CAM):
     """XGrad-CAM at a layer: which active positions raise the score?
 
-    relu(Σ_k w_k · A_k) with w_k = Σ_hw (A_k / Σ_hw A_k) · G_k: Fu et al., 2020, "Axiom-based
-    Grad-CAM", equation 8.
+    The map is relu(Σ_k w_k · A_k) with w_k = Σ_hw (A_k / Σ_hw A_k) · G_k, where A_k is channel k of
+    the activations A, and G = ∂S/∂A (Fu et al., 2020, "Axiom-based Grad-CAM", equation 8).
 
-    A call returns the nonnegative attribution (N, h, w) at the layer's resolution.
+    A call returns a nonnegative attribution of shape (N, h, w) at the layer's resolution.
 
     Example:
 

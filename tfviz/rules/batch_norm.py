@@ -12,9 +12,10 @@ from tfviz.graph.operations import Linear, Normalization
 
 
 def batch_norm_scales(graph: Graph) -> dict[Step, Callable[[], tf.Tensor]]:
-    """Return the channel scale for each linear map that only a BatchNormalization reads.
+    """Map each linear map that only a BatchNormalization reads to a function for the channel scale.
 
-    Warn about each BatchNormalization that directly follows a linear map but cannot be merged.
+    The function warns about each BatchNormalization that directly follows a linear map but cannot
+    be merged.
     """
     scales: dict[Step, Callable[[], tf.Tensor]] = {}
     unmerged = []

@@ -1,4 +1,4 @@
-"""Run an explainer over arrays and datasets, in batches of bounded size."""
+"""Run an explainer on arrays and datasets, in batches of limited size."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ from tfviz.methods.excitation_backprop import ExcitationBackprop
 class ContrastiveExcitationBackprop(ExcitationBackprop):
     """Contrastive excitation backprop at a layer: where is the evidence for this class alone?
 
-    The map shows the contrastive marginal winning probability, summed over the channels (Zhang et
-    al., 2016, "Top-down Neural Attention by Excitation Backprop").
+    The map shows the contrastive marginal winning probability, summed over the channels and clipped
+    at 0 (Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop").
 
     A call returns a nonnegative attribution of shape (N, h, w), or (N, units) at a Dense layer.
     With `sum_channels=False`, it returns the signed difference for each neuron, (N, h, w, K). The

@@ -8,7 +8,7 @@ Question: which pattern would the network reconstruct from its activations?
 With `activations="all"`, the same rule applies at every other elementwise activation, which
 generalizes the method to networks without ReLU. Max pooling sends p to the position of the maximum,
 which corresponds to the paper's switches. The cost is one forward and one backward pass. Deconvnet
-has the weaknesses of guided backprop, and it also passes gradients through ReLUs that were off
+has the weaknesses of guided backprop, and it also passes gradients through inactive ReLUs
 (Mahendran & Vedaldi, 2016).
 """
 

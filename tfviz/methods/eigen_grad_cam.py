@@ -2,7 +2,7 @@
 
 Question: which positions share the layer's main contribution to the score?
 
-    (A ⊙ G) v, where v is the first right singular vector of A ⊙ G, not centered, with Σ v ≥ 0
+    (A ⊙ G) v, where v is the first right singular vector of A ⊙ G (not centered), with Σ v ≥ 0
         Muhammad & Yeasin, 2020, "Eigen-CAM", applied to A ⊙ G
 
 The map is signed, because channels that raise the score and channels that lower it can share a

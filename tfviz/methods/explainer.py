@@ -58,7 +58,7 @@ class Explainer(abc.ABC):
 
     Attributes:
         model: the model.
-        options: the constructor arguments, without the model and without default values.
+        options: the constructor arguments that differ from their defaults, except the model.
         traces: the number of functions compiled so far.
     """
 
@@ -318,7 +318,7 @@ class Explainer(abc.ABC):
 
         Returns:
             An `Explanation` with the outputs, the explained class and the attribution. For a target
-            such as "top2", a dict of explanations.
+            such as "top2", the result is a dict of explanations.
 
         Raises:
             ImageError: see `__call__`.
@@ -332,11 +332,12 @@ class Explainer(abc.ABC):
         return self._run(checked_images(self.graph, images), target, self.compute)
 
     def compute(self, images: list[tf.Tensor], target: targets.Prepared = None) -> Explanation:
-        """Compute an explanation from unchecked tensors, as a function to be compiled or exported.
+        """Compute an explanation from unchecked tensors. Compiled and exported functions call this.
 
         Args:
             images: one tensor per model input, in the model's dtype.
-            target: None, a function, int32 (N,) or (1,), or float32 (N or 1, …, classes).
+            target: a prepared target: None, a function, int32 (N,) or (1,), or float32 (N or 1, …,
+                classes).
 
         Returns:
             The outputs, the explained class and the attribution.
@@ -407,7 +408,8 @@ class Explainer(abc.ABC):
 
         Returns:
             The attributions for all images as one NumPy array or, for a model with several inputs,
-            as arrays nested like the inputs. For a target such as "top2", a dict of these.
+            as arrays nested like the inputs. For a target such as "top2", the result is a dict of
+            such attributions.
 
         Raises:
             ImageError: there are no images, or they don't match the model's input.
@@ -488,7 +490,7 @@ class Explainer(abc.ABC):
 
         Returns:
             The panel. A notebook displays the panel if it is a cell's result, and its `save` method
-            writes it to a page.
+            writes the panel to a page.
 
         Raises:
             ImageError: the model has several inputs, or the images are invalid (see `__call__` and
@@ -628,7 +630,7 @@ class Explainer(abc.ABC):
 
 
 def _by_path(graph: Graph, option: Any) -> Any:
-    """Replace layers in an option with their paths, which a copy of the model also has."""
+    """Replace layers in an option with their paths, which stay valid in a copy of the model."""
     if isinstance(option, (list, tuple)):
         return type(option)(_by_path(graph, one) for one in option)
     if not isinstance(option, keras.Layer):
@@ -654,7 +656,7 @@ def like_inputs(graph: Graph, tensors: list[tf.Tensor]) -> Nested[tf.Tensor]:
 
 
 def _options_of(cls: type, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
-    """Return the constructor arguments by name, without the model and without default values."""
+    """Return the constructor arguments that differ from their defaults, except the model."""
     signature = inspect.signature(cls.__init__)  # type: ignore[misc]
     try:
         given = signature.bind_partial(None, *args, **options).arguments

@@ -216,7 +216,7 @@ class SampledExplainer(Explainer):
             with_outputs: whether to compute the outputs as well.
 
         Returns:
-            The choice, the context, the initial sums, and an `Explanation`, or () without outputs.
+            The choice, the context, the initial sums, and an `Explanation` or, without outputs, ().
         """
         with self.read.tracing():
             values, choice, context, sums = self._begun(images, targets.seed_for(target))

@@ -31,7 +31,7 @@ class PreparedCall:
         Args:
             batch_size: the maximum number of rows to run at once.
             advance: a function that is called after each batch with its number of rows. An
-                exception that it raises ends the call.
+                exception in this function ends the call.
         """
         return self.run(batch_size=batch_size, advance=advance) if self.rows else self.run()
 

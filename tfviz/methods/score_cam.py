@@ -2,7 +2,7 @@
 
 Question: which channels of a layer show the features that identify the class?
 
-    relu(Σ_k w_k A_k), w_k = p_t(x ⊙ H_k), H_k = channel k, scaled to [0, 1], at the image's size
+    relu(Σ_k w_k A_k), w_k = p_t(x ⊙ H_k), H_k = channel k resized to the image, scaled to [0, 1]
         Wang et al., 2020, "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural
         Networks"
 

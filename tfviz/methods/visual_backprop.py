@@ -87,7 +87,7 @@ class VisualBackProp(Explainer):
             activations: "all" selects the maps after all activations. None selects only the maps
                 after ReLUs, as in the paper, or all maps if there are no ReLUs. The two differ only
                 for networks with ReLUs and other activations, such as MobileNetV3.
-            score: as in other methods. The mask does not depend on it.
+            score: as in other methods. The mask does not depend on this option.
             output: the name, dict key or index of the output whose feature maps to use. None
                 selects the feature maps of all outputs.
             class_names: class names for targets such as "goldfish": a sequence in output order, or

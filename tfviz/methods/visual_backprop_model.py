@@ -29,7 +29,7 @@ def with_visual_backprop(model: Any, *, activations: str | None = None) -> Any:
     The mask has shape (N, H, W) and values in [0, 1]. The method is from Bojarski et al.,
     2016/2018, "VisualBackProp: efficient visualization of CNNs", and is extended to networks
     without ReLUs (see `VisualBackProp`). The new model shares all layers with `model`, so training
-    either one trains both. Compile it without a loss for the mask:
+    either one trains both. Compile the new model without a loss for the mask:
     `loss=["sparse_categorical_crossentropy", None]`.
 
     `model` itself is not changed. A nested model is flattened first: each of its layers is called

@@ -7,7 +7,7 @@ Question: which active positions of a layer raise the score?
 
 A channel's weight is the mean of its gradients, weighted by its activations, so gradients at
 inactive positions don't count. If a channel's activations have both signs, Σ_hw A_k can be close to
-0 and its weight arbitrarily large.
+0, which makes the channel's weight arbitrarily large.
 """
 
 from __future__ import annotations

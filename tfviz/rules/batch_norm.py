@@ -12,7 +12,7 @@ from tfviz.graph.operations import Linear, Normalization
 
 
 def batch_norm_scales(graph: Graph) -> dict[Step, Callable[[], tf.Tensor]]:
-    """Map each linear map that only a BatchNormalization reads to a function for the channel scale.
+    """Return functions for the channel scales of linear maps that only a BatchNormalization reads.
 
     The function warns about each BatchNormalization that directly follows a linear map but cannot
     be merged.

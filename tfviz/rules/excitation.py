@@ -1,8 +1,8 @@
 """Excitation backprop's rules: how a neuron passes its winning probability to its inputs.
 
-Marginal winning probability: Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop"
-(below, "the paper"). Let p be the probability at the output, a = max(x, 0), and f the linear map
-with only the positive weights W⁺. The rule for each operation type is:
+The rules compute the marginal winning probability of Zhang et al., 2016, "Top-down Neural Attention
+by Excitation Backprop" (below, "the paper"). Let p be the probability at the output, a = max(x, 0),
+and f the linear map with only the positive weights W⁺. The rule for each operation type is:
 
     Linear, Window (average)     p_in = a · fᵀ(p / f(a)), 0 where the divisor is 0;
                                  the bias is ignored
@@ -68,7 +68,7 @@ class Excitation:
     Args:
         graph: the graph to which the rules apply.
         merge_batch_norm: whether to fold a BatchNormalization that directly follows a linear map
-            into W before computing W⁺.
+            into the map's weights W before computing their positive part W⁺.
         contrastive: whether to subtract the result for −W from the result for W at the last linear
             maps.
     """

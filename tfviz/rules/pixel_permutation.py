@@ -56,7 +56,7 @@ def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output:
     Args:
         step: a step that moves, copies or drops elements.
         shapes: each input's shape without the batch axis.
-        axes: the number of the input's axes that are positions rather than channels.
+        axes: how many of the input's axes are positions rather than channels.
         number, output: the indices of the input and the output.
         size: the output's height and width.
 
@@ -81,7 +81,7 @@ def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output:
 
 
 def _moved(step: Step, given: Sequence[np.ndarray], output: int) -> np.ndarray:
-    """Run a step on integers digit by digit, because its dtype may have low precision."""
+    """Run a step on integers digit by digit, because the step's dtype may have low precision."""
     dtypes = [value.dtype or "float32" for value in step.inputs]
 
     def run(arrays: Sequence[np.ndarray]) -> np.ndarray:

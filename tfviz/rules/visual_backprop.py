@@ -1,9 +1,8 @@
 """VisualBackProp's rules: how a one-channel mask is scaled back through each operation.
 
-Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs". Their theory follows
+The theory in Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs", follows
 the paths from an input pixel to an output. A pixel is relevant if paths lead from it through active
-neurons; the weights are ignored. Each rule therefore depends only on which inputs an output
-reads.
+neurons; the weights are ignored. Each rule therefore depends only on which inputs an output reads.
 
     Linear, Window      A transposed convolution with weights of one and the operation's kernel
                         size, strides, padding and dilation scales the mask to the exact input size.

@@ -33,7 +33,8 @@ class Detection(ArrayTarget):
 
     Args:
         box: one box for all images, (4,), or one box per image, (N, 4).
-        class_index: one class for all images, an int, or one class per image, (N,) ints.
+        class_index: an int selects one class for all images, and ints (N,) select one class per
+            image.
         box_format: "yxyx" (top, left, bottom, right), "xyxy" (left, top, right, bottom), "xywh"
             (left, top, width, height) or "center_xywh" (center x, center y, width, height).
         anchors: the predictions' anchors, (A, 4) in `box_format`, if the network predicts offsets
@@ -210,7 +211,8 @@ def _found(outputs: Any) -> tuple[Any, Any]:
 
 
 def _key_of_offsets(outputs: Any, boxes: Any) -> str | None:
-    """Return the boxes' key if its name indicates offsets, as in RetinaNet, otherwise None."""
+    """Return the key of the boxes if this key indicates offsets, as in RetinaNet, otherwise None.
+    """
     keys = (str(key) for key, one in _items(outputs) if one is boxes)
     return next((key for key in keys if any(word in key.lower() for word in ("regression", "delta", "offset"))), None)
 

@@ -211,8 +211,7 @@ def _found(outputs: Any) -> tuple[Any, Any]:
 
 
 def _key_of_offsets(outputs: Any, boxes: Any) -> str | None:
-    """Return the key of the boxes if this key indicates offsets, as in RetinaNet, otherwise None.
-    """
+    """Return the key of the boxes if it is a word for offsets, as in RetinaNet, otherwise None."""
     keys = (str(key) for key, one in _items(outputs) if one is boxes)
     return next((key for key in keys if any(word in key.lower() for word in ("regression", "delta", "offset"))), None)
 

@@ -21,10 +21,10 @@ _INSTEAD = "Use saliency, or a class activation map such as grad_cam."
 
 
 class AttentionExplainer(Explainer):
-    """A method that computes a patch map from a vision transformer's attention probabilities P.
+    """A method that computes one value per patch from a vision transformer's attention.
 
-    Each block's P has shape (N, heads, queries, keys) and is read after the softmax, before any
-    dropout.
+    Each block's attention probabilities P have shape (N, heads, queries, keys). P is read after the
+    softmax, before any dropout.
     """
 
     needs_attention: ClassVar[bool] = True
@@ -61,14 +61,14 @@ class AttentionExplainer(Explainer):
             self._grid_for(sizes)
 
     def grid_and_rows(self, images: Sequence[tf.Tensor]) -> tuple[TokenGrid, np.ndarray]:
-        """Return the patches' positions among the tokens and the weight of each query's row.
+        """Return the patches' positions among the tokens, and the weight of each token in the head.
 
         Args:
             images: one tensor per input.
 
         Returns:
-            The grid, and weights (tokens,) that sum to 1. They are equal for the tokens that the
-            head reads, and 0 for all others.
+            The grid, and the weights (tokens,), which sum to 1. All tokens that the head reads have
+            the same weight, and all others have the weight 0.
 
         Raises:
             ImageError: the image size is unknown.
@@ -95,8 +95,8 @@ class AttentionExplainer(Explainer):
         """Return the token grid that all blocks share.
 
         Raises:
-            UnsupportedModelError: there is no grid, it changes between blocks, or a block has fewer
-                queries or keys than patches.
+            UnsupportedModelError: there is no grid, the grid changes between blocks, or a block has
+                fewer queries or keys than patches.
         """
         graph, blocks = self.graph, self.transformer.blocks
         grids = token_grids(graph, [block.stream for block in blocks], sizes)
@@ -114,15 +114,16 @@ class AttentionExplainer(Explainer):
         return first
 
     def heads_of(self, block: Block, P: tf.Tensor, grid: TokenGrid) -> tf.Tensor:
-        """Return a block's probabilities, or their gradient, with a heads axis.
+        """Return a block's probabilities or their gradient. Add a heads axis if there is none.
 
         Args:
             block: the block.
-            P: (N, heads, queries, keys), or (N, queries, keys) for a single head.
+            P: the probabilities or the gradient, (N, heads, queries, keys), or (N, queries, keys)
+                for a single head.
             grid: the token grid.
 
         Returns:
-            The array (N, heads, queries, keys), float32.
+            The tensor (N, heads, queries, keys), float32.
 
         Raises:
             UnsupportedModelError: the number of keys differs from the number of tokens.
@@ -140,14 +141,14 @@ class AttentionExplainer(Explainer):
 
 
 def through_blocks(rows: np.ndarray, matrices: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Compute rowsᵀ A_L ⋯ A_1, starting with the last block. The result is one vector per image.
+    """Compute the product rowsᵀ A_L ⋯ A_1 for each image, starting with the last block.
 
     Args:
-        rows: the weight of each query's row, (tokens,).
+        rows: the weight of each row of A_L, (tokens,).
         matrices: A_1 … A_L, each (N, queries, keys).
 
     Returns:
-        The token weights, (N, tokens).
+        One weight per image and token, (N, tokens).
     """
     weights = tf.constant(rows)[None, None]  # (1, 1, tokens), then (N, 1, tokens)
     for A in reversed(matrices):
@@ -156,11 +157,11 @@ def through_blocks(rows: np.ndarray, matrices: Sequence[tf.Tensor]) -> tf.Tensor
 
 
 def _global_blocks(graph: Graph, method: str) -> list[Block]:
-    """Return the attention blocks.
+    """Return the graph's attention blocks.
 
     Raises:
-        UnsupportedModelError: there are none, a block attends within windows, or the blocks have
-            different tokens.
+        UnsupportedModelError: there are no attention blocks, a block attends within windows, or the
+            blocks do not all have the same tokens.
     """
     blocks = blocks_of(graph)
     if not blocks:
@@ -182,5 +183,5 @@ def _global_blocks(graph: Graph, method: str) -> list[Block]:
 
 
 def _token_counts(blocks: Sequence[Block]) -> set[int]:
-    """Return the blocks' distinct key counts, ignoring unknown ones."""
+    """Return the distinct numbers of keys in the blocks, ignoring unknown numbers."""
     return {keys for block in blocks if (keys := block.probabilities.shape[-1]) is not None}

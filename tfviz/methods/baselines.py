@@ -1,4 +1,4 @@
-"""Baselines: uninformative images where the path to the explained image starts."""
+"""Baselines, the uninformative images at which the path to the explained image starts."""
 
 from __future__ import annotations
 
@@ -88,7 +88,10 @@ def _require_preprocessing(model: keras.Model) -> None:
 
 
 def color_to_remove_with(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
-    """Return the preprocessed mean color, (channels,) or (); 0 if the preprocessing is unknown."""
+    """Return the color that replaces removed pixels, (channels,) or ().
+
+    This is the mean color after preprocessing, or 0 if the preprocessing is unknown.
+    """
     return baseline_for("mean", model, images)
 
 
@@ -110,7 +113,10 @@ def blurred(images: tf.Tensor) -> tf.Tensor:
 
 
 def _filtered(x: tf.Tensor, weights: np.ndarray, axis: int) -> tf.Tensor:
-    """Filter along one axis. The border is mirrored, including the edge pixel (dcba | abcd)."""
+    """Filter a tensor along one axis.
+
+    The border is mirrored, including the edge pixel (dcba | abcd).
+    """
     size, reach = x.shape[axis], len(weights) // 2
     positions = np.arange(-reach, size + reach) % (2 * size)
     padded = tf.gather(x, np.minimum(positions, 2 * size - 1 - positions), axis=axis)
@@ -119,7 +125,10 @@ def _filtered(x: tf.Tensor, weights: np.ndarray, axis: int) -> tf.Tensor:
 
 
 def interpolates(value: Value) -> bool:
-    """Return whether an input can be interpolated. Floats can; integers such as token ids can't."""
+    """Return whether an input can be interpolated.
+
+    Floats can be interpolated, but integers such as token IDs can't.
+    """
     return value.dtype is None or tf.as_dtype(value.dtype).is_floating
 
 
@@ -129,5 +138,5 @@ def first_image(graph: Graph) -> int:
 
 
 def is_image(graph: Graph, value: Value) -> bool:
-    """Return whether an input has spatial axes such as height and width."""
+    """Return whether an input is a float tensor with spatial axes, such as height and width."""
     return interpolates(value) and value.rank in (0, 3, 4, 5)

@@ -1,4 +1,4 @@
-"""Run an explainer over arrays and datasets, in batches of bounded size."""
+"""Run an explainer on arrays and datasets, in batches of limited size."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _explained(explainer: Any, images: Any, target: Any, batch_size: int, verbos
 
 
 class _Bar:
-    """Keras' progress bar, which counts images or, for some methods, their perturbed copies."""
+    """A Keras progress bar that counts images or, for some methods, perturbed copies of them."""
 
     def __init__(self, images: int | None, verbose: int, explainer: Any) -> None:
         self._images, self._explainer, self._copies, self._rows = images, explainer, 1, 0
@@ -80,7 +80,7 @@ class _Bar:
         self._bar = keras.utils.Progbar(images, verbose=verbose, unit_name=unit)
 
     def start(self, batch: list[tf.Tensor]) -> None:
-        """Set the number of copies per image and the bar's target."""
+        """Set the number of copies per image and the total to which the bar counts."""
         if self._explainer.takes_copies:
             self._copies = int(self._explainer.copies_per_image(batch))
             self._bar.target = None if self._images is None else self._images * self._copies
@@ -159,7 +159,7 @@ class BatchReader:
     def _cut(self, images: Any) -> Iterator[Any]:
         first = tree.flatten(images)[0] if self.is_nested else images
         if len(first.shape) != self.rank:
-            yield images  # the explainer reports the error
+            yield images  # the explainer then reports the wrong rank
             return
         for start in range(0, len(first), self.batch_size):
             rows = slice(start, start + self.batch_size)

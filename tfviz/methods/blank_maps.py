@@ -1,7 +1,7 @@
-"""Diagnose maps that are zero everywhere or not finite and warn about them.
+"""Warn about maps that are zero everywhere or not finite, and state the reason.
 
-To find the reason, the network runs again on one such image without the method's rules, and its
-activations and gradients are checked. If that run fails, the warning states no reason.
+To find the reason, the network runs again, without the method's rules, on one image that has such a
+map, and its activations and gradients are checked. If that run fails, the warning states no reason.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from tfviz.nesting import Nested
 
 
 def zero_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """Find the images whose maps for all inputs are zero everywhere, bool (N,)."""
+    """Return which images have only maps that are zero everywhere, bool (N,)."""
     return np.logical_and.reduce([~np.any(a, axis=tuple(range(1, a.ndim))) for a in tree.flatten(attributions)])
 
 
 def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: list[tf.Tensor], target: targets.Target) -> bool:
-    """Warn about a batch's maps that are zero everywhere or not finite, and state the reason.
+    """Warn if some of a batch's maps are zero everywhere or not finite, and state the reason.
 
     Args:
         explainer: the explainer.
@@ -52,18 +52,20 @@ def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: l
 
 
 def nonfinite_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """Find the images with NaN or infinity in the map for any input, bool (N,)."""
+    """Return which images have NaN or infinity in the map for at least one input, bool (N,)."""
     axes_of = lambda a: tuple(range(1, a.ndim))  # noqa: E731
     return np.logical_or.reduce([~np.isfinite(a).all(axis=axes_of(a)) for a in tree.flatten(attributions)])
 
 
 def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], target: targets.Target) -> None:
-    """Warn about nonfinite maps or, if there are none, zero maps, and diagnose the map of `image`.
+    """Warn about the nonfinite maps or, if there are none, about the zero maps.
+
+    The warning states the reason that was found for `image`.
 
     Args:
         explainer: the explainer.
         maps: all images' maps.
-        image: one image whose map is zero or not finite, as one batch of size 1 per input.
+        image: one image whose map is zero or not finite, as a batch of size 1 for each model input.
         target: the target for that image.
     """
     where = f" at layer '{explainer.layer_path}'" if hasattr(explainer, "layer_path") else ""
@@ -139,7 +141,11 @@ def _explained_values(explainer: Any) -> list[Value]:
 
 
 def _dead_step(explainer: Any, values: Values) -> str | None:
-    """Return the first step with an all-zero output that every path goes through, or None."""
+    """Return the name of the first step that every path goes through and that outputs only zeros.
+
+    If there is no such step, return None. Only steps that can lose their signal are considered,
+    such as activations and linear maps.
+    """
     graph = explainer.graph
     for step in graph.before(graph.outputs):
         zeros = [value for value in step.outputs if not np.any(values[value])]

@@ -20,7 +20,7 @@ from tfviz.seeds import FixedSeed
 
 
 class ChannelExplainer(SampledExplainer, LayerExplainer):
-    """Computes relu(Σ_k w_k A_k) at one or several layers, with one image copy per channel k."""
+    """A method that computes relu(Σ_k w_k A_k) by running one copy of the image per channel k."""
 
     needs_layer: ClassVar[bool] = True
 
@@ -118,11 +118,11 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         """
 
     def weights(self, context: Context, sums: Sums) -> tf.Tensor:
-        """Convert the run results to channel weights.
+        """Convert the results of the runs to channel weights.
 
         Args:
             context: the context from `start`.
-            sums: the run results, (N, channels).
+            sums: the results of the runs, (N, channels).
 
         Returns:
             The weights, (N, channels).
@@ -142,8 +142,8 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
             number: the layer's index.
 
         Returns:
-            The channel numbers within the layer, and 1 for each channel that belongs to the layer
-            and 0 for the others.
+            The channel numbers within the layer, and a mask that is 1 for the channels that belong
+            to the layer and 0 for the others.
         """
         own = numbers - sum(self.widths[:number])
         is_own = tf.cast((own >= 0) & (own < self.widths[number]), tf.float32)
@@ -151,7 +151,7 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
 
 
 def _by_deviation(A: tf.Tensor, count: int) -> tf.Tensor:
-    """Return the channels that vary most over the positions, int32 (N, count), sorted by number."""
+    """Return the sorted numbers of the channels with the highest deviation, int32 (N, count)."""
     if count == A.shape[-1]:
         return tf.tile(tf.range(count)[None], [tf.shape(A)[0], 1])
     deviation = tf.math.reduce_std(A, axis=_positions(A))

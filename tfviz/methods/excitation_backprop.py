@@ -8,10 +8,11 @@ Question: where is the evidence for the class?
 
 Probability is propagated down from the logits. Each neuron divides its probability among its inputs
 in proportion to activation times positive weight (see `rules.excitation`). In a network without
-negative activations, the probability sums to 1 at every cut. The cost is one forward pass, plus,
-for each linear map, one pass with positive weights and its transpose. In cluttered images, regions
-that excite every class appear in each class's map. The contrastive variant removes these regions.
-BatchNormalization is ignored unless `merge_batch_norm` is set.
+negative activations, the probabilities sum to 1 at every cut through the network. The cost is one
+forward pass and, for each linear map, one additional pass with the positive weights and one with
+their transpose. In cluttered images, regions that excite every class appear in each class's map.
+The contrastive variant removes these regions. BatchNormalization is ignored unless
+`merge_batch_norm` is set.
 """
 
 from __future__ import annotations
@@ -39,12 +40,13 @@ _LEAST_PROBABILITY = 0.5  # a smaller sum triggers a warning
 
 
 class ExcitationBackprop(Explainer):
-    """Marginal winning probability at a layer: where is the evidence for the class?
+    """Excitation backprop at a layer: where is the evidence for the class?
 
-    Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop".
+    The map shows the marginal winning probability, summed over the channels (Zhang et al., 2016,
+    "Top-down Neural Attention by Excitation Backprop").
 
-    A call returns the nonnegative attribution (N, h, w), or (N, units) at a Dense layer. With
-    `sum_channels=False`, it returns each neuron's probability, (N, h, w, K).
+    A call returns a nonnegative attribution of shape (N, h, w), or (N, units) at a Dense layer.
+    With `sum_channels=False`, it returns each neuron's probability, (N, h, w, K).
 
     Example:
 
@@ -79,8 +81,8 @@ class ExcitationBackprop(Explainer):
             layer: a name, a path into nested models such as "backbone/conv1", or the layer itself.
                 If None, the image is explained.
             merge_batch_norm: whether to fold each BatchNormalization into the linear map directly
-                before it. Folding happens before the weights' positive part is computed. The
-                authors' code does not fold.
+                before it. The positive part of the weights is then computed from the folded
+                weights. The authors' code does not fold.
             sum_channels: whether to sum over channels. If False, each neuron's value is returned.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
@@ -117,12 +119,12 @@ class ExcitationBackprop(Explainer):
         rules = self.excitation.rules(images)
         backward = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.at, rules)
         found = dict(zip(self.at, backward.gradients, strict=True))
-        if self.at[0] in self.graph.inputs:  # other inputs may have no rules
+        if self.at[0] in self.graph.inputs:  # the rules may not reach the other inputs
             found = {x: found.get(x, tf.zeros(tf.shape(image))) for x, image in zip(self.graph.inputs, images, strict=True)}
         return like_inputs(self.graph, [self._reduced(at, tf.cast(p, tf.float32)) for at, p in found.items()]), backward.values
 
     def _check_batch(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[tf.Tensor]) -> None:
-        """Warn once if maps lost more than half of their probability."""
+        """Warn once if some maps have lost more than half of their probability."""
         if self._has_warned_of_loss or self.contrastive or not _is_one_class(target):
             return
         maps = [np.asarray(one) for one in tree.flatten(attribution)]
@@ -141,7 +143,7 @@ class ExcitationBackprop(Explainer):
     _has_warned_of_loss = False
 
     def _explained_inputs(self) -> list[Value]:
-        """Return the image inputs and the other inputs that the rules can reach."""
+        """Return the image inputs, and the other inputs that the rules propagate probability to."""
         rank = max(value.rank for value in self.graph.inputs)
         images = [value for value in self.graph.inputs if value.rank == rank]
         excitation = Excitation(self.graph)
@@ -160,7 +162,7 @@ class ExcitationBackprop(Explainer):
 
 
 def _has_rules(excitation: Excitation, value: Value) -> bool:
-    """Return whether a value is a float and each operation from the outputs to it has a rule."""
+    """Return whether a value is a float and all operations that lead to the outputs have rules."""
     try:
         excitation.require_rules([value])
     except UnsupportedModelError:
@@ -169,7 +171,7 @@ def _has_rules(excitation: Excitation, value: Value) -> bool:
 
 
 def _is_one_class(target: targets.Target) -> bool:
-    """Return whether a target selects one class per image. The probability then starts at 1."""
+    """Return whether a target selects one class per image, so that the probability starts at 1."""
     if target is None or isinstance(target, targets.Rank):
         return True
     is_plain = isinstance(target, (int, np.integer, list, tuple, np.ndarray)) or tf.is_tensor(target)

@@ -1,4 +1,4 @@
-"""Expected gradients: integrated gradients, averaged over background images as baselines.
+"""Expected gradients: integrated gradients, averaged over baselines that are background images.
 
 Question: which pixels explain the score difference from typical images?
 
@@ -7,8 +7,9 @@ Question: which pixels explain the score difference from typical images?
         attribution priors and expected gradients", equation 4
 
 Integrated gradients assigns no attribution to pixels with the baseline's color. Averaging over many
-baselines avoids this problem. The map shows how the image differs from the backgrounds, so it
-misses the class if the backgrounds contain it. The cost is `samples` forward and backward passes.
+baselines avoids this problem. The map shows how the image differs from the backgrounds, so it does
+not show the class if the backgrounds also contain this class. The cost is `samples` forward and
+backward passes.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ _FEWEST = 8
 
 
 class ExpectedGradients(PathExplainer):
-    """Gradients on paths from backgrounds: which pixels make the image differ from the backgrounds?
+    """Expected gradients: which pixels explain the score difference from the background images?
 
-    The mean of (x − x′) ⊙ ∂S/∂x between background images x′ and x: Erion et al., 2021, "Improving
-    performance of deep learning models with axiomatic attribution priors and expected gradients".
+    The map is the mean of (x − x′) ⊙ ∂S/∂x at points between background images x′ and the image x
+    (Erion et al., 2021, "Improving performance of deep learning models with axiomatic attribution
+    priors and expected gradients").
 
-    A call returns the signed attribution (N, H, W, C). The attribution approximately sums to S(x)
-    minus the backgrounds' mean score.
+    A call returns a signed attribution of shape (N, H, W, C). The attribution approximately sums to
+    S(x) minus the backgrounds' mean score.
 
     Example:
 
@@ -68,9 +70,10 @@ class ExpectedGradients(PathExplainer):
             model: a built keras.Model with one input.
             backgrounds: at least 8 preprocessed images, (B, H, W, C), such as a random sample of
                 the training data.
-            samples: the number of points on the paths. Sample k starts from background k mod B.
+            samples: the number of samples. Each is one point on a path to the image. The path for
+                sample k starts at background k mod B.
             positions: each sample's position on its path, (samples,) from 0 to 1; overrides
-                `samples`. If None, sample k is drawn uniformly from [k / samples, (k + 1) /
+                `samples`. If None, position k is drawn uniformly from [k / samples, (k + 1) /
                 samples).
             seed: the seed for the positions.
             batch_size: the maximum number of rows to run at once in a call.

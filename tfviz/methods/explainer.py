@@ -1,4 +1,4 @@
-"""The base class for all methods. It reads the model, checks inputs, compiles and runs."""
+"""The base class for all methods, which reads the model and compiles and runs the computation."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ _TRIED = (24, 96)  # pixels: image side lengths to test before exporting an expl
 
 
 class Explainer(abc.ABC):
-    """Explains one model with one method. Build it once and call it repeatedly.
+    """Explains one model with one method. Create an explainer once and call it repeatedly.
 
     An explainer never changes the model. It reads the weights on each call, so it stays valid while
     the model trains.
 
-    If you modify a layer (`quantize`, `enable_lora`, another `activation`, a Sequential model's
-    `pop` and `add`), the explainer re-reads the model on its next call. The explainer compiles one
-    function per image size, which batches of any size share.
+    If you modify the model's layers (for example, with `quantize`, `enable_lora`, a new
+    `activation`, or `pop` and `add` on a Sequential model), the explainer re-reads the model on its
+    next call. The explainer compiles one function per image size, for batches of any size.
 
     Attributes:
         model: the model.
-        options: the constructor arguments, without the model and default values.
+        options: the constructor arguments that differ from their defaults, except the model.
         traces: the number of functions compiled so far.
     """
 
@@ -115,7 +115,8 @@ class Explainer(abc.ABC):
         self.read: ReadModel = read_model(model, accept_opaque=self.accepts_opaque)
         self.whole = self.read.with_output(output)
         score = checked_score(score)
-        # This graph shares its values with `whole`. A method without a target has no score.
+        # This graph shares its values with `whole`. A method without a target has no score, so its
+        # graph ends at the outputs.
         self.graph = self.read.scored(score if self.takes_target else "outputs", output)
         self._differing_values = _differing(self.whole, self.graph)
         self._functions = CompiledFunctions(self._compiled)
@@ -133,8 +134,9 @@ class Explainer(abc.ABC):
 
         Later changes to the model do not affect the copy. BatchNormalizations are folded into the
         convolutions and Dense layers before them, and excitation backprop's positive kernels are
-        computed once. In float32, the maps are equal up to rounding. The copy shares memory with
-        the model's weights until the model changes; folded weights need additional memory.
+        computed once. In float32, the copy's maps equal the original's up to rounding. The copy
+        shares memory with the model's weights until the model changes; folded weights need
+        additional memory.
 
         Args:
             dtype: "float32" keeps the model's precision. "bfloat16" computes in bfloat16, which
@@ -161,7 +163,8 @@ class Explainer(abc.ABC):
         """Copy the explainer and its model's weights to the current device.
 
         Returns:
-            The replica. Unlike a frozen explainer, it returns bit-identical results.
+            The replica. Its results are bit-identical to this explainer's, unlike those of a frozen
+            explainer.
         """
         form = self.read.form if isinstance(self.read, ConstantModel) else (None, False)
         return self._on(ConstantModel(self.read, self.explained, *form))
@@ -202,7 +205,7 @@ class Explainer(abc.ABC):
     def __call__(self, images: Any, target: targets.Target | str = None) -> Any:
         """Explain one batch.
 
-        Inside a `tf.function`, the call becomes part of the outer trace. An explainer warns once
+        Inside a `tf.function`, the call is traced as part of that function. An explainer warns once
         about maps that are zero everywhere or not finite.
 
         Args:
@@ -216,8 +219,8 @@ class Explainer(abc.ABC):
 
         Returns:
             The raw float32 attribution, neither resized nor scaled. Each method documents its
-            shape. For "top3", the result is a dict {"top1": attribution, "top2": …, "top3": …},
-            which `tfviz.plot` accepts.
+            shape. For "top3", the result is a dict {"top1": attribution, "top2": …, "top3": …}.
+            `tfviz.plot` accepts such a dict.
 
         Raises:
             ImageError: the images have the wrong rank, size or channels, or are not finite.
@@ -233,11 +236,11 @@ class Explainer(abc.ABC):
     def prepare(self, images: Any, target: targets.Target = None) -> PreparedCall:
         """Check and compile one call without running it.
 
-        Another thread can then run it while the next call is compiled.
+        Another thread can then run the prepared call while the next one is compiled.
 
         Args:
             images: the batch, as in a call.
-            target: what to explain, as in a call, but without strings such as "top3".
+            target: what to explain, as in a call. Strings such as "top3" are not accepted.
 
         Returns:
             The prepared call.
@@ -260,8 +263,8 @@ class Explainer(abc.ABC):
             target: what to explain, as in `prepare`.
 
         Returns:
-            The call. Its result is an `Explanation` and, if the same pass computes them, the logits
-            (otherwise None).
+            The prepared call. Its result is a pair: an `Explanation`, and the logits if the same
+            pass computes them (otherwise None).
 
         Raises:
             ImageError: see `__call__`.
@@ -289,7 +292,7 @@ class Explainer(abc.ABC):
         return 0
 
     def start_at(self, first: int | None) -> None:
-        """Set the index of a batch's first image, for options with one row per image.
+        """Set the index of a batch's first image, for options that have one row per image.
 
         Args:
             first: the index of the first image; None if the images are not split into parts.
@@ -297,13 +300,13 @@ class Explainer(abc.ABC):
         return
 
     def _check_batch(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[Any]) -> None:
-        """Warn about method-specific problems in the results. This is not called while tracing."""
+        """Warn about method-specific problems in the results. This is not called during tracing."""
         return
 
     def _check(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[tf.Tensor]) -> None:
         if tf.executing_eagerly():
             self._check_batch(images, target, attribution)
-        if not self._has_warned:  # the diagnosis needs another run
+        if not self._has_warned:  # warn only once, because the diagnosis needs another run
             self._has_warned = warn_of_empty_maps(self, attribution, images, target)
 
     def with_outputs(self, images: Any, target: targets.Target | str = None) -> Any:
@@ -315,7 +318,7 @@ class Explainer(abc.ABC):
 
         Returns:
             An `Explanation` with the outputs, the explained class and the attribution. For a target
-            such as "top2", a dict of explanations.
+            such as "top2", the result is a dict of explanations.
 
         Raises:
             ImageError: see `__call__`.
@@ -329,11 +332,12 @@ class Explainer(abc.ABC):
         return self._run(checked_images(self.graph, images), target, self.compute)
 
     def compute(self, images: list[tf.Tensor], target: targets.Prepared = None) -> Explanation:
-        """Run the computation on unchecked tensors, for callers that compile or export it.
+        """Compute an explanation from unchecked tensors. Compiled and exported functions call this.
 
         Args:
             images: one tensor per model input, in the model's dtype.
-            target: None, a function, int32 (N,) or (1,), or float32 (N or 1, …, classes).
+            target: a prepared target: None, a function, int32 (N,) or (1,), or float32 (N or 1, …,
+                classes).
 
         Returns:
             The outputs, the explained class and the attribution.
@@ -345,7 +349,7 @@ class Explainer(abc.ABC):
     def _compute_with_logits(
         self, images: list[tf.Tensor], target: targets.Prepared = None
     ) -> tuple[Explanation, Nested[tf.Tensor] | None]:
-        """Compute an explanation and, if the method uses them, the logits."""
+        """Compute an explanation, and the logits if the method uses them."""
         with self.read.tracing():
             attribution, values = self.attribute(images, targets.seed_for(target))
             explanation = self._explanation(target, values, _float32(attribution))
@@ -367,7 +371,7 @@ class Explainer(abc.ABC):
             return _float32(self.attribute(images, targets.seed_for(target))[0])
 
     def _class(self, target: targets.Prepared, values: Values) -> tf.Tensor | None:
-        """Return the explained class, (N,) int32, or None if the target is not a single class."""
+        """Return each image's explained class, int32 (N,), or None for targets of another kind."""
         scores = values[self.graph.outputs[0]]
         is_classifier = isinstance(self.graph.output_structure, Value) and tf.is_tensor(scores) and len(scores.shape) == 2
         if is_classifier and isinstance(target, ChoosingTarget):
@@ -404,7 +408,8 @@ class Explainer(abc.ABC):
 
         Returns:
             The attributions for all images as one NumPy array or, for a model with several inputs,
-            as arrays nested like the inputs. For a target such as "top2", a dict of these.
+            as arrays nested like the inputs. For a target such as "top2", the result is a dict of
+            such attributions.
 
         Raises:
             ImageError: there are no images, or they don't match the model's input.
@@ -426,7 +431,7 @@ class Explainer(abc.ABC):
         batch_size: int = 32,
         preprocessing: Preprocessing | None = None,
     ) -> Iterator[Row]:
-        """Explain image files, with one result row per image and target.
+        """Explain image files, and return one row of results per image and target.
 
         The rows have the same columns as the tables from `tfviz explain` (see docs/tables.md), so
         `pandas.DataFrame(rows)` works. An image that cannot be read or explained gets one row with
@@ -467,7 +472,7 @@ class Explainer(abc.ABC):
     ) -> Panel:
         """Explain images and show them beside their maps in a notebook.
 
-        A slider above the maps sets the opacity, and tabs switch between several targets, such as
+        A slider above the maps sets their opacity, and tabs switch between several targets, such as
         "top3". Below each map are the explained class, its score and the map's strength (see
         `tfviz.plot`).
 
@@ -475,8 +480,8 @@ class Explainer(abc.ABC):
             images: at most 64 preprocessed images, an array (N, H, W, C).
             target: what to explain, as in a call.
             batch_size: the maximum number of images to run at once.
-            pictures: the images to draw maps over, (N, H, W, 3). None means `images`. If
-                `load_images` returned them, they are drawn in their original colors.
+            pictures: the images to draw maps over, (N, H, W, 3). None means `images`. Images from
+                `load_images` are drawn in their original colors.
             captions: one text per image. None means the top class and its score.
             scale: as for `tfviz.plot`.
             alpha: as for `tfviz.plot`.
@@ -484,12 +489,15 @@ class Explainer(abc.ABC):
             preprocessing: as for `tfviz.plot`. None means the preprocessing from `load_model`.
 
         Returns:
-            The panel. A notebook displays it as a cell's result, and `save` writes it as a page.
+            The panel. A notebook displays the panel if it is a cell's result, and its `save` method
+            writes the panel to a page.
 
         Raises:
-            ImageError: see `__call__` and `tfviz.show`, or the model has several inputs.
+            ImageError: the model has several inputs, or the images are invalid (see `__call__` and
+                `tfviz.show`).
             TargetError: see `__call__`.
-            OptionError: `batch_size` is not a positive integer, or see `tfviz.show`.
+            OptionError: `batch_size` is not a positive integer, or another option is invalid (see
+                `tfviz.show`).
         """
         from tfviz.panels import panel_of
 
@@ -512,7 +520,7 @@ class Explainer(abc.ABC):
         return self._labels or labels_of(self.model)
 
     def named_target(self, target: targets.Target | str) -> targets.Target | dict[str, ClassOrRank]:
-        """Replace the class names in a target with their numbers.
+        """Replace the class names in a target with class numbers.
 
         Args:
             target: what to explain, as in a call.
@@ -559,7 +567,7 @@ class Explainer(abc.ABC):
             self._functions.traces = functions.traces
 
     def _compiled(self, computation: Computation, specs: list[tf.TensorSpec], target: targets.Prepared) -> Callable[..., Any]:
-        """Compile a computation; see `CompiledFunctions`."""
+        """Compile a computation (see `CompiledFunctions`)."""
         return self._functions.compiled(computation, specs, target)
 
     def _run(self, images: list[tf.Tensor], target: targets.Target, computation: Callable[..., Any]) -> Any:
@@ -608,7 +616,10 @@ class Explainer(abc.ABC):
         return tree.map_structure(lambda value: value.shape, self.graph.output_structure)
 
     def __reduce__(self) -> tuple[Callable[..., Explainer], tuple[Any, ...]]:
-        """Return the class, model and options for pickling. A copy compiles new functions."""
+        """Return the class, model, options and model notes, from which pickle rebuilds a copy.
+
+        The copy compiles its functions again.
+        """
         if self.is_frozen:
             raise TypeError("A frozen explainer cannot be pickled or copied. Copy the original, and freeze the copy.")
         options = {name: _by_path(self.graph, value) for name, value in self.options.items()}
@@ -619,7 +630,7 @@ class Explainer(abc.ABC):
 
 
 def _by_path(graph: Graph, option: Any) -> Any:
-    """Replace layers in an option with their paths, which also identify them in a model copy."""
+    """Replace layers in an option with their paths, which stay valid in a copy of the model."""
     if isinstance(option, (list, tuple)):
         return type(option)(_by_path(graph, one) for one in option)
     if not isinstance(option, keras.Layer):
@@ -634,18 +645,18 @@ def _rebuilt(cls: type[Explainer], model: keras.Model, options: dict[str, Any], 
 
 
 def _differing(whole: Graph, graph: Graph) -> set[Value]:
-    """Return the values in the full graph that differ from those in the score graph."""
+    """Return the values that the full graph computes differently from the score graph."""
     reads = {step.outputs: step.inputs for step in graph.steps}
     return whole.after(v for step in whole.steps if reads.get(step.outputs, step.inputs) != step.inputs for v in step.outputs)
 
 
 def like_inputs(graph: Graph, tensors: list[tf.Tensor]) -> Nested[tf.Tensor]:
-    """Nest tensors like the model's inputs. Return a single input's tensor unchanged."""
+    """Nest tensors like the model's inputs. For a single input, return its tensor unchanged."""
     return tensors[0] if len(tensors) == 1 else tree.pack_sequence_as(graph.input_structure, tensors)
 
 
 def _options_of(cls: type, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
-    """Return the constructor arguments by name, without the model and default values."""
+    """Return the constructor arguments that differ from their defaults, except the model."""
     signature = inspect.signature(cls.__init__)  # type: ignore[misc]
     try:
         given = signature.bind_partial(None, *args, **options).arguments

@@ -17,7 +17,7 @@ from tfviz.nesting import Nested
 
 
 class GradientExplainer(Explainer):
-    """The score's gradient with respect to the image, computed with the rules in `rules`."""
+    """A method that computes the score's gradient with respect to the image, using `rules`."""
 
     rules: ClassVar[Rules] = NO_RULES
 
@@ -31,7 +31,7 @@ class GradientExplainer(Explainer):
     ) -> None:
         """Prepare the explainer.
 
-        Warn if an integer input has no gradient.
+        The explainer warns about integer inputs, because these have no gradient.
 
         Args:
             model: a built keras.Model.
@@ -56,7 +56,10 @@ class GradientExplainer(Explainer):
 
 
 def warn_of_integers(graph: Graph, method: str) -> None:
-    """Warn about non-image integer inputs that the outputs depend on."""
+    """Warn about non-image integer inputs that the outputs depend on.
+
+    Integer inputs have no gradient, so the attribution for them is 0.
+    """
     integers = [x for x in graph.inputs if x.dtype is not None and not tf.as_dtype(x.dtype).is_floating]
     undifferentiable = [graph.name_of(x) for x in integers if x.rank <= 2 and graph.after([x]).intersection(graph.outputs)]
     if undifferentiable and len(graph.inputs) > 1:

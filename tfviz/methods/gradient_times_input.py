@@ -26,9 +26,9 @@ from tfviz.nesting import Nested
 class GradientTimesInput(GradientExplainer):
     """The image times the score's gradient: which pixels contribute to the score?
 
-    images ⊙ ∂S/∂images: Shrikumar et al., 2016, "Not Just a Black Box", section 2.
+    The map is images ⊙ ∂S/∂images (Shrikumar et al., 2016, "Not Just a Black Box", section 2).
 
-    A call returns the signed attribution (N, H, W, C).
+    A call returns a signed attribution of shape (N, H, W, C).
 
     Example:
 

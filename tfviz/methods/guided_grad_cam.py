@@ -6,8 +6,9 @@ Question: which fine structures belong to the class?
         Selvaraju et al., 2017, "Grad-CAM", section 3.2
 
 Both methods share one forward pass; Grad-CAM only repeats the steps above its layer. Grad-CAM's map
-is resized bilinearly. In a model with several images, any image that the layer does not depend on
-gets 0. As in guided backprop, the detail hardly depends on the class; only the position does.
+is resized bilinearly. In a model with several images, the attribution is 0 for each image on which
+the layer does not depend. As in guided backprop, the fine structures hardly depend on the class;
+only their position does.
 """
 
 from __future__ import annotations
@@ -38,10 +39,11 @@ from tfviz.rules.relu import GUIDED
 class GuidedGradCAM(GradCAM):
     """Guided backprop times Grad-CAM: which fine structures belong to the class?
 
-    Selvaraju et al., 2017, "Grad-CAM", section 3.2.
+    Reference: Selvaraju et al., 2017, "Grad-CAM", section 3.2.
 
-    A call returns the signed attribution (N, H, W, C). A vector input has no positions and gets
-    only guided backprop. An image that the layer does not depend on gets 0.
+    A call returns a signed attribution of shape (N, H, W, C). For a vector input, which has no
+    positions, the attribution is guided backprop alone. For an image on which the layer does not
+    depend, it is 0.
 
     Example:
 

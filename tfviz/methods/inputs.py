@@ -1,4 +1,4 @@
-"""Check images before a model runs and convert them to tensors."""
+"""Check images and convert them to tensors before a model runs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tfviz.graph.graph import Graph, Value
 
 
 def checked_images(graph: Graph, images: Any) -> list[tf.Tensor]:
-    """Check images and return one tensor per model input in the model's dtype.
+    """Check images and return one tensor per model input, in the input's dtype.
 
     Raises:
-        ImageError: the number of inputs, the rank, the size or the channels don't match, or values
-            are NaN or infinite.
+        ImageError: the number of inputs, the rank, the size or the channels don't match, or a value
+            is NaN or infinite.
     """
     flat = _flatten(graph, images)
     checked = [_checked(graph, value, x) for value, x in zip(graph.inputs, flat, strict=True)]
@@ -30,7 +30,7 @@ def checked_images(graph: Graph, images: Any) -> list[tf.Tensor]:
 
 
 def require_no_labels(graph: Graph, images: Any) -> None:
-    """Reject tuples such as (images, labels), which datasets often yield, with an ImageError."""
+    """Raise ImageError for a tuple such as (images, labels), which datasets often yield."""
     is_pair = isinstance(images, tuple) and len(images) in (2, 3) and all(hasattr(x, "shape") for x in images)
     rank = graph.inputs[0].rank
     if is_pair and rank and len(images[0].shape) == rank and len(images[1].shape) != rank:
@@ -42,14 +42,14 @@ def require_no_labels(graph: Graph, images: Any) -> None:
 
 
 def require_dense(images: Any) -> None:
-    """Reject ragged and sparse tensors with an ImageError."""
+    """Raise ImageError for a ragged or sparse tensor."""
     if isinstance(images, (tf.RaggedTensor, tf.SparseTensor)):
         kind, recipe = ("ragged", "to_tensor()") if isinstance(images, tf.RaggedTensor) else ("sparse", "tf.sparse.to_dense()")
         raise ImageError(f"Expected a dense array of images. Received: a {kind} tensor. Convert it with {recipe} first.")
 
 
 def warn_of_preprocessor(model: Any, method: str) -> None:
-    """Warn if the model's `predict` preprocesses images, as in KerasHub models."""
+    """Warn if the model's `predict` method preprocesses images, as in KerasHub models."""
     if getattr(model, "preprocessor", None) is not None:
         warn(
             f"predict() of '{getattr(model, 'name', model)}' applies model.preprocessor, but {method} needs preprocessed "
@@ -73,7 +73,10 @@ def _flatten(graph: Graph, images: Any) -> list[Any]:
 
 
 def _by_name(graph: Graph, images: Any) -> list[Any]:
-    """Return each input's dict entry. Like Keras, accept a dict even if the inputs are a list."""
+    """Return the dict entry for each input.
+
+    Like Keras, accept a dict even if the model's inputs are a list.
+    """
     structure = graph.input_structure
     takes_dict = isinstance(structure, dict)
     names = list(structure) if isinstance(structure, dict) else [graph.name_of(value) for value in graph.inputs]
@@ -119,7 +122,7 @@ def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
 def has_fixed_batch(graph: Graph) -> bool:
     """Return whether a model accepts only one batch size.
 
-    A Sequential model built by a call records that call's batch size but accepts any.
+    If a Sequential model was built by a call, it records that call's batch size but accepts any.
     """
     expected = graph.inputs[0].shape
     return bool(expected) and expected[0] is not None and not isinstance(graph.model, keras.Sequential)
@@ -163,7 +166,7 @@ def _check_finite(array: np.ndarray | tf.Tensor) -> None:
 
 
 def _check_range(given: np.ndarray | tf.Tensor, cast: tf.Tensor) -> None:
-    """Reject values that the model's dtype cannot represent, such as 1e300 in float32."""
+    """Raise ImageError for values that the input's dtype cannot hold, such as 1e300 in float32."""
     if cast.dtype in (tf.as_dtype(given.dtype), tf.bool) or not hasattr(cast, "numpy"):
         return
     if cast.dtype.is_floating:
@@ -185,7 +188,8 @@ def _rows_without_finite_values(array: np.ndarray | tf.Tensor) -> list[int]:
     if not tf.as_dtype(array.dtype).is_floating or (tf.is_tensor(array) and not hasattr(array, "numpy")):
         return []
     values = np.asarray(array)
-    # np.isfinite works on bfloat16 and float8, although NumPy does not class them as floating.
+    # np.isfinite works on bfloat16 and float8, although NumPy does not classify them as
+    # floating-point types.
     is_finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     return [int(i) for i in np.flatnonzero(~is_finite)]
 

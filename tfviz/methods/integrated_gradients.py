@@ -6,9 +6,9 @@ Question: which pixels explain the score difference from a baseline?
         Sundararajan et al., 2017, "Axiomatic Attribution for Deep Networks", equation 3, with the
         midpoint rule
 
-The map sums to S(x) − S(x′), up to the integration error. Pixels that equal the baseline get 0, no
-matter how much the score depends on them. With the black baseline, black objects are therefore
-invisible. The cost is `steps` forward and backward passes.
+The map sums to S(x) − S(x′), up to the integration error. Pixels that equal the baseline get an
+attribution of 0, no matter how much the score depends on them. With the black baseline, black
+objects are therefore invisible. The cost is `steps` forward and backward passes.
 """
 
 from __future__ import annotations
@@ -36,13 +36,15 @@ _MOST_ERROR = 0.05
 
 
 class IntegratedGradients(PathExplainer):
-    """Gradients along the path from a baseline: which pixels explain the score difference?
+    """Integrated gradients: which pixels explain the score difference from a baseline?
 
-    (x − x′) ⊙ mean ∂S/∂x between x′ and x: Sundararajan et al., 2017, "Axiomatic Attribution for
-    Deep Networks", with the midpoint rule.
+    The map is (x − x′) ⊙ m, where m is the mean of ∂S/∂x on the path from the baseline x′ to the
+    image x (Sundararajan et al., 2017, "Axiomatic Attribution for Deep Networks"). The mean is
+    computed with the midpoint rule.
 
-    A call returns the signed attribution (N, H, W, C). The attribution sums to S(x) − S(x′). If the
-    error exceeds 5 %, the explainer warns (see `completeness_error`).
+    A call returns a signed attribution of shape (N, H, W, C). The attribution sums to S(x) − S(x′),
+    up to an integration error. If this error exceeds 5 %, the explainer warns (see
+    `completeness_error`).
 
     Example:
 
@@ -70,12 +72,12 @@ class IntegratedGradients(PathExplainer):
 
         Args:
             model: a built keras.Model.
-            baseline: the start of the path: "black", "mean" (the mean color), "white" or "blur"
-                (each image, blurred); an array in the model's value range, with one baseline for
-                all images or one per image; or a list of these, whose maps are averaged. If the
-                model's preprocessing is unknown, black and the mean color are 0. If the model has
-                several inputs, an array applies to the first image, and inputs that are not images
-                start from 0.
+            baseline: the start of the path: "black", "mean" (the mean color), "white" or "blur" (a
+                blurred copy of each image); an array in the model's value range, with one baseline
+                for all images or one per image; or a list of such baselines. The maps for all
+                baselines in a list are averaged. If the model's preprocessing is unknown, black and
+                the mean color are 0. If the model has several inputs, an array applies to the first
+                image, and inputs that are not images start from 0.
             steps: the number of points on the path.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
@@ -140,7 +142,7 @@ class IntegratedGradients(PathExplainer):
         return tf.constant(np.repeat(np.arange(count), steps), tf.int32), tf.constant(positions, tf.float32)
 
     def completeness_error(self, images: Any, attribution: Any, target: targets.Target = None) -> np.ndarray:
-        """Measure how much a map's sum deviates from the score difference.
+        """Measure how much each map's sum deviates from the score difference.
 
         Args:
             images: the images, as in a call.
@@ -148,8 +150,8 @@ class IntegratedGradients(PathExplainer):
             target: the target of that call.
 
         Returns:
-            |Σ attribution − (S(x) − S(x′))| / |S(x) − S(x′)|, float32 (N,). It is 0 where both
-            terms are 0, and infinity where only the denominator is 0.
+            |Σ attribution − (S(x) − S(x′))| / |S(x) − S(x′)|, float32 (N,). It is 0 where the
+            numerator is 0, and infinity where only the denominator is 0.
         """
         flat = checked_images(self.graph, images)
         return self._completeness_error(flat, self.named_target(target), attribution)
@@ -163,7 +165,7 @@ class IntegratedGradients(PathExplainer):
             return np.where(missed == 0, 0, missed / np.abs(difference)).astype(np.float32)
 
     def _difference_of_scores(self, images: list[tf.Tensor], target: targets.Prepared = None) -> tf.Tensor:
-        """Compute S(x) minus the mean S(x′), (N,)."""
+        """Compute S(x) minus the mean of S(x′) over the baselines, (N,)."""
         seed, graph = targets.seed_for(target), self.graph
         steps = graph.before(graph.outputs)
         outputs = self._outputs(run(inputs_of(graph, images), steps))

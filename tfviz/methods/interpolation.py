@@ -1,8 +1,8 @@
 """Resize maps bilinearly, one axis at a time, with half-pixel centers and clamped borders.
 
 Values are interpolated as a + (b − a) · t, so equal neighbors stay equal. The code uses only
-gathers and arithmetic, because every export format supports these. The last axis comes first: the
-other axes are then gathered in long rows instead of single values.
+gathers and arithmetic, because every export format supports these. The last axis is resized first,
+so that the other axes can be gathered in long rows instead of single values.
 """
 
 from __future__ import annotations

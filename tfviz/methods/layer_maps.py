@@ -103,7 +103,7 @@ class LayerExplainer(Explainer):
         """Cast a layer's activations or gradients to float32 and arrange tokens as a map.
 
         Args:
-            x: (N, h, w, K), or (N, tokens, K).
+            x: the activations or gradients, (N, h, w, K) or (N, tokens, K).
             layer: the layer.
             known: the graph values computed so far, at least the inputs.
 
@@ -111,7 +111,7 @@ class LayerExplainer(Explainer):
             The map (N, h, w, K), float32. For tokens, it contains only the patches.
 
         Raises:
-            ImageError: the layer consists of tokens, and the image size is unknown.
+            ImageError: the layer's output consists of tokens, and the image size is unknown.
         """
         x = tf.cast(x, tf.float32)
         if not layer_search.may_be_tokens(self.graph, layer):

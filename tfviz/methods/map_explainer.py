@@ -1,4 +1,4 @@
-"""Build an explainer whose maps can be drawn, as the command line does."""
+"""Build an explainer whose maps can be drawn, for the command line and the explorer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def map_explainer(method: type[Explainer], model: keras.Model, options: Mapping[
     Args:
         method: the method's class.
         model: the model.
-        options: "layer" and "backgrounds", if given. Options that the method lacks are ignored.
+        options: the options "layer" and "backgrounds", if given. Options that the method does not
+            have are ignored.
         classes: the number of classes, or None for a model that is not a classifier.
 
     Returns:

@@ -14,7 +14,7 @@ from tfviz.seeds import copied
 
 
 class MaskedImage:
-    """The only image among a model's inputs. All other inputs remain unmasked.
+    """Creates copies of a model's inputs in which the only image input is masked.
 
     Args:
         graph: the model's graph.
@@ -40,12 +40,12 @@ class MaskedImage:
         return [x.shape[i] if x.shape[i] is not None else tf.shape(x)[i] for i in axes]
 
     def rows(self, images: list[tf.Tensor], masks: tf.Tensor, color: tf.Tensor | float | None) -> Values:
-        """Return the inputs for masked copies, in which a color replaces removed pixels.
+        """Return the graph's input values for copies in which a color replaces masked pixels.
 
         Args:
             images: one tensor per input, N rows.
             masks: how much of each pixel to keep, float32 (copies, 1 or N, height, width …).
-            color: the value of removed pixels, one number or one per channel. None is 0.
+            color: the value of removed pixels, one number or one per channel. None means 0.
         """
         x = images[self.number]
         masks = tf.cast(masks, x.dtype)

@@ -58,8 +58,8 @@ class NoiseExplainer(SampledExplainer):
             method: the base method's key, such as "saliency" or "grad_cam".
             samples: the number of noisy copies of each image.
             noise: the standard deviation of the noise, relative to each image's value range.
-            draws: standard normal noise to use instead of random noise, (samples, H, W, C), the
-                same for all images; overrides `samples`.
+            draws: values to use instead of random standard normal noise, (samples, H, W, C). They
+                are the same for all images and override `samples`.
             seed: the noise seed. Sample k gets the same noise in all images and batches.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
@@ -141,7 +141,7 @@ class NoiseExplainer(SampledExplainer):
 
     @abc.abstractmethod
     def with_maps(self, sums: Sums, maps: Nested[tf.Tensor]) -> Sums:
-        """Add some copies' maps to the sums.
+        """Add the maps of some copies to the sums.
 
         Args:
             sums: the sums so far.
@@ -185,6 +185,6 @@ class NoiseExplainer(SampledExplainer):
 
 
 def _total(outputs: Nested[tf.Tensor]) -> tf.Tensor:
-    """Sum each image's outputs, (N,). This target function works for any model."""
+    """Return the sum of each image's outputs, (N,). This target function works for any model."""
     rows = [tf.reshape(tf.cast(x, tf.float32), [tf.shape(x)[0], -1]) for x in tree.flatten(outputs)]
     return tf.add_n([tf.reduce_sum(row, axis=1) for row in rows])

@@ -31,7 +31,7 @@ class Origin:
 
 
 def origin(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> Origin | None:
-    """Return the step closest to the output whose gradient is not finite, or None.
+    """Return the step closest to the outputs at which the gradient stops being finite, or None.
 
     Args:
         graph: the graph.
@@ -50,7 +50,7 @@ def origin(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> Origin | No
 
 
 def _forward_and_backward(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> tuple[Values, Values]:
-    """Return all values' tensors and all existing gradients."""
+    """Return the tensors of all graph values, and the gradients of the values that have one."""
     steps = graph.before(graph.outputs)
     values: list[Value] = []
     reached: list[Value] = []

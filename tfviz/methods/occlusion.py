@@ -32,11 +32,13 @@ _WINDOWS_PER_HEIGHT = 7
 
 
 class Occlusion(RemovalExplainer):
-    """The score drop when a window is covered: which regions does the score need?
+    """The drop in score when a window is covered: which regions does the score need?
 
-    Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks", section 4.2.
+    Reference: Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks",
+    section 4.2.
 
-    A call returns the signed attribution (N, H, W), positive where covering lowers the score.
+    A call returns a signed attribution of shape (N, H, W), which is positive where covering the
+    image lowers the score.
 
     Example:
 
@@ -122,7 +124,7 @@ class Occlusion(RemovalExplainer):
         return masks
 
     def _inside(self, images: list[tf.Tensor], places: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
-        """Return masks that are 1 at the axis positions each window covers, (places, size)."""
+        """Return masks (places, size) that are 1 where a window covers an axis and 0 elsewhere."""
         window, stride = self._window_and_stride(images)
         distance = tf.range(size)[None] - stride * places[:, None]
         return tf.cast((distance >= 0) & (distance < window), tf.float32)

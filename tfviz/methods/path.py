@@ -1,4 +1,4 @@
-"""The base class for methods that average gradients between baselines and the image."""
+"""The base class for methods that average gradients on paths from baselines to the image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tfviz.seeds import FixedSeed, copied
 
 
 class PathExplainer(SampledExplainer):
-    """Averages (x − x′) ⊙ ∂S/∂x at x′ + α (x − x′) over baselines x′ and positions α."""
+    """Averages (x − x′) ⊙ ∂S/∂x, taken at x′ + α (x − x′), over baselines x′ and positions α."""
 
     style = "signed"
     accepts_opaque = True
@@ -38,7 +38,7 @@ class PathExplainer(SampledExplainer):
 
     @abc.abstractmethod
     def path(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return each copy's baseline and its position on the path.
+        """Return the baseline and the position on the path for each copy.
 
         Returns:
             The baseline numbers, int32 (copies,), and the positions α, float32 (copies,).

@@ -1,8 +1,8 @@
 """The base class for methods that run a network on many perturbed copies of each image.
 
-The copies are batch rows: all first copies come before all second copies. At most `batch_size` rows
-run at once. Their results are summed immediately, so memory use does not grow with the number of
-copies.
+The copies are batch rows: the first copies of all images come before all second copies. At most
+`batch_size` rows run at once. The results of these rows are summed immediately, so memory use does
+not grow with the number of copies.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from tfviz.nesting import Nested
 from tfviz.numeric_options import positive_integer
 from tfviz.seeds import Choice, FixedSeed, Seed
 
-# The data that all copies share, and the summed results: tensors with one row per image, or
-# constants.
+# `Context` is the data that all copies share, and `Sums` contains the summed results. Both consist
+# of constants or of tensors with one row per image.
 Context: TypeAlias = dict[str, Any]
 Sums: TypeAlias = Any
 
@@ -37,7 +37,7 @@ class SampledExplainer(Explainer):
     """A method that sums its results over perturbed copies of each image.
 
     Attributes:
-        batch_size: the maximum number of copies to run at once in a call. `explain` has a separate
+        batch_size: the maximum number of rows to run at once in a call. `explain` has a separate
             batch size.
     """
 
@@ -48,7 +48,7 @@ class SampledExplainer(Explainer):
         """Set the batch size for calls.
 
         Args:
-            batch_size: the maximum number of copies to run at once in a call.
+            batch_size: the maximum number of rows to run at once in a call.
 
         Raises:
             OptionError: `batch_size` is not a positive integer.
@@ -138,7 +138,10 @@ class SampledExplainer(Explainer):
     def _added_in_equal_parts(
         self, images: list[tf.Tensor], seed: Seed, choice: Choice, context: Context, sums: Sums, total: int, most: int
     ) -> Sums:
-        """Run all copies, `most` at a time. Export formats need constant part sizes."""
+        """Run all copies, `most` at a time.
+
+        The sizes of the parts are constants, because export formats need constant sizes.
+        """
         whole, rest = divmod(total, most)
         if whole > 1:
             step = lambda first, sums: (first + most, self._added(images, seed, choice, context, sums, first, most))  # noqa: E731
@@ -205,7 +208,7 @@ class SampledExplainer(Explainer):
         return SampledCall(self, specs, target, computation == self.compute, lambda: whole(computation, specs, target))
 
     def begin(self, images: list[tf.Tensor], target: targets.Prepared, with_outputs: bool) -> tuple[Any, ...]:
-        """Compute everything that the copies' runs need.
+        """Compute everything that is needed to run the copies.
 
         Args:
             images: one tensor per model input.
@@ -213,7 +216,7 @@ class SampledExplainer(Explainer):
             with_outputs: whether to compute the outputs as well.
 
         Returns:
-            The choice, the context, the sums, and an `Explanation` or ().
+            The choice, the context, the initial sums, and an `Explanation` or, without outputs, ().
         """
         with self.read.tracing():
             values, choice, context, sums = self._begun(images, targets.seed_for(target))

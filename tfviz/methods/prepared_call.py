@@ -14,8 +14,8 @@ class PreparedCall:
     """One explainer call for one batch.
 
     Attributes:
-        run: a function that computes the attribution. TensorFlow releases the interpreter lock
-            while it runs, so another thread can call it.
+        run: a function that computes the attribution. It can be called in another thread, because
+            TensorFlow releases the interpreter lock during the computation.
         check: a function that checks the attribution and warns about blank maps. The check may
             trace the model, so it must run in the thread that compiles.
         rows: the number of rows for methods that run perturbed copies of each image; otherwise 0.
@@ -31,7 +31,7 @@ class PreparedCall:
         Args:
             batch_size: the maximum number of rows to run at once.
             advance: a function that is called after each batch with its number of rows. An
-                exception that it raises ends the call.
+                exception in this function ends the call.
         """
         return self.run(batch_size=batch_size, advance=advance) if self.rows else self.run()
 

@@ -21,7 +21,7 @@ from tfviz.rules.activations import redirects_all
 
 
 class RedirectedGradient(GradientExplainer):
-    """The score's gradient, redirected at each ReLU or each activation."""
+    """A method that redirects the score's gradient at each ReLU or at each activation."""
 
     rules_for_all: ClassVar[Rules]
 
@@ -36,8 +36,8 @@ class RedirectedGradient(GradientExplainer):
     ) -> None:
         """Prepare the explainer.
 
-        Warn if there is nothing to redirect, if an opaque layer may contain a ReLU, or if an
-        integer input has no gradient.
+        The explainer warns if the model has nothing to redirect, if an opaque layer may contain a
+        ReLU, or if an input contains integers, which have no gradient.
 
         Args:
             model: a built keras.Model.

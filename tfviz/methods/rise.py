@@ -1,4 +1,4 @@
-"""RISE: the mean of random masks, each weighted by the class probability that it leaves.
+"""RISE: the mean of random masks, each weighted by the class probability of the masked image.
 
 Question: which regions keep the class probable when they are visible?
 
@@ -6,10 +6,11 @@ Question: which regions keep the class probable when they are visible?
         Petsiuk et al., 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
         equation 6
 
-M_k is a random 7 × 7 grid of zeros and ones, enlarged bilinearly and randomly shifted. The method
-needs no gradient, so it works on any model. With few masks, the map reflects the masks more than
-the network. Evidence smaller than a grid cell appears blurred. The cost is `samples` forward
-passes.
+M_k is one of n random masks: a 7 × 7 grid of zeros and ones, enlarged bilinearly and randomly
+shifted. A cell is 1 with the probability p. μ is the mean color, and p_t is the target's
+probability. The method needs no gradient, so it works on any model. With few masks, the map
+reflects the masks more than the network. Evidence smaller than a grid cell appears blurred. The
+cost is `samples` forward passes.
 """
 
 from __future__ import annotations
@@ -32,11 +33,12 @@ from tfviz.seeds import FixedSeed
 
 
 class RISE(RemovalExplainer):
-    """Random masks, weighted by the remaining probability: which regions keep the class probable?
+    """RISE: which regions keep the class probable when they are visible?
 
-    Petsiuk et al., 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models".
+    The map is the mean of random masks, each weighted by the class probability of the masked image
+    (Petsiuk et al., 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models").
 
-    A call returns the nonnegative attribution (N, H, W).
+    A call returns a nonnegative attribution of shape (N, H, W).
 
     Example:
 

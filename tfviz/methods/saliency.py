@@ -21,9 +21,9 @@ from tfviz.methods.gradient import GradientExplainer
 class Saliency(GradientExplainer):
     """The score's gradient with respect to the image: which pixels change the score most?
 
-    ∂S/∂images: Simonyan et al., 2013, "Deep Inside Convolutional Networks", section 3.
+    The map is ∂S/∂images (Simonyan et al., 2013, "Deep Inside Convolutional Networks", section 3).
 
-    A call returns the signed attribution (N, H, W, C). Saliency works on any callable model,
+    A call returns a signed attribution of shape (N, H, W, C). Saliency works on any callable model,
     because it needs only the gradient.
 
     Example:

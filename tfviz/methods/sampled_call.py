@@ -27,7 +27,7 @@ def _ignore(rows: int) -> None:
 class SampledCall:
     """A sampled explainer's call for one image size and target kind.
 
-    Inside another function, the call runs as a single graph, which is compiled on first use.
+    Inside a `tf.function`, the call runs as a single graph, which is compiled on first use.
 
     Args:
         explainer: the explainer.
@@ -98,7 +98,7 @@ class SampledCall:
         return tree.map_structure(lambda *each: None if each[0] is None else tf.concat(each, 0), *parts)
 
     def _needs_all_images(self) -> bool:
-        """Return whether the target may have one row per image and cannot be split."""
+        """Return whether the target is a function that may need the whole batch at once."""
         return callable(self._target) and getattr(self._target, "rows", 0) is not None
 
     def _run(self, images: list[tf.Tensor], given: list[tf.Tensor], most: int, advance: Advance) -> Nested[tf.Tensor]:
@@ -118,7 +118,7 @@ def _concrete(function: Callable[..., Any], *specs: Any) -> Callable[..., Any]:
 
 
 def _specs_of(function: Any) -> Any:
-    """Return a compiled function's output specs in the same structure."""
+    """Return the specs of a compiled function's outputs, nested like the outputs."""
     return tree.map_structure(
         lambda x: tf.TensorSpec(x.shape, x.dtype) if isinstance(x, (tf.Tensor, tf.TensorSpec)) else x,
         function.structured_outputs,

@@ -1,11 +1,13 @@
-"""Score-CAM: channels weighted by the class probability when each channel masks the image.
+"""Score-CAM: channels weighted by the class probability of the image masked with each channel.
 
 Question: which channels of a layer show the features that identify the class?
 
-    relu(Σ_k w_k A_k), w_k = p_t(x ⊙ H_k), H_k = channel k, scaled to [0, 1], at the image's size
+    relu(Σ_k w_k A_k), w_k = p_t(x ⊙ H_k), H_k = channel k resized to the image, scaled to [0, 1]
         Wang et al., 2020, "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural
-        Networks"; the weights are those of the authors' code. With `weights="softmax"` they are
-        softmax_k(S(x ⊙ H_k) − S(0)), as in the paper
+        Networks"
+
+These weights are those of the authors' code. With `weights="softmax"`, the weights are
+softmax_k(S(x ⊙ H_k) − S(0)), as in the paper.
 
 The method needs no gradient. The network was not trained on masked images, and channels that keep
 most of the image get high weights regardless of their content. Constant channels get a weight of 0.
@@ -36,10 +38,11 @@ _WEIGHTS = ("probability", "softmax")
 class ScoreCAM(ChannelExplainer):
     """Score-CAM at a layer: which channels show the features that identify the class?
 
-    relu(Σ_k w_k A_k) with w_k = p_t(x ⊙ H_k): Wang et al., 2020, "Score-CAM: Score-Weighted Visual
-    Explanations for Convolutional Neural Networks".
+    The map is relu(Σ_k w_k A_k) with w_k = p_t(x ⊙ H_k), the target's probability for the image x
+    masked with channel A_k (Wang et al., 2020, "Score-CAM: Score-Weighted Visual Explanations for
+    Convolutional Neural Networks").
 
-    A call returns the nonnegative attribution (N, h, w) at the layer's resolution.
+    A call returns a nonnegative attribution of shape (N, h, w) at the layer's resolution.
 
     Example:
 

@@ -10,13 +10,13 @@ Question: which parts of the image does the network use?
 
 The paper covers networks with ReLUs. tfviz extends the method to networks without ReLUs
 (EfficientNet, ConvNeXt): it uses the maps after their other activations (silu, gelu, elu …) and
-averages their positive part over the channels. Gates, as in squeeze-and-excitation, are not feature
-maps.
+averages their positive part over the channels. The outputs of gates, as in squeeze-and-excitation,
+do not count as feature maps.
 
-Scaling up is a one-channel transposed convolution with weights of one (see
-`rules.visual_backprop`). There is no backward pass. The cost is a small fraction of a forward pass,
-so the mask can be computed in every training step. The method is class-agnostic: the mask shows
-which pixels the network reads, regardless of its prediction.
+The mask is scaled up by a transposed convolution with one channel, in which all weights are one
+(see `rules.visual_backprop`). There is no backward pass. The mask costs a small fraction of a
+forward pass, so the mask can be computed in every training step. The method is class-agnostic: the
+mask shows which pixels the network reads, regardless of its prediction.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ from tfviz.numerics import safe_divide, unit_range
 from tfviz.rules.pixel_permutation import Tensor
 from tfviz.rules.visual_backprop import masks_of_inputs
 
-# Masks are float32. Over four maps, they stay in range for averages from 1e-8 to 1e7.
+# Masks are float32. They stay in range over four maps if the maps' averages are from 1e-8 to 1e7.
 _MAPS_BETWEEN_SCALINGS = 4
 
 
 class VisualBackProp(Explainer):
     """The VisualBackProp mask of each image: which parts of the image does the network use?
 
-    Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs". tfviz extends the
-    paper to networks without ReLUs, for which it uses the positive part of the maps after other
-    activations.
+    The method is from Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of
+    CNNs". tfviz extends it to networks without ReLUs by using the positive part of the maps after
+    other activations.
 
-    A call returns the attribution (N, H, W) in [0, 1] and accepts no target.
+    A call returns an attribution of shape (N, H, W) with values in [0, 1] and accepts no target.
 
     Example:
 
@@ -79,14 +79,15 @@ class VisualBackProp(Explainer):
     ) -> None:
         """Prepare the explainer and find the model's feature maps.
 
-        Warn about opaque layers that may contain further feature maps.
+        The explainer warns about opaque layers that may contain further feature maps, and about
+        attention after the last feature map.
 
         Args:
             model: a built keras.Model with activations after its convolutions.
             activations: "all" selects the maps after all activations. None selects only the maps
                 after ReLUs, as in the paper, or all maps if there are no ReLUs. The two differ only
                 for networks with ReLUs and other activations, such as MobileNetV3.
-            score: as in other methods. The mask does not depend on it.
+            score: as in other methods. The mask does not depend on this option.
             output: the name, dict key or index of the output whose feature maps to use. None
                 selects the feature maps of all outputs.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
@@ -123,7 +124,9 @@ def _zeros(x: tf.Tensor) -> Tensor:
 
 
 def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, list[Step]]:
-    """Return the spatial activations that lead to the outputs, in execution order.
+    """Return the activations that have height and width and lead to the outputs.
+
+    The activations are in execution order.
 
     Args:
         graph: the graph.
@@ -131,7 +134,7 @@ def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, l
             there are no ReLUs.
 
     Returns:
-        A graph in which each of these activations is one step, and these steps.
+        A graph in which each of these activations is one step, and a list of these steps.
 
     Raises:
         UnsupportedModelError: there are no such activations.
@@ -171,7 +174,7 @@ def _all_activations(graph: Graph) -> list[Step]:
 
 
 def _is_seen(graph: Graph, step: Step) -> bool:
-    """Return whether a step reaches the outputs on a path without attention."""
+    """Return whether a path without attention leads from a step to the outputs."""
     reached = set(step.outputs)
     for other in graph.steps:
         if reached.intersection(other.inputs) and not isinstance(other.operation, Attention):
@@ -194,7 +197,7 @@ def warn_of_hidden_maps(graph: Graph) -> None:
 
 
 def warn_of_attention(graph: Graph, maps: list[Step]) -> None:
-    """Warn about attention after the last feature map, because the mask does not show it."""
+    """Warn about attention after the last feature map, because the mask ignores it."""
     if attention_blocks(graph, maps[-1].outputs[0]):
         warn(
             f"{VisualBackProp.key} covers only the convolutions up to '{maps[-1].path}'. It has no rule for the attention "
@@ -219,7 +222,8 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
     """
     steps = graph.before([step.outputs[0] for step in maps])
     number = {step: i for i, step in enumerate(maps)}
-    # All deepest maps start together, so each later scaling applies to all of them.
+    # The masks start at all deepest maps before the loop, so each later scaling applies to all of
+    # them.
     deepest = [step for step in maps if not any(reader in steps for reader in graph.consumers(step.outputs[0]))]
     masks = {step.outputs[0]: _average(step, values) for step in deepest}
     for step in reversed(steps):
@@ -241,7 +245,7 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
 
 
 def _scale_back(graph: Graph, values: Values, step: Step, output: int, mask: Tensor, masks: Values) -> None:
-    """Scale the mask at a step's output back and add it to the masks at the step's inputs."""
+    """Scale a mask back from a step's output, and add it to the masks at the step's inputs."""
     sizes = [tuple(values[value].shape[1:])[: map_axes(graph, value)] for value in step.inputs]
     if any(None in size for size in (mask.shape[1:-1], *sizes)):
         raise UnsupportedModelError(
@@ -262,7 +266,8 @@ def _average(step: Step, values: Values) -> Tensor:
 def _scaled(mask: Tensor, others: Values) -> Tensor:
     """Scale all pending masks by a common factor per image, so that the largest value is 1.
 
-    A common factor does not change the result. The scaling prevents overflow in deep networks.
+    The common factor does not change the final mask, which is scaled to [0, 1]. The scaling
+    prevents overflow in deep networks.
     """
     largest = _largest(mask)
     for other in others.values():

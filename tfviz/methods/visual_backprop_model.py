@@ -26,10 +26,11 @@ NAME = "visual_backprop"
 def with_visual_backprop(model: Any, *, activations: str | None = None) -> Any:
     """Add the VisualBackProp mask to a model as an additional output, "visual_backprop".
 
-    The mask is (N, H, W) in [0, 1]: Bojarski et al., 2016/2018, "VisualBackProp: efficient
-    visualization of CNNs", extended to networks without ReLUs (see `VisualBackProp`). The new model
-    shares all layers with `model`, so training either one trains both. Compile it without a loss
-    for the mask: `loss=["sparse_categorical_crossentropy", None]`.
+    The mask has shape (N, H, W) and values in [0, 1]. The method is from Bojarski et al.,
+    2016/2018, "VisualBackProp: efficient visualization of CNNs", and is extended to networks
+    without ReLUs (see `VisualBackProp`). The new model shares all layers with `model`, so training
+    either one trains both. Compile the new model without a loss for the mask:
+    `loss=["sparse_categorical_crossentropy", None]`.
 
     `model` itself is not changed. A nested model is flattened first: each of its layers is called
     once more, and Keras records this call on the layer.
@@ -143,7 +144,10 @@ def flattened(model: keras.Model) -> keras.Model:
 
 
 def _call_again(trace: Trace, symbols: dict[int, keras.KerasTensor]) -> None:
-    """Call a trace's layers on new symbolic tensors. `symbols` maps old ids to these tensors."""
+    """Call a trace's layers on new symbolic tensors.
+
+    `symbols` maps the old tensors' IDs to the new tensors.
+    """
     for call in trace.calls:
         inner = calls_of(call.operation) if keras_internals.functional_of(call.operation) is not None else None
         if isinstance(inner, Trace):

@@ -43,7 +43,7 @@ def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, out
         return None
     if size == out and table.shape[1] == 1 and np.array_equal(table[:, 0], np.arange(1, len(table) + 1)):
         return mask
-    # The table uses 0 for "no pixel", so a zero is inserted at column 0.
+    # The table uses 0 for "no pixel", so a zero is inserted before the first pixel of the mask.
     flat = ops.pad(ops.reshape(mask, (-1, math.prod(out))), [(0, 0), (1, 0)])
     moved = ops.reshape(ops.take(flat, table.reshape(-1), axis=1), (-1, *table.shape))
     counts = np.maximum((table > 0).sum(axis=1), 1).astype("float32")
@@ -51,12 +51,12 @@ def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, out
 
 
 def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output: int, size: Size) -> np.ndarray:
-    """Return, for each pixel in one input, its copies in one output.
+    """Return the positions of the copies of each input pixel in one output.
 
     Args:
         step: a step that moves, copies or drops elements.
         shapes: each input's shape without the batch axis.
-        axes: the number of the input's axes that are positions rather than channels.
+        axes: how many of the input's axes are positions rather than channels.
         number, output: the indices of the input and the output.
         size: the output's height and width.
 
@@ -81,7 +81,7 @@ def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output:
 
 
 def _moved(step: Step, given: Sequence[np.ndarray], output: int) -> np.ndarray:
-    """Run a step on integers digit by digit, because its dtype may have low precision."""
+    """Run a step on integers digit by digit, because the step's dtype may have low precision."""
     dtypes = [value.dtype or "float32" for value in step.inputs]
 
     def run(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -98,7 +98,7 @@ def _moved(step: Step, given: Sequence[np.ndarray], output: int) -> np.ndarray:
 
 
 def _table(found: np.ndarray, pixels: int) -> np.ndarray:
-    """Build the table for `_readers` from each output element's source pixel; 0 means none."""
+    """Build the table for `_readers` from each output element's source pixel, or 0 for no pixel."""
     reader = np.broadcast_to(np.arange(len(found))[:, None], found.shape)
     is_read = found > 0
     # The pairs are sorted by source pixel.

@@ -43,10 +43,11 @@ def precise_dtype(a: tf.Tensor) -> tf.DType:
 
 
 class PositiveKernels:
-    """Computes kernels' positive parts and caches them for constant kernels.
+    """Computes the positive parts of kernels, and caches the results for constant kernels.
 
     Args:
-        scales: the channel scale for each linear map with a merged BatchNormalization.
+        scales: a function for the channel scale of each linear map with a merged
+            BatchNormalization.
     """
 
     def __init__(self, scales: Mapping[Step, Callable[[], tf.Tensor]]) -> None:

@@ -10,7 +10,7 @@ from tfviz.tensorflow_internals import collectable_gradients
 
 
 def redirect(output: tf.Tensor, inputs: Sequence[tf.Tensor], backward: Callable[[tf.Tensor], Sequence[tf.Tensor]]) -> tf.Tensor:
-    """Return `output` unchanged, but with `backward` as its gradient.
+    """Return `output` unchanged, but with `backward` as its gradient function.
 
     The output must be computed beforehand, because a `tf.custom_gradient` that reads variables must
     also return gradients for them.

@@ -1,19 +1,19 @@
 """VisualBackProp's rules: how a one-channel mask is scaled back through each operation.
 
-Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs". Their theory follows
+The theory in Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs", follows
 the paths from an input pixel to an output. A pixel is relevant if paths lead from it through active
-neurons; the weights are ignored. Each rule therefore depends only on which inputs an output can
-read.
+neurons; the weights are ignored. Each rule therefore depends only on which inputs an output reads.
 
     Linear, Window      A transposed convolution with weights of one and the operation's kernel
                         size, strides, padding and dilation scales the mask to the exact input size.
                         This is the paper's rule ("deconvolution"). The paper does not cover
                         pooling, which is treated as a window. For a transposed convolution, the
                         rule is a convolution with ones. A global pooling's input gets no mask,
-                        because one output pixel has no positions.
-    Sum, Concatenate    Every input gets the full mask, because a path leads into each. Masks that
-                        meet at a fork are added. The paper covers only chains. A one-pixel input
-                        that is broadcast to all pixels gets no mask.
+                        because the single output pixel has no positions.
+    Sum, Concatenate    Every input gets the full mask, because a path leads through each. If
+                        several operations read a value, their masks are added. The paper covers
+                        only networks without branches. A one-pixel input that is broadcast to all
+                        pixels gets no mask.
     Product             The signal gets the mask. The gate gets no mask, because it was squeezed to
                         one pixel and has no positions.
     Pad, Crop           The mask is cropped where the input was padded, and padded with zeros where
@@ -142,7 +142,7 @@ def _is_resize(step: Step, size: Size) -> bool:
 
 @singledispatch
 def _back(operation: Operation, mask: Tensor, size: Size) -> Tensor:
-    """Return the mask at an operation's input, which is unchanged without a registered rule."""
+    """Return the mask at an operation's input. Without a registered rule, the mask is unchanged."""
     return mask
 
 
@@ -169,7 +169,7 @@ def _(operation: Crop, mask: Tensor, size: Size) -> Tensor:
 
 @_back.register(Upsample)
 def _(operation: Upsample, mask: Tensor, size: Size) -> Tensor:
-    """Average the copies of each element."""
+    """Return the mean over the copies of each element."""
     return ops.average_pool(mask, operation.factors, strides=operation.factors, padding="valid", data_format=_LAST)
 
 
@@ -184,8 +184,8 @@ def _through_window(mask: Tensor, size: Size, extent: Extent) -> Tensor:
 def scale_up(mask: Tensor, size: Size, extent: Extent) -> Tensor:
     """Scale a mask up to `size` with a transposed convolution with ones.
 
-    A window of ones is symmetric, so this equals a plain convolution over the mask, with zeros
-    inserted for the strides.
+    A window of ones is symmetric, so this is the same as a plain convolution over the mask with
+    zeros inserted for the strides.
 
     Args:
         mask: the mask at the forward window's output, (N, height, width, 1).
@@ -236,7 +236,7 @@ def _padded_before(spread: Size, size: Size, reach: Size, strides: Size, padding
 
 
 def _ones(kernel: Size, dilation: Size) -> np.ndarray:
-    """Return a kernel with ones at the positions that a dilated kernel reads and zeros between."""
+    """Return a kernel with ones at the positions that a dilated kernel reads, otherwise zeros."""
     weights = np.zeros([d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)], "float32")
     weights[tuple(slice(None, None, d) for d in dilation)] = 1
     return weights[..., None, None]

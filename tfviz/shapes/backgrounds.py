@@ -83,7 +83,7 @@ _TEXTURES = (_plain, _stripes, _waves, _weave, _grain)
 
 
 def _draw_clutter(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Draw an open stroke or small splinter into `image`, in a color close to the background's."""
+    """Draw an open stroke or a small splinter into `image`, in a color like the background's."""
     size = len(image)
     at = rng.uniform(0, 1, 2)
     under = image[tuple((at[::-1] * size).astype(int))]

@@ -2,7 +2,7 @@
 
 An outline is a list of closed polygons around the origin. Points are (x, y) with y pointing down,
 and the farthest corner is about one unit from the center. A point is inside the shape if an odd
-number of polygons contain it, so two circles form a ring.
+number of polygons contain the point, so two circles form a ring.
 """
 
 from __future__ import annotations

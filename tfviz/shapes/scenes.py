@@ -27,18 +27,20 @@ LEAST_SIZE = 32  # pixels; smaller shapes are indistinguishable
 
 _OVERSAMPLING = 4  # outlines are filled at 4 x 4 points per pixel to smooth their edges
 _SUBPIXEL_BITS = 6  # corners are passed to cv2 in 64ths of a pixel
-_COLOR_DISTANCE = 38.0  # to an object's surroundings, in CIE L*a*b* (2.3 is just noticeable)
+# the minimum distance from the colors around an object, in CIE L*a*b* (2.3 is just noticeable)
+_COLOR_DISTANCE = 38.0
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One shape in a scene.
+    """A shape in a scene.
 
     Attributes:
         kind: the shape's name.
         label: the shape's class, `KINDS[label] == kind`.
         mask: the visible pixels, bool (size, size).
-        box: the mask's (top, left, bottom, right) in pixels. Bottom and right are exclusive.
+        box: the mask's bounding box (top, left, bottom, right) in pixels. Bottom and right are
+            exclusive.
         visible: the shape's visible fraction, in [LEAST_VISIBLE, 1].
     """
 

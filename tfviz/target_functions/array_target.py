@@ -51,13 +51,13 @@ class ArrayTarget(abc.ABC):
 
     @property
     def form(self) -> Hashable:
-        """The key for the compiled function, which includes everything except the arrays' rows."""
+        """The target's part of the compiled function's key: everything except the arrays' rows."""
         others = (getattr(self, field.name) for field in fields(self) if field.name not in self.array_fields)
         return (type(self), *others, *(tuple(array.shape[1:]) for array in self.arrays))
 
     @property
     def rows(self) -> int | None:
-        """The number of images for which the arrays have rows, or None if one row applies to all.
+        """The number of rows in the arrays, or None if each array has one row for all images.
 
         Raises:
             TargetError: the arrays have different numbers of rows.
@@ -102,7 +102,7 @@ class ArrayTarget(abc.ABC):
 
 
 def require_one_output(target: ArrayTarget, outputs: Shapes) -> None:
-    """Check that a model has a single output. Raise TargetError otherwise.
+    """Raise TargetError if a model has several outputs.
 
     Args:
         target: the target.
@@ -128,7 +128,7 @@ def floats(given: Any, expected: str, ranks: tuple[int, ...]) -> Array:
         The array, (N or 1, …).
 
     Raises:
-        TargetError: the argument is not such an array, is empty, or is not finite.
+        TargetError: the argument is not such an array, is empty, or contains NaN or infinity.
     """
     if _is_symbolic(given):
         array: Array = tf.cast(given, tf.float32)

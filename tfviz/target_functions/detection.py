@@ -22,8 +22,8 @@ class Detection(ArrayTarget):
     """A target for object detectors: one class's score for the prediction at a box.
 
     In each image, the target chooses the prediction with the highest intersection over union with
-    the box, or the nearest prediction if none overlaps it. It explains that prediction's class
-    score. The choice itself has no gradient.
+    the box, or the nearest prediction if none overlaps it. The target then returns the class score
+    of that prediction. No gradient is computed through the choice.
 
     The model's outputs must be a dict or list with a box tensor (N, A, 4) and a class score tensor
     (N, A, classes) for A predictions. The boxes and `box` must have the same format and units,
@@ -33,18 +33,19 @@ class Detection(ArrayTarget):
 
     Args:
         box: one box for all images, (4,), or one box per image, (N, 4).
-        class_index: one class for all images, an int, or one class per image, (N,) ints.
+        class_index: an int selects one class for all images, and ints (N,) select one class per
+            image.
         box_format: "yxyx" (top, left, bottom, right), "xyxy" (left, top, right, bottom), "xywh"
-            (left, top, width, height) or "center_xywh" (center, width, height).
+            (left, top, width, height) or "center_xywh" (center x, center y, width, height).
         anchors: the predictions' anchors, (A, 4) in `box_format`, if the network predicts offsets
-            from them: the center's shift (x, y) in units of the anchor's size, and the logarithms
-            of the width and height ratios.
-        read: a function outputs -> (boxes, scores), for outputs in another form. If None, the boxes
-            are found by their last axis of length 4 or, if there are 4 classes, by the word "box"
-            in their key.
+            from anchors. The four numbers of an offset are the center's shift (x, y) in units of
+            the anchor's size, and the logarithms of the width and height ratios.
+        read: a function that converts outputs in another form to (boxes, scores). If None, the
+            boxes are found by their last axis of length 4 or, if there are 4 classes, by the word
+            "box" in their key.
 
     Raises:
-        TargetError: the box, class or anchors have the wrong shape, or are not finite.
+        TargetError: the box, the class or the anchors have the wrong shape or are not finite.
         OptionError: the box format is unknown.
 
     Example:
@@ -108,7 +109,7 @@ class Detection(ArrayTarget):
     def score(self, outputs: Nested[tf.Tensor], choice: list[tf.Tensor]) -> tf.Tensor:
         """Compute the class score of the chosen predictions.
 
-        The choice may come from the original images and the outputs from perturbed copies.
+        The choice may come from the original images, while the outputs come from perturbed copies.
 
         Args:
             outputs: the model's outputs.
@@ -164,7 +165,8 @@ def for_detector(target: Any, model: Any, shape: tuple[int | None, ...]) -> Any:
         shape: the image batch's shape.
 
     Returns:
-        The target, which is unchanged unless it is a `Detection` without anchors.
+        The target. It is unchanged unless it is a `Detection` without anchors and the model has an
+        anchor generator.
     """
     generator = getattr(model, "anchor_generator", None)
     if not isinstance(target, Detection) or target.read is not None or target.anchors.shape[1] or generator is None:
@@ -209,7 +211,7 @@ def _found(outputs: Any) -> tuple[Any, Any]:
 
 
 def _key_of_offsets(outputs: Any, boxes: Any) -> str | None:
-    """Return the boxes' key if it indicates offsets, as in RetinaNet, otherwise None."""
+    """Return the key of the boxes if it is a word for offsets, as in RetinaNet, otherwise None."""
     keys = (str(key) for key, one in _items(outputs) if one is boxes)
     return next((key for key in keys if any(word in key.lower() for word in ("regression", "delta", "offset"))), None)
 

@@ -77,7 +77,8 @@ class Results:
         self._open: dict[Job, Record] = {}  # records that are not stored yet
         self._scores: dict[Job, ClassScores | None] = {}
         self._lock = threading.Lock()
-        self._latest: dict[str, int] = {}  # the number of each image's latest record, keyed by image
+        # The number of each image's latest record, keyed by image.
+        self._latest: dict[str, int] = {}
         self._next = 0  # the next record's number
         for record in self._stored():
             self._note(record)

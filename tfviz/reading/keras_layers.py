@@ -346,7 +346,8 @@ _UNEXPORTED: dict[str, Row] = {"LayerScale": _affine, "StochasticDepth": _of(Ide
 _ATTENTION = (layers.MultiHeadAttention, layers.GroupQueryAttention, layers.Attention, layers.AdditiveAttention)
 _RECURRENT = (layers.RNN, layers.Bidirectional)
 
-_COMPUTING = ("call", "convolution_op")  # a subclass that overrides one of these changes the computation
+# A subclass that overrides one of these changes the computation.
+_COMPUTING = ("call", "convolution_op")
 
 
 def stages_of(layer: keras.Layer) -> list[Stage] | None:

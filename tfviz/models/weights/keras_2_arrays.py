@@ -24,7 +24,8 @@ Config = dict[str, Any]
 Variables = list[keras.Variable]
 
 _ADVICE = "Load weights for the same network."
-_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # the second name was used up to TensorFlow 2.13
+# The second name was used up to TensorFlow 2.13.
+_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
 
 def fill_from_h5(model: keras.Model, config: Config, group: h5py.Group) -> None:

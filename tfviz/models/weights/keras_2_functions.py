@@ -19,7 +19,8 @@ Config = dict[str, Any]
 Tensor = Any  # a tf.Tensor or a keras.KerasTensor
 Numbers: TypeAlias = "int | tuple[int | None, ...] | list[Any] | None"
 
-_NUMBERS = "numbers_from_shape"  # the KerasTensor attribute for values that were computed from a shape
+# The KerasTensor attribute for values that were computed from a shape.
+_NUMBERS = "numbers_from_shape"
 _GET_ITEM = "__operators__.getitem"
 _SHAPES = ("shape", "compat.v1.shape")
 

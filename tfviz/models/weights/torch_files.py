@@ -17,7 +17,8 @@ from tfviz.models.weights.containers import require_plain_entries
 from tfviz.models.weights.files import TRUNCATED, beginning
 
 _WRAPPERS = ("state_dict", "model", "module")
-_ZIP, _PICKLE = b"PK", b"\x80"  # the first bytes of files from PyTorch 1.6 or later, and from earlier versions
+# The first bytes of files from PyTorch 1.6 or later, and from earlier versions.
+_ZIP, _PICKLE = b"PK", b"\x80"
 _DISALLOWED = re.compile(r"(?:GLOBAL|type|class|function) ([\w.]+\.[\w.]+)")
 
 
@@ -48,7 +49,8 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
         state = _state_dict(content)
         arrays = {str(name): _array(value) for name, value in state.items() if hasattr(value, "detach")}
         received = ", ".join(map(repr, list(state)[:5])) or "nothing"
-    except Exception as error:  # for example, if a dictionary contains itself or a tensor has no data
+    # For example, if a dictionary contains itself or a tensor has no data.
+    except Exception as error:
         raise WeightsError(f"{shown(path)} {TRUNCATED}") from error
     if not arrays:
         raise WeightsError(

@@ -15,7 +15,8 @@ from tfviz.models.weights.layouts import Layout, StoredArray
 
 _VGG_SIZE = (224, 224)
 _FINAL_MAP_SIZE = (7, 7)  # in a VGG at the default size
-_CLASSIFIER = {"fc1": 0, "fc2": 3, "predictions": 6}  # indices; ReLU and dropout have the indices in between
+# Indices; ReLU and dropout have the indices in between.
+_CLASSIFIER = {"fc1": 0, "fc2": 3, "predictions": 6}
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 

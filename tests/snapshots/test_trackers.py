@@ -123,7 +123,7 @@ def test_a_tracker_that_fails_causes_one_warning_and_is_tried_again(tmp_path: Pa
     sink = Failing(1, 2, -1)
     with pytest.warns(SnapshotWarning) as caught:
         eager.fit(eager.callback(tmp_path, every=1, sinks=[sink]))
-    assert [str(one.message).partition(" The run")[0] for one in caught] == [
+    assert [str(one.message).partition(" All snapshots")[0] for one in caught] == [
         "Failing could not be written to: Failing failed (ConnectionError: nobody there)."
     ]
     assert sink.logged == [0, 1, 2, 3, 4, 5, 5, -1]

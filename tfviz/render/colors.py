@@ -1,8 +1,8 @@
 """Map values to colors in three styles, each with a different scale and color map.
 
-    heatmap   |value|, 0 … limit       sequential color map, blended with the image
-    signed    −limit … 0 … limit       diverging color map, blended with the image
-    grey      −limit … 0 … limit       zero is mid gray, channels are RGB, not blended
+    "heatmap"   |value|, 0 … limit       sequential color map, blended with the image
+    "signed"    −limit … 0 … limit       diverging color map, blended with the image
+    "grey"      −limit … 0 … limit       zero is mid gray, channels are RGB, not blended
 
 By default, each map is scaled separately. Its limit is a high percentile of |value|, so that a few
 extreme pixels do not make the rest look flat. For a heatmap or signed map with at most 200 values,

@@ -88,7 +88,7 @@ def _require_preprocessing(model: keras.Model) -> None:
 
 
 def color_to_remove_with(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
-    """Return the color that replaces removed pixels, (channels,) or ().
+    """Return the color that replaces removed pixels, of shape (channels,), or () for one number.
 
     This is the mean color after preprocessing, or 0 if the preprocessing is unknown.
     """

@@ -1,4 +1,6 @@
-"""Find the calls that a model, layer or function makes, in Keras' record or by tracing.
+"""Find the calls that a model, layer or function makes.
+
+They come either from the graph that Keras recorded or from tracing the code.
 
 Code is traced with Keras' symbolic tensors first, because Keras records each `keras.ops` operation
 that runs on them. TensorFlow traces code that uses other functions.

@@ -117,7 +117,7 @@ class _Columns:
         return _with_texts(strip, placed, len(strip) - ABOVE_TEXT - 3, ha="center", va="baseline")
 
     def texts(self, texts: Sequence[str]) -> Picture:
-        """Write one text below each column."""
+        """Draw a caption below each column."""
         fitting = [self.fitting(text) for text in texts]
         strip = self.blank(ABOVE_TEXT + most_lines_of(fitting) * LINE + BELOW_TEXT)
         placed = [(self.middle(column), text) for column, text in enumerate(fitting)]

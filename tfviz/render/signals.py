@@ -65,7 +65,7 @@ def signals_of(signals: Arrays) -> list[Signal]:
 
 
 def signal_maps(attribution: Arrays, signals: Sequence[Signal]) -> list[Map]:
-    """Convert an attribution to maps (1, t), or (C, T) if it has channels.
+    """Convert an attribution to one map per signal, of shape (1, t), or (C, T) with channels.
 
     Args:
         attribution: (N, t), (N, T, C), or a list of (t,) or (T, C).

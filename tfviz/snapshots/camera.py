@@ -45,11 +45,11 @@ class Camera:
             self._faults.add("images", words, error)
 
     def exposures(self) -> dict[str, Exposure]:
-        """Run all methods on the current weights, and return their results, keyed by name.
+        """Run all methods with the current weights, and return their results, keyed by name.
 
         Raises:
-            TfvizError: the images or the target don't fit the model, and this is the first call,
-                before training. Later calls raise errors only if `faults.strict` is set.
+            TfvizError: on the first call, before training, if the images or the target don't fit
+                the model. Later calls raise errors only if `faults.strict` is set.
         """
         found = {method.name: self._exposure(method) for method in self._methods}
         self._is_first = False

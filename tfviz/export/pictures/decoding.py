@@ -1,7 +1,8 @@
-"""Decode JPEG and PNG files with TensorFlow operations, to the same pixels as `tfviz.read_image`.
+"""Decode JPEG and PNG files with TensorFlow operations.
 
-Cameras store images in sensor orientation and record in the file how to rotate them (EXIF
-orientation). TensorFlow's decoders ignore the orientation, so this module reads it.
+The result has the same pixels as `tfviz.read_image`. Cameras store images in sensor orientation and
+record in the file how to rotate them (EXIF orientation). TensorFlow's decoders ignore the
+orientation, so this module applies it.
 """
 
 from __future__ import annotations

@@ -214,10 +214,17 @@ def test_images_are_added_and_failed_ones_tried_again(photos: Path, tmp_path: Pa
     assert (output / "_SUCCESS").exists()
 
 
-def test_ray_writes_the_same_files(photos: Path, tmp_path: Path) -> None:
+def test_ray_writes_the_same_files_also_if_it_was_stopped(photos: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    args = (photos, "--shard-size", SHARD)
-    process = in_process(*args, "--output", tmp_path / "ray", "--engine", "ray", "--workers", 2)
+    args = (photos, "--shard-size", 1)
+    on_ray = (*args, "--output", tmp_path / "ray", "--engine", "ray", "--workers", 2)
+    stopped = in_process(*on_ray)
+    while not list(tmp_path.glob("ray/shards/*.parquet")) and stopped.poll() is None:
+        time.sleep(0.02)
+    stopped.terminate()
+    out, err = stopped.communicate(timeout=500)
+    assert stopped.returncode == 128 + signal.SIGTERM, out + err
+    process = in_process(*on_ray)
     out, err = process.communicate(timeout=500)
     assert process.returncode == 1, out + err
     assert job(*args, "--output", tmp_path / "local") == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -34,6 +36,7 @@ def run_on_ray(crew: Crew, shards: Sequence[int]) -> Iterator[int]:
         address = os.environ.get("RAY_ADDRESS")
         own: dict[str, Any] = {} if address else {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
         ray.init(address=address, logging_level="ERROR", log_to_driver=False, **own)
+        _reinstall_sigterm_handler()
     ray.data.DataContext.get_current().enable_progress_bars = False
     resources = ray.cluster_resources()
     gpus = resources.get("GPU", 0)
@@ -50,6 +53,13 @@ def run_on_ray(crew: Crew, shards: Sequence[int]) -> Iterator[int]:
         if row["error"]:
             raise JobError(row["error"])
         yield int(row["images"])
+
+
+def _reinstall_sigterm_handler() -> None:
+    """Undo `ray.init`, whose native handler aborts the process on SIGTERM."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 class _ShardOfRow:

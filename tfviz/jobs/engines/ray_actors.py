@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from tfviz.errors import JobError, MissingPackageError, TfvizError, install_command
@@ -35,8 +36,8 @@ def run_on_ray(crew: Crew, shards: Sequence[int]) -> Iterator[int]:
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS")
         own: dict[str, Any] = {} if address else {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
-        ray.init(address=address, logging_level="ERROR", log_to_driver=False, **own)
-        _reinstall_sigterm_handler()
+        with _same_sigterm_handler():
+            ray.init(address=address, logging_level="ERROR", log_to_driver=False, **own)
     ray.data.DataContext.get_current().enable_progress_bars = False
     resources = ray.cluster_resources()
     gpus = resources.get("GPU", 0)
@@ -55,11 +56,18 @@ def run_on_ray(crew: Crew, shards: Sequence[int]) -> Iterator[int]:
         yield int(row["images"])
 
 
-def _reinstall_sigterm_handler() -> None:
-    """Undo `ray.init`, whose native handler aborts the process on SIGTERM."""
+@contextmanager
+def _same_sigterm_handler() -> Iterator[None]:
+    """Reinstall the SIGTERM handler at the end, because `ray.init` replaces it.
+
+    Ray's handlers end the process at once, so the command could not report where it stopped.
+    """
     handler = signal.getsignal(signal.SIGTERM)
-    if handler is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 class _ShardOfRow:

@@ -1,4 +1,4 @@
-"""`Against`, a target that contrasts a class with the classes that have the nearest scores."""
+"""Define `Against`, a target that contrasts a class with its nearest rivals."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def write_atomically(path: str | Path, content: bytes | str, *, is_synced: bool 
 def remove_unfinished(folder: Path) -> None:
     """Remove the temporary files left in a folder by processes that were killed.
 
-    If another process is still writing to the folder, it fails with OutputError.
+    If another process is still writing to the folder, that process fails with OutputError.
     """
     for file in folder.glob(".tfviz-*.tmp"):
         file.unlink(missing_ok=True)

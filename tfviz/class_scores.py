@@ -1,7 +1,7 @@
 """Compute class scores from a model's outputs and rank the classes.
 
-A model is a classifier if it has one output (N, classes). A single sigmoid unit p counts as two
-classes, as it does for targets: class 0 with 1 − p and class 1 with p.
+A model is a classifier if it has one output (N, classes). A single sigmoid unit counts as two
+classes, as it does for targets: if its output is p, class 0 scores 1 − p and class 1 scores p.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tfviz.graph.operations import Sigmoid
 from tfviz.nesting import Nested
 from tfviz.reading.read_model import read_model
 
-_TIES = 5  # galleries and tables show this many classes, so ties among them are broken
+_TIES = 5  # galleries and tables show this many top classes, so ties among these are broken
 
 
 def is_classifier(graph: Graph) -> bool:
@@ -187,7 +187,7 @@ def _final_activation_of(model: keras.Model) -> Step | None:
     try:
         graph = read_model(model).graph
     except UnsupportedModelError:
-        # A forward pass does not need the graph. The methods report why it cannot be read.
+        # A forward pass works without the graph. Each method reports why the model can't be read.
         return None
     return final_activation(graph, graph.outputs[0])
 

@@ -1,4 +1,4 @@
-"""Seeds: the scores that targets define, and their gradients, which start the backward pass.
+"""Seeds are the scores that targets define, with the gradients that start the backward pass.
 
 Methods that perturb an image must explain the same class for every copy. A seed therefore chooses
 its class for the unperturbed images and reuses that choice for the copies.

@@ -10,7 +10,7 @@ import numpy as np
 from tfviz.images.formats import describe
 from tfviz.runs.schema import ImageSize
 
-_BIT_DEPTH_AT = 24  # the bit depth's offset in a PNG header, which may be truncated before it
+_BIT_DEPTH_AT = 24  # the bit depth's offset in a PNG header; a truncated header may end before it
 _METADATA_BYTES = 1 << 16
 # A decoded image may need 64 MiB, many times the upload size, so at most two are decoded at once.
 _decoders = threading.BoundedSemaphore(2)
@@ -31,7 +31,7 @@ def fault_of(data: bytes, size: ImageSize) -> str | None:
 
 
 def header_fault(data: bytes, size: ImageSize) -> str | None:
-    """Return the reason why a PNG header does not match this size, or None if it matches."""
+    """Return the reason why a PNG header is not valid for this image size, or None if it is."""
     found = describe(data)
     if found is None or found.kind != "PNG":
         return f"Expected a PNG image. Received: {len(data)} bytes that start with {data[:8]!r}."

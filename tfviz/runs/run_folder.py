@@ -126,7 +126,7 @@ class RunFolder:
         numbered = replace(snapshot, record={"number": number, **snapshot.record, **self._continuation(snapshot)})
         self._check(numbered.record)
         folder, maps = picture_path(self.path, number, "", 0).parent, maps_path(self.path, number)
-        shutil.rmtree(folder, ignore_errors=True)  # remove what a killed writer left
+        shutil.rmtree(folder, ignore_errors=True)  # remove files that a killed writer left
         try:
             self._write_pictures(number, snapshot)
             write_atomically(maps, packed(snapshot.maps))
@@ -208,7 +208,7 @@ def check_folder(path: Path, images: Sequence[Picture], *, is_rechosen: bool = F
 
 
 def packed(maps: Mapping[str, np.ndarray]) -> bytes:
-    """Return the bytes of an .npz file with the maps.
+    """Pack the maps into an .npz file and return its bytes.
 
     Maps are stored as float16 if the error stays below a thousandth of their largest value, and as
     float32 otherwise.

@@ -1,4 +1,4 @@
-"""Write tables of predictions for programs. Each format has a module and an entry in `TABLES`."""
+"""Write machine-readable prediction tables. `TABLES` has an entry for each format's module."""
 
 from __future__ import annotations
 

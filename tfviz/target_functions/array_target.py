@@ -51,7 +51,7 @@ class ArrayTarget(abc.ABC):
 
     @property
     def form(self) -> Hashable:
-        """The target's part of the compiled function's key: everything except the arrays' rows."""
+        """The target's part of the compiled function's cache key, without the arrays' rows."""
         others = (getattr(self, field.name) for field in fields(self) if field.name not in self.array_fields)
         return (type(self), *others, *(tuple(array.shape[1:]) for array in self.arrays))
 

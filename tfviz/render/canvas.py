@@ -149,7 +149,7 @@ class VolumeCanvas(Canvas):
         super().__init__([_slices_picture(volume) for volume in self.volumes])
 
     def maps(self, attribution: Sequence[npt.NDArray[Any]]) -> list[Map]:
-        """Check an attribution and return its maps with their slices stacked (see `Canvas.maps`)."""
+        """Check an attribution and return its maps with stacked slices (see `Canvas.maps`)."""
         found = volume_maps(list(attribution), len(self.volumes))
         return [one if one.ndim == 2 else one.reshape(-1, *one.shape[2:]) for one in found]
 

@@ -65,8 +65,8 @@ class SnapshotCallback(keras.callbacks.Callback):
             model.fit(x, y, callbacks=[snapshots])
 
     Args:
-        explainers: one or more explainers, such as `tfviz.GradCAM(model, layer=...)`, of the
-            trained model or of a model that shares its layers. Keys of `tfviz.METHODS` explain the
+        explainers: one or more explainers, such as `tfviz.GradCAM(model, layer=...)`, for the
+            trained model or for a model that shares its layers. Keys of `tfviz.METHODS` explain the
             trained model. Each snapshot uses the current weights.
         images: an array (N, H, W, C) in the model's format, arrays nested like the model's inputs,
             or a tf.data.Dataset or keras.utils.PyDataset whose elements are images or tuples that

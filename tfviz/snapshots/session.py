@@ -71,7 +71,7 @@ class _Background:
 
     No job is dropped: while `most_waiting` jobs are unfinished, `do` blocks. Queued jobs always
     run, even after an exception in training or after this object is garbage-collected. They also
-    run if the program ends, because Python waits for the jobs of executors before it exits.
+    run if the program ends, because Python waits for executor jobs before it exits.
     """
 
     def __init__(self, most_waiting: int) -> None:

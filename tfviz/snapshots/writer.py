@@ -115,7 +115,7 @@ class Writer:
         return [None] * count
 
     def _logs(self, logs: Mapping[str, Any]) -> dict[str, float | None]:
-        """Return the numeric logs, at most as many as the schema allows."""
+        """Return the numeric logs, up to the maximum number that the schema allows."""
         numbers = {shortened(str(name)): value for name, value in _finite(logs).items()}
         if len(numbers) > MAX_LOGS:
             words = f"The logs contain {len(numbers)} numbers, but a snapshot keeps only the first {MAX_LOGS}."

@@ -115,7 +115,7 @@ def _stored(file: Path) -> Iterator[ScoreRow]:
 
 
 def rows_of(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
-    """Merge all parts' rows. For each method, layer and metric, keep the row with the most images."""
+    """Merge the parts' rows. For each method, layer and metric, keep that with the most images."""
     best: dict[tuple[str, str | None, str], dict[str, Any]] = {}
     for row in (row for one in evaluations for row in one.rows):
         key = row["method"], row["layer"], row["metric"]

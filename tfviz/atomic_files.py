@@ -26,8 +26,8 @@ def write_atomically(path: str | Path, content: bytes | str, *, is_synced: bool 
     Args:
         path: the file.
         content: the content. Text is encoded as UTF-8.
-        is_synced: whether to wait until the content is on the disk. Otherwise, a power failure may
-            leave an empty file.
+        is_synced: whether to wait until the content has reached the disk. Otherwise, a power
+            failure may leave an empty file.
 
     Returns:
         The path.

@@ -43,7 +43,7 @@ class ClassScores:
     Attributes:
         values: the scores, float32 (N, classes) or (classes,).
         ranked: the classes by descending score, int32, in the same shape. The logits break ties
-            between probabilities. If the logits are also equal, the lower class comes first.
+            between probabilities. If the logits are also equal, the lower class number comes first.
     """
 
     values: np.ndarray
@@ -62,7 +62,7 @@ def ranked_classes(scores: np.ndarray, logits: np.ndarray | None = None) -> np.n
     Args:
         scores: the scores, (N, classes).
         logits: the logits that break ties, (N, classes). If they are None or also equal, the lower
-            class comes first.
+            class number comes first.
 
     Returns:
         The classes, int32 (N, classes).
@@ -172,7 +172,8 @@ class Classifier:
     def _tie_breakers(self, images: np.ndarray, scores: np.ndarray, logits: tf.Tensor | None) -> np.ndarray | None:
         """Return the logits (N, classes) if any top probabilities are equal, otherwise None.
 
-        A saturated sigmoid or softmax rounds different logits to the same probability.
+        The logits can break ties, because a saturated sigmoid or softmax maps different logits to
+        the same probability.
         """
         best = -np.partition(-scores, min(_TIES, scores.shape[1] - 1), axis=1)[:, : _TIES + 1]
         if self.kind != "probability" or (np.diff(np.sort(best, axis=1), axis=1) > 0).all():

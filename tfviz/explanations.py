@@ -83,9 +83,9 @@ def explain_file(
     """Explain one image file with one method and write the result as an image.
 
     Maps with the image's channels (guided backprop, deconvnet, guided Grad-CAM) are drawn without
-    the image at the network's input size, scaled to mean 0.5 and standard deviation 0.1. For these
-    maps, an image that would be stretched is instead resized by its short side and center-cropped.
-    All other maps are drawn in color over the image.
+    the image. They have the network's input size, and are scaled to mean 0.5 and standard deviation
+    0.1. For these maps, an image that would be stretched is instead resized by its short side and
+    center-cropped. All other maps are drawn in color over the image.
 
     Args:
         source: an image file: JPEG, PNG, BMP, WebP or TIFF.

@@ -47,7 +47,7 @@ def functional_of(operation: object) -> keras.Model | None:
 
 
 def recorded_inputs(model: keras.Model) -> Nested[keras.KerasTensor] | None:
-    """Return a model's recorded symbolic inputs in their original nesting, or None."""
+    """Return a model's recorded symbolic inputs in their original nesting, or None if it has none."""
     functional = model if isinstance(model, Functional) else getattr(model, "_functional", None)
     return None if functional is None else functional._inputs_struct
 
@@ -108,7 +108,7 @@ def state_of(layers: Iterable[keras.Layer]) -> list[object]:
 
 
 def own_variables(layer: keras.Layer) -> list[keras.Variable]:
-    """Return a layer's own weights in saved-file order, excluding its sublayers' weights."""
+    """Return a layer's weights, except its sublayers' weights, in the order that files use."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 

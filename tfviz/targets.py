@@ -74,7 +74,7 @@ class Rank(ChoosingTarget):
         return tf.gather(outputs, choice[0], batch_dims=1)
 
     def explained_classes(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Return the class with this rank, int32 (N,). The lower class wins ties."""
+        """Return the class with this rank, int32 (N,). Ties go to the lower class number."""
         return tf.math.top_k(outputs, self.place + 1).indices[:, self.place]
 
 

@@ -74,7 +74,7 @@ def encoded_bar(colors: npt.NDArray[np.uint8]) -> str:
 
 
 def _fitting(size: tuple[int, ...], side: int) -> tuple[int, int]:
-    """Return the height and width with the same aspect ratio and an area of side**2 pixels."""
+    """Return a height and width with the aspect ratio of `size` and an area of side**2 pixels."""
     scale = side / math.sqrt(size[0] * size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 

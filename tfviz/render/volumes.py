@@ -151,7 +151,7 @@ def plot_volumes(
         preprocessing: see `plot`.
 
     Returns:
-        The figure. Its axes are the slices, volume by volume and row by row, each row of maps
+        The figure. Its axes are the slices, volume by volume and row by row. Each row of maps is
         followed by its color bar.
 
     Raises:

@@ -47,7 +47,7 @@ def functional_of(operation: object) -> keras.Model | None:
 
 
 def recorded_inputs(model: keras.Model) -> Nested[keras.KerasTensor] | None:
-    """Return a model's recorded symbolic inputs in their original nesting, or None if it has none."""
+    """Return a model's recorded symbolic inputs with their nesting, or None if there are none."""
     functional = model if isinstance(model, Functional) else getattr(model, "_functional", None)
     return None if functional is None else functional._inputs_struct
 

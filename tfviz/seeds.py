@@ -160,7 +160,7 @@ class FixedSeed(Seed):
 
 
 class WeightsSeed(Seed):
-    """A seed whose score is a weighted sum of the outputs. A class has one-hot weights.
+    """A seed whose score is a weighted sum of the outputs. For a class, the weights are one-hot.
 
     Args:
         target: None for the top class, classes (N,) or (1,) int32, or weights (N or 1, …, classes).

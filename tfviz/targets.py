@@ -42,7 +42,7 @@ class At:
     entry per image.
 
     Args:
-        class_index: one class for all images, an int, or one class per image, (N,) ints.
+        class_index: an int for all images, or (N,) ints with one class per image.
         where: a bool or float mask (h, w) or (N, h, w) at the output's resolution, or one pixel as
             (row, column).
     """

@@ -139,7 +139,7 @@ class RunFolder:
         return numbered
 
     def _continuation(self, snapshot: Snapshot) -> dict[str, bool]:
-        """Return `has_new_weights` in a dict if this is the first snapshot of a continued run.
+        """Return a dict with `has_new_weights` for the first snapshot of a continued run.
 
         The dict is empty for other snapshots, for models that predict classes, and if the maps
         cannot be compared with the previous snapshot's maps.

@@ -1,7 +1,7 @@
 """Check values read from JSON against the schema.
 
-A strict check rejects unknown fields. The viewer applies it to the data that it shows, and the
-callback to the data that it writes. A lenient check ignores unknown fields and allows longer texts,
+A strict check rejects unknown fields. The viewer uses it for data that it shows, and the callback
+uses it for data that it writes. A lenient check ignores unknown fields and allows longer texts,
 lists and objects. It therefore accepts runs with more images than the viewer shows, and runs with
 fields from a newer version. Both checks enforce the numeric limits and the characters allowed in
 names, because names become parts of paths and a folder may come from an untrusted source.

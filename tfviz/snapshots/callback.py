@@ -74,7 +74,7 @@ class SnapshotCallback(keras.callbacks.Callback):
             constructor. Reading does not affect the order of a shuffled dataset. If
             `tfviz.images_from` chose the images, the callback uses all of them.
         log_dir: the run folder. If it contains a run with the same images, the callback continues
-            that run, with its snapshot numbers and its step count.
+            that run, including its snapshot numbers and step count.
         target: what to explain, as in an explainer call: one target for all images or one per
             image, or a class name from `labels`. None means each image's top class at the time of
             the snapshot.

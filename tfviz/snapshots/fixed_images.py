@@ -33,8 +33,8 @@ class FixedImages:
         given: the number of images that the user passed, if it can be determined without reading
             them all. Otherwise, the number selected.
         numbers: the indices of the selected images.
-        labels: the label of each image in the dataset, or None.
-        positions: the images' positions in the data set if the run reselects its images, or None.
+        labels: each image's label in the dataset, or None.
+        positions: if the run reselects its images, their positions in the data set; otherwise None.
         undrawn: the images to draw once the model is known, or None if they are drawn already.
             The pictures are black until the images are drawn.
     """

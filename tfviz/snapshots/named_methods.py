@@ -48,7 +48,7 @@ class NamedMethod:
         return self.scores_of(None, outputs)
 
     def scores_of(self, classes: np.ndarray | None, outputs: Any) -> list[Prediction | None]:
-        """Return a class and its score for each image: `classes` (N,), or the top class if None."""
+        """Return each image's class in `classes` (N,) and its score. None means the top class."""
         found = class_scores.scores_of(classes, outputs, self.explainer.whole)
         return [None if one is None else {"class": one[0], "score": one[1]} for one in found]
 

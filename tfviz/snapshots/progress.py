@@ -26,7 +26,7 @@ class Progress:
         return self._before + self.batch
 
     def begin(self, step: int) -> None:
-        """Start a `fit` call, which continues the run at `step`."""
+        """Start counting for a `fit` call that continues the run at `step`."""
         self._before, self.batch = step, 0
 
     def begin_epoch(self, epoch: int, model: Any) -> None:

@@ -50,7 +50,7 @@ class Session:
 
 
 def finish_previous_session(path: Path) -> None:
-    """Wait until an earlier callback, which may still be writing to the folder, has finished."""
+    """Wait for an earlier callback that may still be writing to the folder."""
     if (other := _open_sessions.get(path.resolve())) is not None:
         finish, background = other
         finish()

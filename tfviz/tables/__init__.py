@@ -1,4 +1,4 @@
-"""Write machine-readable prediction tables. `TABLES` has an entry for each format's module."""
+"""Write machine-readable prediction tables. Each format has a module and an entry in `TABLES`."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _ACCEPTED_AT_ONCE = 64
 
 
 def allowed(limits: ServerLimits) -> tuple[int, int]:
-    """Return the maximum number of open connections, and of connections accepted at once.
+    """Return the maximum numbers of open connections and of connections accepted at once.
 
     Both numbers are low enough to leave file descriptors for files.
     """

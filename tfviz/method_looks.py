@@ -18,7 +18,7 @@ class MethodLook:
     style: str
 
 
-# The method name "all" excludes methods that run the network more often than this per image.
+# The method name "all" excludes methods that run the network more times than this per image.
 MOST_ROWS_OF_ALL = 256
 
 # Each method adds an entry under its key when its class is created.

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from tfviz.render.colors import positions
 from tfviz.render.pictures import Map, Picture, shrunk_or_enlarged
 
-# Pairs of a side and a quality, best first. The side is the side length, in pixels, of a square
-# with the picture's area. The quality is a JPEG quality or a number of colors. An odd number of
-# colors includes a signed map's color for zero.
+# (side, quality) pairs, best first. A picture has the same area as a square with this side length in
+# pixels. The quality is a JPEG quality or a number of colors. An odd number of colors includes a
+# signed map's color for zero.
 _MAPS = ((320, 65), (256, 65), (224, 65), (224, 33), (224, 17), (192, 17), (160, 17), (128, 17), (96, 17), (64, 17))
 _PICTURES = ((320, 88), (320, 75), (256, 75), (224, 75), (224, 60), (192, 60), (160, 50), (128, 50), (96, 50), (64, 40))
 _TRANSPARENT = np.zeros((1, 4), np.uint8)

@@ -99,7 +99,7 @@ class Writer:
         return [canvas.finished(one, index) for index, one in enumerate(drawn)], [one.words for one in strengths]
 
     def _explained(self, exposures: Mapping[str, Exposure]) -> dict[str, list[Prediction | None]]:
-        """Return a dict with each image's explained class and score, or {} if the user chose no class."""
+        """Return a dict with the explained classes and scores, or {} if no class was chosen."""
         for method in self.methods:
             exposure = exposures[method.name]
             if exposure.target is not None:

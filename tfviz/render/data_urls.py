@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tfviz.render.colors import positions
 from tfviz.render.pictures import Map, Picture, shrunk_or_enlarged
 
-# (side, quality) pairs, best first. A picture has the same area as a square with this side length in
+# (side, quality) pairs, best first. A picture has the area of a square with this side length in
 # pixels. The quality is a JPEG quality or a number of colors. An odd number of colors includes a
 # signed map's color for zero.
 _MAPS = ((320, 65), (256, 65), (224, 65), (224, 33), (224, 17), (192, 17), (160, 17), (128, 17), (96, 17), (64, 17))

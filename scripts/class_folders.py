@@ -28,7 +28,7 @@ class LabeledImage:
 
 
 def find_labeled_images(root: str | Path) -> list[LabeledImage]:
-    """Find the images in ROOT/CLASS/..., in sorted order, without hidden files and folders.
+    """Find the images in ROOT/CLASS/..., in sorted order, skipping hidden files and folders.
 
     Args:
         root: the folder that contains the class folders.
@@ -74,7 +74,7 @@ def class_numbers(folders: Sequence[str], labels: Labels, classes: int) -> dict[
     determines the class, as in torchvision's ImageFolder.
 
     Args:
-        folders: the class folders' names.
+        folders: the class folder names.
         labels: the network's labels.
         classes: the number of classes.
 

@@ -51,7 +51,7 @@ class Digits:
 
 
 def load_digits() -> Digits:
-    """Load MNIST if Keras can download it within a minute, or else scikit-learn's 8x8 digits.
+    """Load MNIST if Keras can download it within a minute, otherwise scikit-learn's 8x8 digits.
 
     Returns:
         The digits.

@@ -58,7 +58,7 @@ def at_layers(model: keras.Model, pictures: Pictures) -> Mapping[str, Method]:
 
 
 def _maps_of(explainer):
-    """Wrap an explainer of part of the model, so that it can be evaluated on the whole model."""
+    """Wrap a partial model's explainer so that it can be evaluated on the full model."""
 
     def maps(images, classes):
         return explainer(images)
@@ -78,7 +78,7 @@ def stage_ends(graph: Graph) -> list[str]:
 
 
 def _parted(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
-    """Group one measure's rows by method and layer. The layer of a control is ""."""
+    """Group one measure's rows by method and layer. A control's layer is ""."""
     found: dict[str, dict[str, Row]] = {}
     for row in rows:
         method, _, layer = row["method"].partition(SEPARATOR)

@@ -70,7 +70,7 @@ def verdicts(check: SanityCheck) -> str:
 
 
 def draw(rows: Sequence[Mapping[str, Any]], model: str, count: int) -> Figure:
-    """Draw one panel per method, with one curve for each order of randomization."""
+    """Draw one panel per method, with one curve per randomization order."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
     lines = math.ceil(len(methods) / _COLUMNS)
     figure = Figure(figsize=(_COLUMNS * _PANEL_WIDTH, lines * _PANEL_HEIGHT + 0.6), layout="constrained")

@@ -29,7 +29,7 @@ FIRST_SEED = 10_000  # Training uses other seeds, so these scenes are new.
 
 @dataclass(frozen=True)
 class Pictures:
-    """A model's inputs, (N, H, W, C), and the regions of the classes in each image."""
+    """A model's inputs, (N, H, W, C), and the class regions in each image."""
 
     images: np.ndarray
     regions: list[Regions]
@@ -115,7 +115,7 @@ def _stored(file: Path) -> Iterator[ScoreRow]:
 
 
 def rows_of(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
-    """Join several parts' rows. Of the rows for the same score, keep that with the most images."""
+    """Merge the parts' rows. For each method, layer and metric, keep that with the most images."""
     best: dict[tuple[str, str | None, str], dict[str, Any]] = {}
     for row in (row for one in evaluations for row in one.rows):
         key = row["method"], row["layer"], row["metric"]

@@ -106,7 +106,7 @@ def save(figure: Figure, name: str) -> Path:
 
 
 def write_block(name: str, text: str) -> None:
-    """Replace the text between the two comments with this name in docs/faithfulness_tables.md."""
+    """Replace the text between this name's two comments in docs/faithfulness_tables.md."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     page = PAGE.read_text("utf-8")
     if begin not in page:

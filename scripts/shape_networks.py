@@ -13,9 +13,9 @@ from keras import layers
 from tfviz.shapes import KINDS
 
 SIZE = 96  # height and width of the images in pixels
-# The filters of each 3x3 convolution, with 2x2 max pooling between the groups.
+# The number of filters in each 3x3 convolution, with 2x2 max pooling between the groups.
 FILTERS = ((24,), (32,), (64, 64), (96, 128))
-STEM = (24, 48)  # filters of two 3x3 convolutions with stride 2; a third computes the tokens
+STEM = (24, 48)  # filters in two 3x3 convolutions with stride 2; a third computes the tokens
 BLOCKS, HEADS, WIDTH = 4, 4, 96
 
 

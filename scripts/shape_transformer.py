@@ -1,4 +1,4 @@
-"""Train a small vision transformer on the scenes of shapes in seconds.
+"""Train a small vision transformer on shape scenes in seconds.
 
 Two transformer blocks process a class token and the packaged network's last feature map, which has
 12 × 12 tokens. Only the blocks and the head are trained. `scripts/train_shapes --architecture vit`

@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # For editors and type checkers. Python uses the table below.
+if TYPE_CHECKING:  # Editors and type checkers read these imports. Python uses the table below.
     from tfviz.against import Against as Against
     from tfviz.errors import ExportError as ExportError
     from tfviz.errors import ImageError as ImageError
@@ -115,7 +115,7 @@ def _registered() -> dict[str, type]:
     return {cls.__name__: cls for registry in registries for cls in registry.values()}
 
 
-if not TYPE_CHECKING:  # A type checker would assume that any name exists.
+if not TYPE_CHECKING:  # With `__getattr__`, type checkers would assume that any name exists.
 
     def __getattr__(name: str) -> Any:
         if name == "__all__":

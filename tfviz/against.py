@@ -1,4 +1,4 @@
-"""`Against`, a target that contrasts a class with the classes that have the nearest scores."""
+"""Define `Against`, a target that contrasts a class with its nearest rivals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfviz.seeds import Choice, ChoosingTarget
 
 @dataclass(frozen=True)
 class Against(ChoosingTarget):
-    """Explains a class in contrast to its nearest rivals, with any method that accepts a target.
+    """A target that explains a class in contrast to its nearest rivals.
 
     The score is S_c − alpha · Σ_j p_j S_j / Σ_j p_j over the rivals j of class c, where p is the
     softmax of S. The rivals are the classes whose scores on the unperturbed image are nearest to

@@ -26,8 +26,8 @@ def write_atomically(path: str | Path, content: bytes | str, *, is_synced: bool 
     Args:
         path: the file.
         content: the content. Text is encoded as UTF-8.
-        is_synced: whether to wait until the content is on the disk. Otherwise, a power failure may
-            leave an empty file.
+        is_synced: whether to wait until the content has reached the disk. Otherwise, a power
+            failure may leave an empty file.
 
     Returns:
         The path.
@@ -58,7 +58,7 @@ def write_atomically(path: str | Path, content: bytes | str, *, is_synced: bool 
 def remove_unfinished(folder: Path) -> None:
     """Remove the temporary files left in a folder by processes that were killed.
 
-    If another process is still writing to the folder, it fails with OutputError.
+    If another process is still writing to the folder, that process fails with OutputError.
     """
     for file in folder.glob(".tfviz-*.tmp"):
         file.unlink(missing_ok=True)

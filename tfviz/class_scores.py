@@ -1,7 +1,7 @@
 """Compute class scores from a model's outputs and rank the classes.
 
-A model is a classifier if it has one output (N, classes). A single sigmoid unit p counts as two
-classes, as it does for targets: class 0 with 1 − p and class 1 with p.
+A model is a classifier if it has one output (N, classes). A single sigmoid unit counts as two
+classes, as it does for targets: if its output is p, class 0 scores 1 − p and class 1 scores p.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tfviz.graph.operations import Sigmoid
 from tfviz.nesting import Nested
 from tfviz.reading.read_model import read_model
 
-_TIES = 5  # galleries and tables show this many classes, so ties among them are broken
+_TIES = 5  # galleries and tables show this many top classes, so ties among these are broken
 
 
 def is_classifier(graph: Graph) -> bool:
@@ -43,7 +43,7 @@ class ClassScores:
     Attributes:
         values: the scores, float32 (N, classes) or (classes,).
         ranked: the classes by descending score, int32, in the same shape. The logits break ties
-            between probabilities. If the logits are also equal, the lower class comes first.
+            between probabilities. If the logits are also equal, the lower class number comes first.
     """
 
     values: np.ndarray
@@ -62,7 +62,7 @@ def ranked_classes(scores: np.ndarray, logits: np.ndarray | None = None) -> np.n
     Args:
         scores: the scores, (N, classes).
         logits: the logits that break ties, (N, classes). If they are None or also equal, the lower
-            class comes first.
+            class number comes first.
 
     Returns:
         The classes, int32 (N, classes).
@@ -172,7 +172,8 @@ class Classifier:
     def _tie_breakers(self, images: np.ndarray, scores: np.ndarray, logits: tf.Tensor | None) -> np.ndarray | None:
         """Return the logits (N, classes) if any top probabilities are equal, otherwise None.
 
-        A saturated sigmoid or softmax rounds different logits to the same probability.
+        The logits can break ties, because a saturated sigmoid or softmax maps different logits to
+        the same probability.
         """
         best = -np.partition(-scores, min(_TIES, scores.shape[1] - 1), axis=1)[:, : _TIES + 1]
         if self.kind != "probability" or (np.diff(np.sort(best, axis=1), axis=1) > 0).all():
@@ -187,7 +188,7 @@ def _final_activation_of(model: keras.Model) -> Step | None:
     try:
         graph = read_model(model).graph
     except UnsupportedModelError:
-        # A forward pass does not need the graph. The methods report why it cannot be read.
+        # A forward pass works without the graph. Each method reports why the model can't be read.
         return None
     return final_activation(graph, graph.outputs[0])
 

@@ -120,7 +120,7 @@ def install_command(extra: str) -> str:
 
 
 def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
-    """Suggest names in `known` that resemble `name`, for the end of an error message.
+    """Write the last sentence of an error message, which suggests valid names similar to `name`.
 
     Args:
         name: the unknown name.

@@ -83,9 +83,9 @@ def explain_file(
     """Explain one image file with one method and write the result as an image.
 
     Maps with the image's channels (guided backprop, deconvnet, guided Grad-CAM) are drawn without
-    the image, at the network's input size, with mean 0.5 and standard deviation 0.1. For these
-    maps, an image that would be stretched is instead resized by its short side and center-cropped.
-    All other maps are drawn in color over the image.
+    the image. They have the network's input size, and are scaled to mean 0.5 and standard deviation
+    0.1. For these maps, an image that would be stretched is instead resized by its short side and
+    center-cropped. All other maps are drawn in color over the image.
 
     Args:
         source: an image file: JPEG, PNG, BMP, WebP or TIFF.
@@ -101,9 +101,9 @@ def explain_file(
         The written file's path.
 
     Raises:
-        TfvizError: the errors of `load_model`, `read_image`, the method and `write_image`.
+        TfvizError: any error from `load_model`, `read_image`, the method or `write_image`.
     """
-    image = read_image(source)  # fails before the network is loaded
+    image = read_image(source)  # first, because an invalid file should fail before the model loads
     if isinstance(model, (str, Path)):
         model = load_model(model, weights=weights, labels=labels)
     explainer = method_named(method)(model, **options)
@@ -122,7 +122,7 @@ def explain_file(
 
 
 def _cropped(preprocessing: Preprocessing) -> Preprocessing:
-    """Return a preprocessing that crops the image center instead of stretching the image."""
+    """Return preprocessing that center-crops the image instead of stretching it."""
     if preprocessing.resize != "stretch" or preprocessing.size is None:
         return preprocessing
     height, width = preprocessing.size

@@ -32,7 +32,7 @@ _MOST_CLASSES = 5
 
 
 def about_image(path: str, size: Size, scores: ClassScores | None) -> Row:
-    """Return the columns that all rows of an image share, such as its size and its top classes."""
+    """Return the columns shared by all of an image's rows, such as its size and top classes."""
     best = [] if scores is None else scores.ranked[:_MOST_CLASSES].tolist()
     return {
         "path": path,
@@ -55,7 +55,7 @@ def about_map(explainer: Explainer, target: int | None, labels: Labels) -> Row:
 
 
 def about_names(row: Row, path: Path, labels: Labels, classes: int | None) -> Row:
-    """Return the names of an image's top classes and its true class, if known from its folder.
+    """Return an image's top class names, and its true class if the folder name identifies it.
 
     Args:
         row: the image's row.
@@ -99,7 +99,7 @@ def explain_files(
 
 
 class _FileRun:
-    """Runs one call of `explain_files`."""
+    """Runs one call to `explain_files`."""
 
     def __init__(self, explainer: Explainer, files: Sequence[Path], target: Target | str, preprocessing: Preprocessing) -> None:
         named = explainer.named_target(target)

@@ -1,4 +1,4 @@
-"""Access private parts of Keras' models, layers and tensors, which no other module uses.
+"""Access private parts of Keras' models, layers and tensors. No other module uses them.
 
 Keras records a Functional model as a graph of nodes, one per operation call. No public API reads
 this graph. `clone_model(call_function=...)` comes close, but each use adds a node to the user's
@@ -47,7 +47,7 @@ def functional_of(operation: object) -> keras.Model | None:
 
 
 def recorded_inputs(model: keras.Model) -> Nested[keras.KerasTensor] | None:
-    """Return a model's recorded symbolic inputs in their original nesting, or None."""
+    """Return a model's recorded symbolic inputs with their nesting, or None if there are none."""
     functional = model if isinstance(model, Functional) else getattr(model, "_functional", None)
     return None if functional is None else functional._inputs_struct
 
@@ -59,7 +59,7 @@ def nodes(functional: keras.Model | keras.Function) -> list[Node]:
 
 
 def call_numbers(functional: keras.Model | keras.Function) -> dict[int, int]:
-    """Return each call's index among the calls of the same operation, keyed by the node's id."""
+    """Return each call's index among its operation's calls, keyed by the node's id."""
     called = {id(node.operation): node.operation for node in nodes(functional)}
     return {id(node): number for one in called.values() for number, node in enumerate(one._inbound_nodes)}
 
@@ -108,7 +108,7 @@ def state_of(layers: Iterable[keras.Layer]) -> list[object]:
 
 
 def own_variables(layer: keras.Layer) -> list[keras.Variable]:
-    """Return a layer's own weights, without its sublayers' weights, in the order of saved files."""
+    """Return a layer's weights, except its sublayers' weights, in the order that files use."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
@@ -207,7 +207,7 @@ def _remove_calls(function: keras.Function) -> None:
 
 @contextmanager
 def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
-    """After the block, remove the calls that were recorded on these operations within it.
+    """Remove the calls that the block records on these operations.
 
     A new graph that starts from a user's symbolic tensors adds a node to the operations that
     created them. Keras never reads that node, because it traverses graphs backward from the
@@ -330,7 +330,7 @@ def application_layers() -> dict[str, type[keras.Layer]]:
 
 
 def require_tensorflow(model: object = None) -> None:
-    """Reject other Keras backends, disabled eager execution, and Keras 2 models."""
+    """Raise UnsupportedModelError for non-TensorFlow backends, Keras 2 and disabled eager mode."""
     if keras.backend.backend() != "tensorflow":
         raise UnsupportedModelError(
             f"tfviz needs Keras with the TensorFlow backend, but the backend is {keras.backend.backend()}. Set the environment "

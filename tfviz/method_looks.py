@@ -1,4 +1,4 @@
-"""The titles and styles of all imported methods, for code that does not itself import methods."""
+"""The titles and styles of all imported methods, readable without importing the methods."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class MethodLook:
     style: str
 
 
-# "all" excludes methods that run the network more than this many times per image.
+# The method name "all" excludes methods that run the network more times than this per image.
 MOST_ROWS_OF_ALL = 256
 
 # Each method adds an entry under its key when its class is created.

@@ -1,4 +1,4 @@
-"""Detect a notebook and display objects in it without depending on IPython."""
+"""Detect a notebook and display objects in it without importing IPython."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def displayed(value: object, **options: Any) -> Any:
     """Display a value below the running cell.
 
     Args:
-        value: an object that IPython can represent.
+        value: an object that IPython can display.
         **options: options for IPython's `display`, such as `display_id=True`.
 
     Returns:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-_TOLERANCE = 0.02  # relative to the largest value; rounding in half precision is smaller
+_TOLERANCE = 0.02  # relative to the largest value; half-precision rounding errors are smaller
 
 
 def safe_divide(numerator: Any, denominator: Any) -> Any:
@@ -28,7 +28,7 @@ def unit_range(maps: Any) -> Any:
 
 
 def is_near(actual: Any, expected: Any) -> bool:
-    """Return whether two arrays agree in shape and, within half-precision rounding, in values."""
+    """Return whether two arrays have the same shape and agree within half-precision rounding."""
     actual, expected = (np.asarray(ops.cast(x, "float64")) for x in (actual, expected))
     largest = np.max(np.abs(expected), initial=0, where=np.isfinite(expected))
     return actual.shape == expected.shape and np.allclose(actual, expected, rtol=0, atol=_TOLERANCE * largest, equal_nan=True)

@@ -22,7 +22,7 @@ from tfviz.render.pictures import Arrays, preprocessing_of_images
 if TYPE_CHECKING:
     from tfviz.methods.explainer import Explainer
 
-_KINDS = {3: "signal", 4: "image", 5: "volume"}  # by the rank of the model's input
+_KINDS = {3: "signal", 4: "image", 5: "volume"}  # keyed by the rank of the model's input
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def panel_of(
 
 
 def _found(explainer: Explainer, images: npt.NDArray[np.float32], target: targets.Target, batch_size: int) -> _Found:
-    """Explain the images in batches, each with its own rows of the target."""
+    """Explain the images in batches, and select each batch's rows of the target."""
     shapes = tree.map_structure(lambda value: value.shape, explainer.graph.output_structure)
     # If the array is not a batch, the explainer raises an error.
     is_batch = images.ndim == explainer.graph.inputs[0].rank and len(images) > 0

@@ -1,4 +1,4 @@
-"""Seeds: the scores that targets define, and their gradients, which start the backward pass.
+"""Seeds are the scores that targets define, with the gradients that start the backward pass.
 
 Methods that perturb an image must explain the same class for every copy. A seed therefore chooses
 its class for the unperturbed images and reuses that choice for the copies.
@@ -160,7 +160,7 @@ class FixedSeed(Seed):
 
 
 class WeightsSeed(Seed):
-    """A seed whose score is a weighted sum of the outputs. A class has one-hot weights.
+    """A seed whose score is a weighted sum of the outputs. For a class, the weights are one-hot.
 
     Args:
         target: None for the top class, classes (N,) or (1,) int32, or weights (N or 1, …, classes).

@@ -1,11 +1,11 @@
 """Targets define what to explain: a class, class weights, or a function of the outputs.
 
-Every target becomes a seed, an array in the outputs' shape that starts the backward pass. For a
-class, the seed is one-hot. For a function, the seed is the function's gradient. The score of a
-class or of weights is Σ seed · outputs. The score of a function is its return value.
+Every target becomes a seed, an array with the outputs' shape that starts the backward pass. For a
+class, the seed is one-hot. For a function, the seed is the function's gradient. The score is
+Σ seed · outputs for a class or weights, and the return value for a function.
 
-A function is traced on its first use. From then on, the values that it captures are fixed, such as
-`k` in `lambda outputs: outputs[:, k]`. To use another k, pass a new function.
+A function is traced on first use. After that, captured values such as `k` in
+`lambda outputs: outputs[:, k]` are fixed. To use another k, pass a new function.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class At:
-    """A target for networks with one output per pixel: a class at some positions.
+    """A target for networks with one output per pixel: a class at given positions.
 
-    The score is the sum of the class's outputs over the mask. N classes or N masks apply to N
-    images, one per image.
+    The score is the sum of the class's outputs over the mask. An array of classes or masks has one
+    entry per image.
 
     Args:
-        class_index: one class for all images, an int, or one class per image, (N,) ints.
+        class_index: an int for all images, or (N,) ints with one class per image.
         where: a bool or float mask (h, w) or (N, h, w) at the output's resolution, or one pixel as
             (row, column).
     """
@@ -74,7 +74,7 @@ class Rank(ChoosingTarget):
         return tf.gather(outputs, choice[0], batch_dims=1)
 
     def explained_classes(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Return the class with this rank, int32 (N,). The lower class wins ties."""
+        """Return the class with this rank, int32 (N,). Ties go to the lower class number."""
         return tf.math.top_k(outputs, self.place + 1).indices[:, self.place]
 
 
@@ -115,7 +115,7 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
 
 
 def rows(target: Target, outputs: Any) -> int | None:
-    """Return the number of images for which a target has rows, or None if one row fits all.
+    """Return the number of images for which a target has rows, or None if it fits any number.
 
     Args:
         target: the target that the user passed.
@@ -138,7 +138,9 @@ def rows(target: Target, outputs: Any) -> int | None:
 
 
 def rows_from(target: Target, outputs: Any, start: int, count: int) -> Target:
-    """Slice a target's rows for `count` images from `start`, unless one row fits all images.
+    """Return a target's rows for the `count` images from `start`.
+
+    A target that fits any number of images is returned unchanged.
 
     Args:
         target: the target that the user passed.
@@ -261,7 +263,7 @@ def _classes(array: Any, outputs: tuple[int | None, ...], batch_size: int | None
 
 
 def _checked_when_run(array: tf.Tensor, classes: int | None) -> tf.Tensor:
-    """Add a check of symbolic classes that runs with the graph. XLA drops this check."""
+    """Add a range check for symbolic classes to the graph. XLA drops this check."""
     if classes is None:
         return array
     wide = tf.cast(array, tf.int64)
@@ -312,7 +314,7 @@ def check_function(function: TargetFunction, outputs: Nested[tf.TensorSpec]) -> 
             f"The target function failed for a batch of {count} ({first_line(error)}). It must return one number per image, "
             "shape (N,), for batches of any size."
         ) from error
-    # Other results raise an error during compilation.
+    # Other invalid results raise an error during compilation.
     shape = returned[0].shape if tf.is_tensor(returned[0]) else None
     if shape is not None and shape.rank == 1 and shape[0] not in (None, count):
         raise TargetError(

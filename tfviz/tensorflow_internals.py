@@ -1,4 +1,4 @@
-"""Access private parts of TensorFlow, which no other module uses.
+"""Access private parts of TensorFlow. No other module uses them.
 
 If a new TensorFlow version changes any of these parts, `tests/reading/test_tensorflow_internals.py`
 fails and identifies the change.
@@ -76,7 +76,7 @@ def portable_stablehlo(text: str, version: str) -> bytes:
 
 @contextmanager
 def collectable_gradients() -> Iterator[None]:
-    """Make custom gradients that are created in the block disappear with the traced graph.
+    """Tie the lifetime of custom gradients created in the block to the traced graph's lifetime.
 
     At each trace, `tf.custom_gradient` adds a permanent entry to TensorFlow's registry. This entry
     keeps the graph alive, and with it the model whose weights the graph captures. For gradients

@@ -1,6 +1,6 @@
 """Copy a model's variables for explainers whose weights never change.
 
-TensorFlow copies on write, so a copy and its variable share memory until one is assigned.
+TensorFlow copies on write, so a copy and its variable share memory until either is assigned.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 
 class VariableCopies:
-    """Copies of variables, which keep the values from the time of copying.
+    """Copies of variables. Each copy keeps the variable's value from the time of copying.
 
     Args:
         variables: the variables to copy immediately. Others are copied when they are first read.
@@ -25,7 +25,7 @@ class VariableCopies:
             self.of(variable)
 
     def of(self, variable: tf.Variable) -> tf.Variable:
-        """Return a variable's copy, which is created if needed."""
+        """Return a variable's copy, creating it if needed."""
         if id(variable) not in self._copies:
             with tf.init_scope():
                 copy = tf.Variable(variable.read_value(), trainable=False, dtype=variable.dtype)

@@ -2,8 +2,8 @@
 Compare classes
 ===============
 
-This example draws several classes' maps on one scale. ``Against`` subtracts the scores of the most
-similar classes, so the map shows what distinguishes a class from them.
+This example draws several classes' maps on one scale. ``Against`` subtracts the scores of a class's
+nearest rivals, so the map shows what distinguishes the class from them.
 """
 
 import tfviz

@@ -2,7 +2,8 @@
 Classifier
 ==========
 
-A convolutional network with one unit per class. All methods for convolutional networks support it.
+This model is a convolutional network with one unit per class. All methods for convolutional
+networks support it.
 """
 
 import tfviz

@@ -2,8 +2,8 @@
 Embedding
 =========
 
-An embedding has no classes. ``tfviz.Similarity`` explains the cosine similarity to a reference:
-which parts of an image make it similar to another one?
+An embedding model has no classes. ``tfviz.Similarity`` explains the cosine similarity to a
+reference: which parts of an image make it similar to another image?
 """
 
 import keras

@@ -2,8 +2,8 @@
 Segmentation
 ============
 
-The output has a score for each pixel and class: (N, H, W, classes). ``tfviz.At`` explains the class
-at the pixels of a mask.
+The output has a score for each pixel and class: (N, H, W, classes). ``tfviz.At`` explains a class
+at the pixels in a mask.
 """
 
 import keras

@@ -11,7 +11,7 @@ import numpy as np
 import tfviz
 
 # %%
-# There are two classes of noise. One of them contains a short bump at a random position.
+# The signals in both classes are noise. One class also has a short bump at a random position.
 
 rng = np.random.default_rng(0)
 keras.utils.set_random_seed(0)

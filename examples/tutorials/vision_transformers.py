@@ -37,5 +37,5 @@ for key in ("gradient_attention", "legrad", "grad_cam"):
 figure = tfviz.plot(images[:1], maps)
 
 # %%
-# CAMs also work on tokens: tfviz arranges the tokens in the grid of the patches.
+# CAMs also work on tokens: tfviz arranges the tokens in the patch grid.
 # :doc:`/transformers` lists the formulas and the supported architectures.

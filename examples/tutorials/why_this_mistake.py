@@ -28,7 +28,7 @@ wrong = np.flatnonzero((~present & (probabilities > 0.5)).any(axis=1))
 print(f"{len(wrong)} of {len(scenes)} scenes have a shape too many")
 
 # %%
-# Take the most confident of these mistakes.
+# Select the most confident of these mistakes.
 
 absent = np.where(present, 0, probabilities)
 number, label = np.unravel_index(absent.argmax(), absent.shape)
@@ -37,8 +37,8 @@ print(f"The network finds a {kind} with p = {absent[number, label]:.2f}")
 print("In the scene:", [thing.kind for thing in scene.objects])
 
 # %%
-# Where does the network see that shape? ``Against`` subtracts the scores of the most similar
-# classes, so the map shows what distinguishes the class from them.
+# Where does the network see that shape? ``Against`` subtracts the scores of the class's nearest
+# rivals, so the map shows what distinguishes the class from them.
 
 one = images[number : number + 1]
 explainer = tfviz.GradCAM(model)

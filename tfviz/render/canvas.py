@@ -1,4 +1,4 @@
-"""Draw images, signals or volumes as pictures, and place their maps over these pictures.
+"""Draw images, signals or volumes as pictures and align their maps with these pictures.
 
 A signal is drawn as a line on white, and a volume as a row of slices, so that runs and films can
 treat them like images.
@@ -122,7 +122,7 @@ class SignalCanvas(Canvas):
         return np.repeat(columns, np.diff(np.linspace(0, height, len(rows) + 1).astype(int)), axis=0)
 
     def style(self, style: str) -> str:
-        """Return "signed" in place of "grey", which would hide the line, or the style unchanged."""
+        """Return "signed" for "grey", which would hide the line, and other styles unchanged."""
         return "signed" if style == "grey" else style
 
     def color_map(self, style: str, cmap: str | Colormap | None) -> str | Colormap | None:
@@ -149,12 +149,12 @@ class VolumeCanvas(Canvas):
         super().__init__([_slices_picture(volume) for volume in self.volumes])
 
     def maps(self, attribution: Sequence[npt.NDArray[Any]]) -> list[Map]:
-        """Check an attribution and return its maps, with stacked slices (see `Canvas.maps`)."""
+        """Check an attribution and return its maps with stacked slices (see `Canvas.maps`)."""
         found = volume_maps(list(attribution), len(self.volumes))
         return [one if one.ndim == 2 else one.reshape(-1, *one.shape[2:]) for one in found]
 
     def placed(self, values: npt.NDArray[Any], index: int) -> Map:
-        """Align a map with the drawn slices, and fill the space around the slices with zeros."""
+        """Align a map with the drawn slices and fill the space around them with zeros."""
         volume = self.volumes[index]
         height, width = _slice_size(volume)
         parts = [slice_of(np.asarray(values, np.float64), chosen, len(volume)) for chosen in evenly_spaced(len(volume))]
@@ -227,7 +227,7 @@ def _resized(values: Map, height: int, width: int) -> Map:
 
 
 def _labeled(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Put maps or masks of slices side by side, with zeros at the slice numbers and in the gaps."""
+    """Place slice maps or masks side by side, with zeros at the slice numbers and in the gaps."""
     return _side_by_side([np.pad(part, [(LABEL_PX, 0), *[(0, 0)] * (part.ndim - 1)]) for part in parts])
 
 

@@ -6,7 +6,7 @@
 
 By default, each map is scaled separately. Its limit is a high percentile of |value|, so that a few
 extreme pixels do not make the rest look flat. For a heatmap or signed map with at most 200 values,
-such as a CAM, the limit is the largest |value|. An all-zero map is drawn in the color of zero.
+such as a CAM, the limit is the largest |value|. An all-zero map is drawn in the color for zero.
 
 Guided backprop and deconvnet are drawn in gray, as in Springenberg et al. (2015) and Zeiler &
 Fergus (2014).
@@ -65,7 +65,7 @@ def style_of(maps: Sequence[Map], style: str | None = None) -> str:
 
 
 def limit_of(values: Map, style: str) -> float:
-    """Return the limit of a separately scaled map, or 0 if the map is zero everywhere."""
+    """Return the color scale's limit for a separately scaled map, or 0 for an all-zero map."""
     unit, largest = _unit(values, style)
     sizes = np.abs(unit[unit != 0])
     if not sizes.size:
@@ -135,8 +135,8 @@ def _scaled(values: Map, style: str, limit: float | None) -> npt.NDArray[np.floa
 def _unit(values: Map, style: str) -> tuple[npt.NDArray[np.float64], float]:
     """Divide a map by its largest |value| and combine its channels. Return the map and that value.
 
-    Dividing first prevents overflow and underflow in later steps. Only the "grey" style keeps the
-    channels separate, if there are three.
+    Dividing first prevents overflow and underflow in later steps. Only the "grey" style keeps three
+    channels separate.
     """
     largest = float(np.abs(values).max())
     values = values / largest if largest > 0 else np.zeros_like(values)

@@ -1,4 +1,4 @@
-"""Tell images, signals and volumes apart by the axes of their arrays."""
+"""Tell images, signals and volumes apart by their array axes."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from tfviz.render.colors import positions
 from tfviz.render.pictures import Map, Picture, shrunk_or_enlarged
 
-# Pairs of a side and a quality, best first. The side is the side length, in pixels, of a square
-# with the picture's area. The quality is a JPEG quality or a number of colors. An odd number of
-# colors includes the color of zero in a signed map.
+# (side, quality) pairs, best first. A picture has the area of a square with this side length in
+# pixels. The quality is a JPEG quality or a number of colors. An odd number of colors includes a
+# signed map's color for zero.
 _MAPS = ((320, 65), (256, 65), (224, 65), (224, 33), (224, 17), (192, 17), (160, 17), (128, 17), (96, 17), (64, 17))
 _PICTURES = ((320, 88), (320, 75), (256, 75), (224, 75), (224, 60), (192, 60), (160, 50), (128, 50), (96, 50), (64, 40))
 _TRANSPARENT = np.zeros((1, 4), np.uint8)
@@ -74,7 +74,7 @@ def encoded_bar(colors: npt.NDArray[np.uint8]) -> str:
 
 
 def _fitting(size: tuple[int, ...], side: int) -> tuple[int, int]:
-    """Return the height and width with the same aspect ratio and an area of side**2 pixels."""
+    """Return a height and width with the aspect ratio of `size` and an area of side**2 pixels."""
     scale = side / math.sqrt(size[0] * size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 

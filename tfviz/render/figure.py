@@ -214,7 +214,7 @@ def _fitting(text: str, width: float) -> str:
 def _write(axes: Axes, text: str, y: float, offset: float) -> None:
     """Write centered text `offset` inches above or below the edge `y` of the axes.
 
-    A "$" is drawn as is and does not start a formula.
+    A "$" is drawn literally instead of starting a formula.
     """
     if not text:
         return

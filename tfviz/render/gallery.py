@@ -52,8 +52,8 @@ def write_gallery(
         scale: the scale of the maps at `GalleryMap.path`. If maps have an `other_path`, the page
             has a switch between the two scales.
         look: how the maps were blended with the images, for the legend.
-        canvas: a canvas of the kind that the maps were drawn on, for the legend. None means a
-            canvas of images.
+        canvas: a canvas of the type that the maps were drawn on, for the legend. None means an
+            image canvas.
         page: the page's file name.
         preface: HTML to show above the images.
         captions: a text that explains the strengths in the maps' captions.

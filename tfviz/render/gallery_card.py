@@ -13,7 +13,7 @@ from tfviz.render.gallery_entry import GalleryEntry, GalleryMap
 
 NO_TARGET = "Independent of the class"
 RIGHT, WRONG = "✓", "✗"
-_WIDE = 2.5  # Pictures with a larger ratio of width to height, such as signals, get more room.
+_WIDE = 2.5  # Pictures with a larger width-to-height ratio, such as signals, get more room.
 
 
 def card(entry: GalleryEntry) -> str:
@@ -60,7 +60,7 @@ def _truth(entry: GalleryEntry) -> str:
 
 
 def _predictions(predictions: Sequence[tuple[str, float]]) -> str:
-    # Only scores in [0, 1] have a bar in the background.
+    # Scores have background bars only if all of them are in [0, 1].
     are_shares = all(0 <= score <= 1 for _, score in predictions)
     rows = "".join(
         f'<li style="--share: {score if are_shares else 0:.3f}"><span>{html.escape(label)}</span><span>{score:.2f}</span></li>'
@@ -93,7 +93,7 @@ def _figure(one: GalleryMap, entry: GalleryEntry) -> str:
 def _link(
     path: str | PurePath, alt: str, caption: str, size: tuple[int, int] | None, other: str | PurePath | None = None
 ) -> str:
-    """Return a thumbnail that links to its file. `other` is the path of the other scale's file."""
+    """Return a thumbnail that links to its file. `other` is the same map drawn on another scale."""
     address = html.escape(_address(path))
     second = f' data-other="{html.escape(_address(other))}"' if other else ""
     shape = f' width="{size[1]}" height="{size[0]}"' if size else ""

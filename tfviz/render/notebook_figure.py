@@ -47,7 +47,7 @@ class NotebookFigure(Figure):
 
         Args:
             t: the text.
-            **options: options of Matplotlib's `suptitle`. If "x" or "y" is given, the figure keeps
+            **options: options for Matplotlib's `suptitle`. If "x" or "y" is given, the figure keeps
                 its size.
 
         Returns:
@@ -63,7 +63,7 @@ class NotebookFigure(Figure):
         return title
 
     def _grow(self, width: float, room: float) -> None:
-        """Enlarge the figure to `width` inches or more, with `room` inches above unchanged axes."""
+        """Enlarge the figure to at least `width` inches and leave `room` inches above the axes."""
         before = self.get_size_inches()
         after = (max(before[0], width), before[1] + room - self._room)
         self._room = room

@@ -48,7 +48,7 @@ class Look:
         ramp("heatmap", self.cmap)
 
     def powers(self, style: str) -> npt.NDArray[np.float32]:
-        """Return, for each of a style's 256 colors, the power p that gives its weight alpha**p."""
+        """Return the power p for each of a style's 256 colors. A color's weight is alpha**p."""
         if self.underlay == "color":
             return np.ones(256, np.float32)
         distances = np.linspace(0, 1, 256) if style == "heatmap" else np.abs(np.linspace(-1, 1, 256))
@@ -154,7 +154,7 @@ def blended(picture: Picture, values: Map, style: str, look: Look, limit: float 
 
 @lru_cache(maxsize=8)
 def _over_gray(colors: bytes, weights: bytes) -> npt.NDArray[np.uint8]:
-    """Return the blended colors, (256 * 256, 3), of 256 colors over each of 256 gray values.
+    """Blend each of 256 colors with each of 256 gray values and return the colors (256 * 256, 3).
 
     The arguments are bytes because arrays and color maps aren't hashable.
     """

@@ -316,7 +316,7 @@ def panel_on(
 
 
 def _rows(attribution: Arrays, images: Arrays, kind: str) -> list[npt.NDArray[np.float64]]:
-    """Return a list of maps, one per image. The map of a single image may lack the batch axis."""
+    """Return a list of maps, one per image. A single image's map may lack the batch axis."""
     if kind == "image" and is_single(images):
         return maps_of(attribution, count=1, single=True)
     given: Any = attribution

@@ -1,10 +1,10 @@
 """Convert the caller's arrays to uint8 RGB images and finite float64 maps.
 
-Arrays from `load_images` also hold the original RGB images, which are drawn in their place. Other
-images are drawn unchanged if they are uint8, or floats in 0–1 or 0–255. Images with negative values
-or values above 255 were preprocessed. If the caller passes the preprocessing, it is undone.
-Otherwise, the colors are unknown (the order may be BGR), a warning is issued, and each image's
-range of values is stretched to 0–255.
+Arrays from `load_images` also hold the original RGB images, which are drawn instead. Other images
+are drawn unchanged if they are uint8, or floats in 0–1 or 0–255. Images with negative values or
+values above 255 were preprocessed. If the caller passes the preprocessing, it is undone. Otherwise,
+the colors are unknown (the channel order may be BGR), a warning is issued, and each image's value
+range is stretched to 0–255.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def preprocessing_of_images(images: Arrays, models: Iterable[keras.Model]) -> Pr
         models: the models.
 
     Returns:
-        The first known preprocessing of the models, or None if there is none or if it cannot have
-        produced the images.
+        The first preprocessing that is known for one of the models, or None if there is none or if
+        it cannot have produced the images.
     """
     known = next((one for model in models if (one := known_preprocessing(model))), None)
     arrays = [np.asarray(one) for one in (images if isinstance(images, list | tuple) else [images])]

@@ -21,7 +21,7 @@ from tfviz.render.titles import font, most_lines_of, widest, wrapped
 
 # Pixels.
 GAP = 6  # between columns
-ABOVE_TEXT, BELOW_TEXT = 3, 11  # A caption is closer to its image than to the next one.
+ABOVE_TEXT, BELOW_TEXT = 3, 11  # A caption is closer to its own image than to the next image.
 # The longest word of a built-in title must fit. A custom title gets room for all of its text.
 NARROWEST_COLUMN, WIDEST_OWN_TITLE = 120, 420
 TEXT_SIZE = 11  # points, which are pixels at 72 dpi
@@ -87,7 +87,7 @@ def contact_sheet(
 
 @dataclass(frozen=True)
 class _Columns:
-    """The sheet's columns, each `width` pixels wide. Most methods draw a horizontal strip."""
+    """The sheet's columns, each `width` pixels wide. Most methods return one horizontal strip."""
 
     width: int
     count: int

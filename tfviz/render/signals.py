@@ -1,8 +1,8 @@
 """Draw signals over their maps, with one panel per signal, method and target.
 
-The background shows the map at its original resolution, and the signal is a line over it. Several
-channels are drawn as bands on one scale. If the method has a map per channel, each band shows its
-channel's map.
+The background shows the map at its original resolution, and the signal is a line over it. Multiple
+channels are drawn as bands on one scale. If the method returns one map per channel, each band shows
+its channel's map.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def signals_of(signals: Arrays) -> list[Signal]:
 
 
 def signal_maps(attribution: Arrays, signals: Sequence[Signal]) -> list[Map]:
-    """Convert an attribution to one map per signal, of shape (1, t), or (C, T) with channels.
+    """Convert an attribution to one map per signal, (1, t), or (C, T) if there are channels.
 
     Args:
         attribution: (N, t), (N, T, C), or a list of (t,) or (T, C).
@@ -228,7 +228,7 @@ def _draw_bar(axes: Axes, column: Column, index: int, cmap: str | Colormap | Non
 
 
 def _ends(column: Column, index: int) -> tuple[float, float]:
-    limit = column.limits[index] or 1.0  # An all-zero map has the color of zero.
+    limit = column.limits[index] or 1.0  # An all-zero map is drawn in the color for zero.
     return (-limit if column.style == "signed" else 0.0), limit
 
 

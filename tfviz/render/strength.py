@@ -1,8 +1,8 @@
 """Describe a map's strength in words, because separately scaled maps look alike.
 
-excitation backprop   the map's sum, which is the share of the probability that reaches it
-other methods         the map's peak relative to the peak of a reference, the top class's map if
-                      it is drawn
+excitation backprop   the map's sum, which is the share of the probability that reaches the map
+other methods         the map's peak relative to a reference map's peak; the top class's map is the
+                      reference if it is drawn
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Strength:
     """One map's strength.
 
     Attributes:
-        words: the caption text, or "" if there is no reference.
+        words: the caption text, or "" if the map is not compared with another.
         value: an excitation backprop map's sum, or another map's largest absolute value.
         own_limit: the value that is drawn in the strongest color if the map is scaled separately.
         is_nearly_empty: whether to draw the map dimmed.

@@ -35,7 +35,7 @@ TITLES = {
     "attention_rollout": "Attention rollout",
     "gradient_attention": "Gradient attention",
 }
-# Fonts, if installed, for scripts that Matplotlib's default font does not cover.
+# Fonts for scripts that Matplotlib's default font does not cover. Each is used if installed.
 FALLBACK_FONTS = (
     "Noto Sans CJK JP",
     "Noto Sans CJK SC",

@@ -1,4 +1,4 @@
-"""Draw volumes and videos as a row of slices, followed by a row of maps per method and target."""
+"""Draw a volume or video as a row of slices, then one row of maps per method and target."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def volumes_of(volumes: Arrays, preprocessing: Preprocessing | str | None = None
     """Convert volumes to uint8 RGB slices.
 
     Args:
-        volumes: (N, D, H, W, C), or a list of one or more volumes (D, H, W, C). Gray volumes whose
-            values are neither in 0–1 nor in 0–255, such as Hounsfield units, are stretched to their
-            range.
+        volumes: (N, D, H, W, C), or a list of one or more volumes (D, H, W, C). Gray volumes with
+            values outside 0–255, such as Hounsfield units, are rescaled by their minimum and
+            maximum.
         preprocessing: as for `plot`.
 
     Returns:
@@ -114,7 +114,7 @@ def slice_of(values: npt.NDArray[np.float64], index: int, depth: int) -> Map:
     Args:
         values: the map.
         index: the slice.
-        depth: the volume's number of slices.
+        depth: the number of slices in the volume.
 
     Returns:
         The part, (h, w) or (h, w, C).
@@ -151,7 +151,7 @@ def plot_volumes(
         preprocessing: see `plot`.
 
     Returns:
-        The figure. Its axes are the slices, volume by volume and row by row, each row of maps
+        The figure. Its axes are the slices, volume by volume and row by row. Each row of maps is
         followed by its color bar.
 
     Raises:

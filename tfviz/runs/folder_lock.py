@@ -14,7 +14,7 @@ if sys.platform != "win32":
 
 
 def _open_nonblocking(path: Path) -> int:
-    """Open a file for appending, without blocking even if it is a named pipe without a reader."""
+    """Open a file for appending without blocking, even if it is a named pipe without a reader."""
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
 
 
@@ -23,7 +23,7 @@ class FolderInUseError(OutputError):
 
 
 class FolderLock:
-    """A lock that blocks other writers from a folder until it is released or the process ends.
+    """A lock that keeps other writers out of a folder until it is released or the process ends.
 
     The lock has no effect on Windows or on file systems that don't support locks.
     """
@@ -50,7 +50,7 @@ class FolderLock:
                 f"Another training run is writing to log_dir {shown(folder)}. Wait for it to finish, or pass a different "
                 "folder."
             ) from error
-        except OSError:  # The file system has no locks.
+        except OSError:  # The file system does not support locks.
             file.close()
             return
         self._file = file
@@ -58,7 +58,7 @@ class FolderLock:
     def release(self) -> None:
         if self._file is not None:
             if sys.platform != "win32":
-                # Closing the file is not enough, because forked children also hold it.
+                # Closing the file is not enough, because forked children also hold it open.
                 fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file.close()
             self._file = None

@@ -60,7 +60,7 @@ def is_run(folder: str | Path) -> bool:
 
 
 def find_runs(folder: str | Path, depth: int = MAX_DEPTH) -> list[Path]:
-    """Return `folder` if it is a run, and all runs up to `depth` levels below it, in sorted order.
+    """Return all runs in `folder` and up to `depth` levels below it, in sorted order.
 
     Symbolic links are not followed.
     """
@@ -72,7 +72,7 @@ def find_runs(folder: str | Path, depth: int = MAX_DEPTH) -> list[Path]:
 def _folders_in(folder: str | Path, is_one: bool) -> list[str]:
     """Return the subfolders that may contain runs.
 
-    If `is_one`, the folder itself is a run, and the subfolders for its own files are skipped.
+    If `is_one` is true, the folder itself is a run, and the subfolders with its files are skipped.
     """
     try:
         with os.scandir(folder) as entries:

@@ -10,7 +10,7 @@ import numpy as np
 from tfviz.images.formats import describe
 from tfviz.runs.schema import ImageSize
 
-_BIT_DEPTH_AT = 24  # the bit depth's offset in a PNG header, which may be truncated before it
+_BIT_DEPTH_AT = 24  # the bit depth's offset in a PNG header; a truncated header may end before it
 _METADATA_BYTES = 1 << 16
 # A decoded image may need 64 MiB, many times the upload size, so at most two are decoded at once.
 _decoders = threading.BoundedSemaphore(2)
@@ -22,7 +22,7 @@ def largest_png_bytes(size: ImageSize) -> int:
 
 
 def fault_of(data: bytes, size: ImageSize) -> str | None:
-    """Return the reason why the bytes are not a PNG image of this size, or None if they are.
+    """Return a description of the fault, or None if the bytes are a PNG image of this size.
 
     The size is checked before decoding.
     """
@@ -31,7 +31,7 @@ def fault_of(data: bytes, size: ImageSize) -> str | None:
 
 
 def header_fault(data: bytes, size: ImageSize) -> str | None:
-    """Return the reason why a PNG header does not match this size, or None if it matches."""
+    """Return a description of the header's fault, or None if the header fits this image size."""
     found = describe(data)
     if found is None or found.kind != "PNG":
         return f"Expected a PNG image. Received: {len(data)} bytes that start with {data[:8]!r}."

@@ -22,7 +22,7 @@ def open_regular(path: str | Path) -> BinaryIO:
     require_regular(Path(path).stat(), path)
     descriptor = os.open(path, os.O_RDONLY | _NONBLOCKING)
     try:
-        require_regular(os.fstat(descriptor), path)  # The file may have been replaced meanwhile.
+        require_regular(os.fstat(descriptor), path)  # The file may have been replaced since.
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)

@@ -126,7 +126,7 @@ class RunFolder:
         numbered = replace(snapshot, record={"number": number, **snapshot.record, **self._continuation(snapshot)})
         self._check(numbered.record)
         folder, maps = picture_path(self.path, number, "", 0).parent, maps_path(self.path, number)
-        shutil.rmtree(folder, ignore_errors=True)  # remove what a killed writer left
+        shutil.rmtree(folder, ignore_errors=True)  # remove files that a killed writer left
         try:
             self._write_pictures(number, snapshot)
             write_atomically(maps, packed(snapshot.maps))
@@ -139,7 +139,7 @@ class RunFolder:
         return numbered
 
     def _continuation(self, snapshot: Snapshot) -> dict[str, bool]:
-        """Return `has_new_weights` in a dict if this is the first snapshot of a continued run.
+        """Return a dict with `has_new_weights` for the first snapshot of a continued run.
 
         The dict is empty for other snapshots, for models that predict classes, and if the maps
         cannot be compared with the previous snapshot's maps.
@@ -208,7 +208,7 @@ def check_folder(path: Path, images: Sequence[Picture], *, is_rechosen: bool = F
 
 
 def packed(maps: Mapping[str, np.ndarray]) -> bytes:
-    """Return the bytes of an .npz file with the maps.
+    """Pack the maps into an .npz file and return its bytes.
 
     Maps are stored as float16 if the error stays below a thousandth of their largest value, and as
     float32 otherwise.

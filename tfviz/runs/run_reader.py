@@ -20,7 +20,7 @@ from tfviz.runs.regular_files import open_regular, read_regular
 from tfviz.runs.schema import FORMAT, MAX_RUN_BYTES, Record, Run
 from tfviz.runs.validation import record_fault, run_fault
 
-_LARGEST_RUN_BYTES = 4 * MAX_RUN_BYTES  # run.json contains white space for readability
+_LARGEST_RUN_BYTES = 4 * MAX_RUN_BYTES  # run.json contains whitespace for readability
 _LARGEST_READ_BYTES = 1 << 24  # the maximum per read of the index
 
 
@@ -73,7 +73,7 @@ class IndexReader:
         self.fault: str | None = None
         self._fault_of = fault_of or (lambda value: record_fault(value, is_strict=False))
         self._offset = 0
-        self._is_inside_line = False  # True while a line that is longer than one read is skipped.
+        self._is_inside_line = False  # True while skipping a line that is longer than one read.
         self._file: tuple[int, int] | None = None
 
     def poll(self) -> list[Record]:

@@ -60,7 +60,7 @@ Seconds = Annotated[float, Range(0)]  # since 1970
 
 
 class Method(TypedDict):
-    """One method in a run. `name` is unique in the run, and `key` is its key in tfviz.METHODS."""
+    """One method in a run. `name` is unique in the run. `key` is the method's tfviz.METHODS key."""
 
     name: MethodName
     key: MethodName
@@ -110,7 +110,7 @@ class RecordExtras(TypedDict, total=False):
     Attributes:
         explained: for each image, the explained class and the model's output for that class, if the
             class is not the top class.
-        strengths: for each method, one text per image that describes the strength of the map.
+        strengths: for each method, one text per image that describes the map's strength.
         images: the positions of this snapshot's images in the data set, if the run's images change.
             The snapshot then has its own image files.
         true_classes: the true classes of these images, with None for unknown classes.
@@ -130,9 +130,9 @@ class Record(RecordExtras):
 
     Attributes:
         epoch: the epoch, counted from 0, as in `fit`.
-        batch: the number of batches trained so far in this epoch, or None if the snapshot was not
+        batch: the number of training batches so far in this epoch, or None if the snapshot was not
             taken after a batch.
-        step: the number of batches trained in the run so far.
+        step: the number of training batches so far in the run.
         logs: the metrics, with None for NaN and infinity.
         predictions: one prediction per image.
         methods: the methods that drew pictures.

@@ -1,9 +1,9 @@
 """Check values read from JSON against the schema.
 
-A strict check rejects unknown fields. The viewer applies it to the data that it shows, and the
-callback to the data that it writes. A lenient check ignores unknown fields and allows longer texts,
+A strict check rejects unknown fields. The viewer uses it for data that it shows, and the callback
+uses it for data that it writes. A lenient check ignores unknown fields and allows longer texts,
 lists and objects. It therefore accepts runs with more images than the viewer shows, and runs with
-fields from a newer version. Both checks enforce the limits of numbers and the characters allowed in
+fields from a newer version. Both checks enforce the numeric limits and the characters allowed in
 names, because names become parts of paths and a folder may come from an untrusted source.
 """
 
@@ -40,7 +40,7 @@ class _SchemaError(Exception):
 
 
 def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
-    """Return a one-line description of the first fault in a run.json, or None if it is valid."""
+    """Describe the first fault in run.json's content in one line, or return None if it is valid."""
     fault = fault_of(Run, value, is_strict=is_strict)
     if fault is not None or not is_strict:
         return fault
@@ -70,7 +70,7 @@ def record_fault(value: Any, run: Run | None = None, *, is_strict: bool = True) 
 
 
 def size_fault(content: bytes, most: int) -> str | None:
-    """Return a fault if the content is larger than `most` bytes, or None if it is not."""
+    """Return a fault if the content is larger than `most` bytes, otherwise None."""
     return None if len(content) <= most else f"expected at most {most} bytes, got {len(content)}"
 
 

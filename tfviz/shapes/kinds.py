@@ -1,4 +1,4 @@
-"""Define the kinds of shapes by outlines that are distinguishable at any rotation.
+"""Define the shape kinds as outlines that are distinguishable at any rotation.
 
 An outline is a list of closed polygons around the origin. Points are (x, y) with y pointing down,
 and the farthest corner is about one unit from the center. A point is inside the shape if an odd
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-FARTHEST_CORNER = 1.16  # the largest distance from the center in any outline
+FARTHEST_CORNER = 1.16  # the largest distance between an outline's corner and its center
 
 Outline = list[np.ndarray]  # polygons (points, 2), float64
 

@@ -21,13 +21,14 @@ from tfviz.shapes.backgrounds import draw_background
 from tfviz.shapes.kinds import FARTHEST_CORNER, KINDS, Outline, placed
 
 MOST_OBJECTS = 4
-LEAST_VISIBLE = 0.7  # an object's smallest visible fraction
+LEAST_VISIBLE = 0.7  # the minimum visible fraction of each object
 SMALLEST_RADIUS, LARGEST_RADIUS = 0.14, 0.23  # relative to the image side
 LEAST_SIZE = 32  # pixels; smaller shapes are indistinguishable
 
 _OVERSAMPLING = 4  # outlines are filled at 4 x 4 points per pixel to smooth their edges
 _SUBPIXEL_BITS = 6  # corners are passed to cv2 in 64ths of a pixel
-# the minimum distance from the colors around an object, in CIE L*a*b* (2.3 is just noticeable)
+# the minimum color distance to the background and other objects, in CIE L*a*b* (2.3 is just
+# noticeable)
 _COLOR_DISTANCE = 38.0
 
 
@@ -37,7 +38,7 @@ class SceneObject:
 
     Attributes:
         kind: the shape's name.
-        label: the shape's class, `KINDS[label] == kind`.
+        label: the shape's class number, so that `KINDS[label] == kind`.
         mask: the visible pixels, bool (size, size).
         box: the mask's bounding box (top, left, bottom, right) in pixels. Bottom and right are
             exclusive.

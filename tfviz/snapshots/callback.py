@@ -65,8 +65,8 @@ class SnapshotCallback(keras.callbacks.Callback):
             model.fit(x, y, callbacks=[snapshots])
 
     Args:
-        explainers: one or more explainers, such as `tfviz.GradCAM(model, layer=...)`, of the
-            trained model or of a model that shares its layers. Keys of `tfviz.METHODS` explain the
+        explainers: one or more explainers, such as `tfviz.GradCAM(model, layer=...)`, for the
+            trained model or for a model that shares its layers. Keys of `tfviz.METHODS` explain the
             trained model. Each snapshot uses the current weights.
         images: an array (N, H, W, C) in the model's format, arrays nested like the model's inputs,
             or a tf.data.Dataset or keras.utils.PyDataset whose elements are images or tuples that
@@ -74,7 +74,7 @@ class SnapshotCallback(keras.callbacks.Callback):
             constructor. Reading does not affect the order of a shuffled dataset. If
             `tfviz.images_from` chose the images, the callback uses all of them.
         log_dir: the run folder. If it contains a run with the same images, the callback continues
-            that run, with its snapshot numbers and its step count.
+            that run, including its snapshot numbers and step count.
         target: what to explain, as in an explainer call: one target for all images or one per
             image, or a class name from `labels`. None means each image's top class at the time of
             the snapshot.

@@ -71,7 +71,7 @@ class Camera:
 
 
 def _of_shown_input(attribution: Any, shown: int) -> Any:
-    """Return the drawn input's attribution. A model with several inputs has one for each input."""
+    """Return the drawn input's attribution. Multi-input models have one attribution per input."""
     flat = tree.flatten(attribution)
     return flat[shown] if len(flat) > shown else flat[0]
 

@@ -16,9 +16,9 @@ class Moment:
     Attributes:
         when: "start", "epoch", "batch" or "end".
         epoch: the epoch, counted from 0, as in `fit`.
-        batch: the number of batches trained in the epoch, or None if the snapshot was not taken
-            after a batch.
-        step: the number of batches trained in the entire run.
+        batch: the number of training batches so far in the epoch, or None if the snapshot was not
+            taken after a batch.
+        step: the number of training batches so far in the run.
         time: the Unix time in seconds.
         logs: the metrics that Keras reported.
     """

@@ -30,11 +30,11 @@ class FixedImages:
         inputs: arrays nested like the model's inputs.
         canvas: the pictures to draw maps over.
         shown_input: the index of the drawn input among the flattened inputs.
-        given: the number of images given, if it can be determined without reading them all.
-            Otherwise, the number selected.
+        given: the number of images that the user passed, if it can be determined without reading
+            them all. Otherwise, the number selected.
         numbers: the indices of the selected images.
-        labels: the label of each image in the dataset, or None.
-        positions: the images' positions in the data set if the run reselects its images, or None.
+        labels: each image's label in the dataset, or None.
+        positions: if the run reselects its images, their positions in the data set; otherwise None.
         undrawn: the images to draw once the model is known, or None if they are drawn already.
             The pictures are black until the images are drawn.
     """
@@ -92,8 +92,8 @@ def fixed_images(
         choose: "first" or, for arrays only, "spread".
         preprocessing: how the images were preprocessed. This is undone before drawing them. None
             means the preprocessing that is known for `models`.
-        models: the models that the images are made for, or None if the caller calls `drawn_for`
-            later.
+        models: the models that the images were preprocessed for, or None if the caller calls
+            `drawn_for` later.
         kind: "image", "signal" for (N, T, C), or "volume" for (N, D, H, W, C). If None, images and
             volumes are distinguished by their number of axes.
 

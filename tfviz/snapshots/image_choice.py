@@ -147,7 +147,7 @@ def images_from(
 
 
 def _read(dataset: Any, most: int, rank: int | None) -> ImageChoice:
-    """Read a data set, and return its images that have a label."""
+    """Read a data set and return its labeled images."""
     if is_dataset(dataset):
         with preserve_global_generators():
             images, given = first_rows(batches_of(dataset, rank or 4), most, rank)

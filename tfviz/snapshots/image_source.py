@@ -85,7 +85,7 @@ def as_arrays(images: Any) -> Any:
 
 
 def first_rows(batches: Iterator[tuple[Any, np.ndarray | None]], most: int, rank: int | None) -> tuple[Any, np.ndarray | None]:
-    """Return the first `most` images of the batches, and their labels if every batch has labels."""
+    """Return the first `most` images in the batches, and their labels if every batch has labels."""
     kept: list[Any] = []
     labels: list[np.ndarray | None] = []
     count = 0

@@ -48,7 +48,7 @@ class NamedMethod:
         return self.scores_of(None, outputs)
 
     def scores_of(self, classes: np.ndarray | None, outputs: Any) -> list[Prediction | None]:
-        """Return each image's class in `classes` (N,), or its top class if None, with its score."""
+        """Return each image's class in `classes` (N,) and its score. None means the top class."""
         found = class_scores.scores_of(classes, outputs, self.explainer.whole)
         return [None if one is None else {"class": one[0], "score": one[1]} for one in found]
 
@@ -81,7 +81,7 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
 
 
 def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]:
-    """Build the explainers of `model` that are given as keys, and name all explainers."""
+    """Build explainers of `model` for the given keys, and name all explainers."""
     explainers = [method_named(one)(model) if isinstance(one, str) else one for one in given]
     titles = [_title(explainer) for explainer in explainers]
     count, seen = Counter(titles), Counter[str]()

@@ -12,13 +12,13 @@ class Progress:
 
     Attributes:
         epoch: the epoch, counted from 0, as in `fit`.
-        batch: the number of batches trained in this epoch.
-        step: the number of batches trained in the entire run.
+        batch: the number of training batches so far in this epoch.
+        step: the number of training batches so far in the run.
     """
 
     def __init__(self) -> None:
         self.epoch = self.batch = 0
-        self._before = 0  # batches trained before this epoch
+        self._before = 0  # training batches before this epoch
         self._iterations: int | None = None  # the optimizer's iterations before this epoch
 
     @property
@@ -26,7 +26,7 @@ class Progress:
         return self._before + self.batch
 
     def begin(self, step: int) -> None:
-        """Start a `fit` call, which continues the run at `step`."""
+        """Start counting for a `fit` call that continues the run at `step`."""
         self._before, self.batch = step, 0
 
     def begin_epoch(self, epoch: int, model: Any) -> None:
@@ -34,12 +34,11 @@ class Progress:
         self._iterations = _iterations(model)
 
     def end_batch(self, batches: int, model: Any) -> None:
-        """Set the number of batches trained in the epoch.
+        """Set the number of training batches so far in the epoch.
 
-        Keras counts full executions of `steps_per_execution`, but the last execution of an epoch
-        may have had fewer batches. The optimizer's iteration count gives the exact number, unless
-        iterations and batches differ, as with accumulated gradients or two updates per
-        `train_step`.
+        Keras counts `steps_per_execution` batches per execution, but an epoch's last execution may
+        have fewer. The optimizer's iteration count is exact, unless iterations and batches differ,
+        as with accumulated gradients or two updates per `train_step`.
 
         Args:
             batches: the number of batches that Keras reports.

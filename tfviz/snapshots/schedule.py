@@ -28,7 +28,7 @@ class Schedule:
         self._last = 0
 
     def begin(self, step: int) -> None:
-        """Start counting at `step`, the number of batches trained so far."""
+        """Start counting at `step`, the number of training batches so far."""
         self._last = step
 
     def is_due(self, step: int) -> bool:

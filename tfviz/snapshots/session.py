@@ -50,7 +50,7 @@ class Session:
 
 
 def finish_previous_session(path: Path) -> None:
-    """Wait until an earlier callback, which may still be writing to the folder, has finished."""
+    """Wait for an earlier callback that may still be writing to the folder."""
     if (other := _open_sessions.get(path.resolve())) is not None:
         finish, background = other
         finish()
@@ -71,7 +71,7 @@ class _Background:
 
     No job is dropped: while `most_waiting` jobs are unfinished, `do` blocks. Queued jobs always
     run, even after an exception in training or after this object is garbage-collected. They also
-    run if the program ends, because Python waits for the jobs of executors before it exits.
+    run if the program ends, because Python waits for executor jobs before it exits.
     """
 
     def __init__(self, most_waiting: int) -> None:

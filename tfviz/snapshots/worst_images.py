@@ -27,7 +27,7 @@ class WorstImages:
         self._model: keras.Model | None = None
 
     def choose(self, model: keras.Model) -> FixedImages:
-        """Return the images that the model gets most wrong. Each model is compiled only once.
+        """Return the images that the model gets most wrong, recompiling only for a new model.
 
         Raises:
             OptionError: the model is not a classifier with one input.

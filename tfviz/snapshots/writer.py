@@ -99,7 +99,7 @@ class Writer:
         return [canvas.finished(one, index) for index, one in enumerate(drawn)], [one.words for one in strengths]
 
     def _explained(self, exposures: Mapping[str, Exposure]) -> dict[str, list[Prediction | None]]:
-        """Return each image's explained class and its score, if the user chose a class."""
+        """Return a dict with the explained classes and scores, or {} if no class was chosen."""
         for method in self.methods:
             exposure = exposures[method.name]
             if exposure.target is not None:
@@ -115,7 +115,7 @@ class Writer:
         return [None] * count
 
     def _logs(self, logs: Mapping[str, Any]) -> dict[str, float | None]:
-        """Return the numeric logs, at most as many as the schema allows."""
+        """Return the numeric logs, up to the maximum number that the schema allows."""
         numbers = {shortened(str(name)): value for name, value in _finite(logs).items()}
         if len(numbers) > MAX_LOGS:
             words = f"The logs contain {len(numbers)} numbers, but a snapshot keeps only the first {MAX_LOGS}."

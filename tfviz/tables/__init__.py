@@ -1,4 +1,4 @@
-"""Write tables of predictions for programs. Each format has a module and an entry in `TABLES`."""
+"""Write machine-readable prediction tables. Each format has a module and an entry in `TABLES`."""
 
 from __future__ import annotations
 

@@ -17,5 +17,5 @@ def content_of(rows: Iterable[Row]) -> bytes:
     writer.writeheader()
     for row in rows:
         writer.writerow({name: json.dumps(value) if isinstance(value, list) else value for name, value in row.items()})
-    # The bytes of file names that are not valid Unicode are kept.
+    # "surrogateescape" preserves the bytes of file names that are not valid Unicode.
     return text.getvalue().encode("utf-8", "surrogateescape")

@@ -51,7 +51,10 @@ class ArrayTarget(abc.ABC):
 
     @property
     def form(self) -> Hashable:
-        """The target's part of the compiled function's key: everything except the arrays' rows."""
+        """The target's part of the cache key for compiled functions.
+
+        It contains the shapes of the arrays' rows, but not their number or values.
+        """
         others = (getattr(self, field.name) for field in fields(self) if field.name not in self.array_fields)
         return (type(self), *others, *(tuple(array.shape[1:]) for array in self.arrays))
 

@@ -1,4 +1,4 @@
-"""Convert the boxes of object detectors from other formats or anchor offsets, and compare them."""
+"""Convert object detection boxes from other formats or anchor offsets, and compare boxes."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class Detection(ArrayTarget):
         return [tf.argmax(closeness(boxes, corners(self.box, self.box_format)), axis=1, output_type=tf.int32)]
 
     def score(self, outputs: Nested[tf.Tensor], choice: list[tf.Tensor]) -> tf.Tensor:
-        """Compute the class score of the chosen predictions.
+        """Compute the chosen predictions' class scores.
 
         The choice may come from the original images, while the outputs come from perturbed copies.
 
@@ -211,7 +211,7 @@ def _found(outputs: Any) -> tuple[Any, Any]:
 
 
 def _key_of_offsets(outputs: Any, boxes: Any) -> str | None:
-    """Return the key of the boxes if it is a word for offsets, as in RetinaNet, otherwise None."""
+    """Return the boxes' key if it indicates offsets, as in RetinaNet, otherwise None."""
     keys = (str(key) for key, one in _items(outputs) if one is boxes)
     return next((key for key in keys if any(word in key.lower() for word in ("regression", "delta", "offset"))), None)
 

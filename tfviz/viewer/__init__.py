@@ -8,7 +8,7 @@ polling      looks for new runs and snapshots
 events       notifies the pages
 bodies       reads request bodies within the limits
 connections  limits connections and their idle time
-guard        access control, and the headers of every response
+guard        access control and response headers
 http_errors  error responses
 log          the server's log
 api          the routes

@@ -48,7 +48,7 @@ Before = Annotated[int | None, Query(alias="after", ge=-1, lt=MAX_SNAPSHOTS)]
 
 _IMMUTABLE = "private, max-age=31536000, immutable"  # a snapshot's picture never changes
 _MIN_GZIP_BYTES = 2000
-# Limits concurrent parsing, because parsed empty lists need twenty times the memory of their JSON.
+# Limits concurrent parsing, because parsed empty lists use twenty times as much memory as the JSON.
 _parsers = threading.BoundedSemaphore(2)
 
 

@@ -27,7 +27,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Asset:
-    """A file of a page. `tag` is an HTTP ETag, which changes with the content."""
+    """A page's file. `tag` is an HTTP ETag, which changes with the content."""
 
     content: bytes
     media_type: str

@@ -21,7 +21,7 @@ _ACCEPTED_AT_ONCE = 64
 
 
 def allowed(limits: ServerLimits) -> tuple[int, int]:
-    """Return the maximum number of open connections, and of connections accepted at once.
+    """Return the maximum numbers of open connections and of connections accepted at once.
 
     Both numbers are low enough to leave file descriptors for files.
     """
@@ -36,7 +36,7 @@ def allowed(limits: ServerLimits) -> tuple[int, int]:
 def protocol_for(limits: ServerLimits) -> type[asyncio.Protocol]:
     """Return a subclass of uvicorn's HTTP protocol that enforces a server's limits."""
     most, _ = allowed(limits)
-    # The connections without a request in progress, starting with the longest-waiting connection.
+    # The connections without a request in progress, longest-waiting first.
     waiting: dict[LimitedProtocol, None] = {}
 
     class LimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]

@@ -1,8 +1,8 @@
-"""Access control, and the headers of every response.
+"""Control access to the server and set the headers of every response.
 
-Without a token, only this machine can reach the server. Another website could still reach the
-server through the browser, using a DNS name that resolves to 127.0.0.1 (DNS rebinding). Therefore,
-the Host header must name this machine.
+Without a token, only this machine can reach the server. A website could still reach the server
+through the browser, using a DNS name that resolves to 127.0.0.1 (DNS rebinding). Therefore, the
+Host header must name this machine.
 
 If the server has a token, training runs send the token as `Authorization: Bearer TOKEN`. A browser
 gets a sign-in page, posts the token, and receives a cookie derived from it. The cookie allows the

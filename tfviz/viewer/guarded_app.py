@@ -1,4 +1,4 @@
-"""Build an application from a page's routes, with access control and errors as JSON."""
+"""Build an application from a page's routes, with access control and JSON error responses."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class KnownRun:
             return bool(records) or has_restarted
 
     def lines_after(self, number: int, most: int) -> list[bytes]:
-        """Return the lines of at most `most` snapshots, the first ones after snapshot `number`."""
+        """Return the lines of the first `most` snapshots after snapshot `number`."""
         start = bisect_right(self.numbers, number)
         return self.lines[start : start + most]
 

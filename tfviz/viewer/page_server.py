@@ -160,7 +160,7 @@ class _Server(uvicorn.Server):
         """Start listening. uvicorn calls this."""
         await super().startup(sockets)
         for listener in sockets or []:
-            listener.listen(_BACKLOG)  # asyncio has shortened the queue
+            listener.listen(_BACKLOG)  # restore the queue length, which asyncio has reduced
         self.is_ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

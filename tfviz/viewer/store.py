@@ -44,7 +44,7 @@ class Store:
         self._rejected: dict[Path, Stamp] = {}
 
     def known(self) -> list[KnownRun]:
-        """Return a list of the current runs, which stays valid while `runs` changes."""
+        """Return a list of the current runs that later changes to `runs` don't affect."""
         return list(self.runs.values())
 
     def find(self) -> list[News]:

@@ -78,7 +78,7 @@ def _check_change(known: KnownRun, run: Run) -> None:
 
 
 def receive_image(known: KnownRun, image: int, data: bytes) -> None:
-    """Store an image of a run."""
+    """Store one of a run's images."""
     _receive_picture(known, known.image(image), image, data)
 
 

@@ -28,7 +28,7 @@ class MlflowSink(Tracker):
     Args:
         run: the run that `mlflow.start_run` returned, or its id.
         tracking_uri: the address of the tracking server or store. None means MLflow's current
-            address.
+            tracking URI.
     """
 
     product = "MLflow"

@@ -1,4 +1,4 @@
-"""The base class of sinks.
+"""The base class for sinks.
 
     class Printer(tfviz.Sink):
         def write(self, snapshot):

@@ -1,4 +1,4 @@
-"""The base class of all sinks for experiment trackers."""
+"""The base class for experiment tracker sinks."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from tfviz.runs.schema import Record, Run, line_of
 from tfviz.snapshots.upload.viewer_client import ViewerClient, ViewerError, ViewerRejectionError, ViewerUnavailableError
 
 _NOT_NEXT = 409
-_PICTURE_STATUSES = (400, 413, 415, 422)  # other statuses concern the token, the run or the order
+# The statuses that concern a picture. Others concern the token, the run or the snapshot order.
+_PICTURE_STATUSES = (400, 413, 415, 422)
 _MAX_CONFLICTS = 3
 
 
@@ -62,7 +63,7 @@ class RunSender:
     def _send(self, is_over: Callable[[], bool]) -> int:
         try:
             run = self._run or self._register()
-        except SnapshotsError:  # the folder is gone, and the writer reports that
+        except SnapshotsError:  # the folder is gone; the writer reports this
             return 0
         count = 0
         for record in self._index.poll():

@@ -106,7 +106,7 @@ class UploadThread:
         return time.monotonic() > self._deadline
 
     def _wait_for_news(self) -> bool:
-        """Wait until there are snapshots to send. Return False if no more are to be sent."""
+        """Wait until there are snapshots to send. Return False if sending is over."""
         with self._change:
             self._change.wait_for(lambda: self._is_woken or self._deadline < math.inf)
             is_woken, self._is_woken = self._is_woken, False

@@ -154,7 +154,7 @@ class ViewerClient:
 
 
 def _after(number: int, last: int) -> str:
-    """Return a query string with `last` if damaged records leave a gap before `number`."""
+    """Return "?after=<last>" if damaged records leave a gap before `number`, otherwise ""."""
     return "" if last == number - 1 else f"?after={last}"
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+import tfviz
 from tfviz.shapes import KINDS
 
 SIZE = 96  # height and width of the images in pixels
 # The number of filters in each 3x3 convolution, with 2x2 max pooling between the groups.
 FILTERS = ((24,), (32,), (64, 64), (96, 128))
-STEM = (24, 48)  # filters in two 3x3 convolutions with stride 2; a third computes the tokens
+STEM_END = "block3_pool"  # the layer of the packaged network whose output becomes the patches of `vit`
 BLOCKS, HEADS, WIDTH = 4, 4, 96
 
 
@@ -40,22 +41,33 @@ def silu() -> keras.Model:
 
 
 def vit() -> keras.Model:
-    """Build a vision transformer with four blocks, whose tokens are patches of 8 x 8 pixels.
+    """Build a vision transformer with four blocks, whose 12 × 12 tokens are patches of 8 x 8 pixels.
 
-    Three convolutions compute the patches instead of a single 8 x 8 convolution, because a
-    transformer then learns faster (Xiao et al., 2021).
+    The packaged network's first four convolutions compute the patches, and are not trained. With
+    convolutional patches, a transformer learns faster (Xiao et al., 2021). Training from pixels
+    would take more than an hour on two CPU cores.
     """
     x = picture = layers.Input((SIZE, SIZE, 3), name="picture")
-    for place, filters in enumerate(STEM, start=1):
-        x = layers.Conv2D(filters, 3, 2, padding="same", activation="gelu", name=f"stem{place}")(x)
-    x = layers.Conv2D(WIDTH, 3, 2, padding="same", name="patches")(x)
+    for layer in _stem():
+        x = layer(x)
+    x = layers.Conv2D(WIDTH, 1, name="patches")(x)
     x = layers.Reshape((-1, WIDTH), name="tokens")(x)
     # A dense layer with a separate bias for each token serves as the position embedding.
     x = layers.EinsumDense("bnc,cd->bnd", x.shape[1:], bias_axes="nd", bias_initializer="random_normal", name="positions")(x)
     for block in range(1, BLOCKS + 1):
-        x = _transformer_block(x, f"block{block}")
+        x = _transformer_block(x, f"transformer{block}")
     x = layers.LayerNormalization(name="norm")(x)
     return _detector(picture, layers.GlobalAveragePooling1D(name="average")(x), "shapes_vit")
+
+
+def _stem() -> list[layers.Layer]:
+    """Return the packaged network's layers up to STEM_END, with their weights frozen."""
+    packaged = tfviz.load_model("shapes")
+    names = [layer.name for layer in packaged.layers]
+    stem = packaged.layers[1 : names.index(STEM_END) + 1]
+    for layer in stem:
+        layer.trainable = False
+    return stem
 
 
 def _transformer_block(x: keras.KerasTensor, name: str) -> keras.KerasTensor:

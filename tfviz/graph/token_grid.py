@@ -1,4 +1,4 @@
-"""Find each token's image position in a vision transformer.
+"""Find the image position of each token in a vision transformer.
 
 Reshapes, class tokens and registers determine which token represents which patch. This module
 therefore marks each position with its row and column, and passes the marks through the operations
@@ -192,7 +192,7 @@ def _follow(steps: Iterable[Step], marks: dict[Value, Marks], known: dict[Value,
     Args:
         steps: the steps, in execution order.
         marks: the initial marks. Marks for later values are added to this dict.
-        known: the tensors, for a batch of one, that moves may need as sizes or constants.
+        known: the unmarked tensors for a batch of one, which moves may read as sizes or constants.
         from_image: whether a convolution's output gets new positions. If False, a convolution
             counts as mixing tokens.
 
@@ -203,7 +203,7 @@ def _follow(steps: Iterable[Step], marks: dict[Value, Marks], known: dict[Value,
     for step in steps:
         try:
             made = _made(step, marks, known, from_image)
-        except Exception:  # A step that fails on marks does not just move them.
+        except Exception:  # A step that fails on marks does more than move elements.
             made = None
         if made is None:
             mixed.update(value for value in step.inputs if value in marks)

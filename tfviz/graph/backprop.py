@@ -189,7 +189,7 @@ def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Va
 
 
 def _require_floats(graph: Graph, value: Value) -> None:
-    """Raise UnsupportedModelError for an integer value unless it contains tokens next to images."""
+    """Raise UnsupportedModelError for integer images. Integer tokens beside images are allowed."""
     is_integer = value.dtype is not None and not tf.as_dtype(value.dtype).is_floating
     if is_integer and (value.rank > 2 or len(graph.inputs) == 1):
         raise UnsupportedModelError(

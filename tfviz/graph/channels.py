@@ -39,7 +39,7 @@ def _is_windowless(step: Step) -> bool:
 
 
 def _order(step: Step) -> Sequence[int] | None:
-    """Return the input axis that becomes each output axis, or None for a step without transpose."""
+    """Return the input axis behind each output axis, or None if the step is not a transpose."""
     if not isinstance(step.operation, Transpose):
         return None
     time = step.time_axes

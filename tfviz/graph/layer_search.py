@@ -136,7 +136,7 @@ def last_tokens(graph: Graph) -> Value | None:
 
 
 def may_be_tokens(graph: Graph, value: Value) -> bool:
-    """Return whether a value could be tokens: an image model's sequence, given attention blocks."""
+    """Return whether a value could contain a vision transformer's tokens."""
     has_images = any(image.rank == 4 for image in graph.inputs)
     return value.rank == 3 and has_images and bool(blocks_of(graph))
 

@@ -46,7 +46,7 @@ class CompiledFunctions:
     def bound(self, computation: Computation, graph: Graph, images: Images, target: Prepared) -> BoundCall:
         """Compile a computation for this image size and target kind, and bind its arguments.
 
-        Compilation takes place in this call and runs Python code. The returned function runs only
+        Compilation happens during this call and runs Python code. The returned function runs only
         TensorFlow code, so another thread can call it.
 
         Args:

@@ -24,7 +24,7 @@ from tfviz.nesting import Nested
 from tfviz.numeric_options import checked_seed, finite_array, positive_integer
 from tfviz.seeds import FixedSeed, copied
 
-_STEP_OF_SEED = 2**20  # the seed difference between a model's inputs
+_STEP_OF_SEED = 2**20  # the difference between the seeds for consecutive model inputs
 
 
 class NoiseExplainer(SampledExplainer):

@@ -14,8 +14,9 @@ and f the linear map with only the positive weights W⁺. The rule for each oper
                                  no rule, because the paper does not define inhibition
     Move                         the operation's own derivative
 
-Each rule's docstring states the reason for the rule and its source. All rules are linear in p. The first linear map reads the image, which can have negative values. There, a is the
-image shifted so that its smallest value is 0, and padding stays 0.
+Each rule's docstring states the reason for the rule and its source. All rules are linear in p. The
+first linear map reads the image, which can have negative values. There, a is the image shifted so
+that its smallest value is 0, and padding stays 0.
 """
 
 from __future__ import annotations

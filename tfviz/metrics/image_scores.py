@@ -129,7 +129,7 @@ class ImageScorer:
         targets: Target | str,
         count: int | None,
     ) -> None:
-        """Check the inputs as far as possible and prepare for scoring before any explanation."""
+        """Check the inputs as far as possible and prepare for scoring before computing any maps."""
         self._classes = self._forward.classes(pixels)
         self._color, note = removal_color(self._model, images, pixels.shape[-1], self._mean_color)
         if note and note not in self.notes:

@@ -103,8 +103,8 @@ def run(
     Args:
         operation: the operation in the traced graph.
         inputs: the new inputs.
-        dtype_of: a function that takes a dtype in the operation's attributes and returns the dtype
-            to compute in.
+        dtype_of: a function that maps each dtype in the operation's attributes to the dtype to
+            compute in.
     """
     if is_constant(operation):
         value = tf.make_ndarray(operation.get_attr("value"))

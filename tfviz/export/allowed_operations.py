@@ -11,7 +11,7 @@ tables. It may contain operations that read and write files, open connections or
     SaveV2, RestoreV2, ...                  only in the checkpoint functions, which loading never
                                             calls
 
-Operations that are not registered in TensorFlow, such as those of other libraries, are not allowed.
+Operations that are not registered in TensorFlow, such as those from other libraries, are rejected.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def explained(
 
 @dataclass(frozen=True, eq=False)
 class _Requested(ChoosingTarget):
-    """The target of a request: a class or the top class, plus optional weights."""
+    """A request's target: a class or the top class, plus optional weights."""
 
     target: tf.Tensor
     weights: tf.Tensor | None

@@ -1,4 +1,4 @@
-"""Draw a film's frames, which contain the images, their maps in one snapshot, and text."""
+"""Draw a film's frames, which show the images, their maps in one snapshot, and text."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ class FramePainter:
         """Read an image or map from a file, or return None if the file cannot be used.
 
         A file cannot be used if it is missing or damaged, or does not have the image's size. The
-        film can still show the other pictures. The size is checked first, because a tampered file
-        could need gigabytes to decode.
+        film can still show the other pictures. The size is checked first, because decoding a
+        tampered file could need gigabytes of memory.
         """
         size = self.run["images"][image]
         try:
@@ -162,7 +162,7 @@ class FramePainter:
 
 
 def titles_of(run: Run) -> dict[str, str]:
-    """Return the titles of the methods, keyed by the methods' names."""
+    """Return the method titles, keyed by method name."""
     return {method["name"]: method["title"] or method["name"] for method in run["methods"]}
 
 

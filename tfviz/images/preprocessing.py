@@ -324,7 +324,7 @@ def from_file(path: str | Path) -> Preprocessing:
     """Read a preprocessing from a JSON file.
 
     The file's keys are the fields of `Preprocessing`, at the top level or under "preprocessing".
-    `size_hw` is an alias of `size`. Unknown keys are allowed only at the top level.
+    `size_hw` is an alias for `size`. Unknown keys are allowed only at the top level.
 
     Args:
         path: the JSON file.

@@ -19,7 +19,7 @@ _FILL_ORDER, _PHOTOMETRIC = 266, 262
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
 _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # the field types that are read
 _NONE, _LZW, _DEFLATE, _PACKBITS = 1, 5, (8, 32946), 32773
-_YCBCR = 6  # Color may be subsampled, and the stored size is then not computed.
+_YCBCR = 6  # Color may be subsampled, so the stored size is not computed.
 _MOST_PAGES = 65536
 _IS_NO_PAGE = 0b101  # a thumbnail, a pyramid level or a transparency mask
 
@@ -42,7 +42,7 @@ class Tiff:
 
 
 class _DirectoryError(Exception):
-    """A directory lies outside the file, or has an unsupported structure."""
+    """Raised if a directory lies outside the file or has an unsupported structure."""
 
 
 def read_tiff(data: bytes) -> Tiff:

@@ -2,8 +2,8 @@
 
 Each attempt leaves a file until its shard is done, so attempts are counted across processes,
 machines and restarts. From the fourth attempt on, the shard runs in separate processes. If such a
-process dies, its images are split in half, until a single image is left. That image gets a row with
-the error.
+process dies, its images are split in half repeatedly until a single image is left. That image gets
+a row with the error.
 """
 
 from __future__ import annotations

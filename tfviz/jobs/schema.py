@@ -44,7 +44,7 @@ def _type_of(words: str) -> pa.DataType:
 
 
 def input_schema() -> pa.Schema:
-    """Return the schema of the input tables: an image's unique path and where its bytes are."""
+    """Return the input tables' schema: each image's unique path and the location of its bytes."""
     return schema_of({"path": "string", "source": "string", "offset": "int64", "length": "int64"})
 
 

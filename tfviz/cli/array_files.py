@@ -41,7 +41,7 @@ class Arrays:
             The array, of shape (T, C) or (D, H, W, C).
 
         Raises:
-            ImageError: the file cannot be read, or the array is not a valid input of the network.
+            ImageError: the file cannot be read, or the array is not a valid input for the network.
         """
         data = file_bytes(Path(path))
         try:

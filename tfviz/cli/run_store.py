@@ -3,7 +3,7 @@
     OUTPUT/.evaluation/arguments.json   what the results depend on
     OUTPUT/.evaluation/finished.jsonl   one line per finished part
 
-The folder's name states the kind of work, such as `.explanation`. A line is appended after
+The folder's name indicates the kind of work, such as `.explanation`. A line is appended after
 everything that it describes has been written. If a killed run leaves an incomplete line, the line
 is dropped and its part is repeated.
 """

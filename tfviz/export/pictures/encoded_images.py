@@ -1,4 +1,4 @@
-"""Add signatures that take image files and decode, preprocess, explain and draw them.
+"""Add signatures that accept image files and decode, preprocess, explain and draw them.
 
     image(image_bytes)                    outputs and target as in serving_default; attribution at
                                           image size, (N, height, width), or

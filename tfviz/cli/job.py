@@ -212,7 +212,7 @@ def _fingerprint(args: argparse.Namespace, run: dict[str, Any], say: Callable[[s
 
 
 def _todo(args: argparse.Namespace, storage: Storage, plan: JobPlan) -> list[int]:
-    """Return the numbers of the shards that this command has to process.
+    """Return the shard numbers that this command has to process.
 
     These are the unfinished shards in the command's share and, with --retry-failed, also the shards
     in its share that contain failed images.

@@ -23,7 +23,7 @@ class ResultPages:
     """Keeps the page and the table up to date with the finished images.
 
     Args:
-        results: the results of the run.
+        results: the run's results.
         table: the table format, a key of `TABLES`.
     """
 

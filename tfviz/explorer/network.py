@@ -145,7 +145,7 @@ class Network:
         return self._layers[method.key]
 
     def default_layer(self, key: str) -> str | None:
-        """Return the path of a method's default layer or "image", or None if it has no default."""
+        """Return a method's default layer path or "image", or None if it has no default."""
         if not takes(method_named(key), "layer"):
             return None
         try:

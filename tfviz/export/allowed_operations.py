@@ -112,7 +112,7 @@ def _takes_text(operation: Any) -> bool:
 
 
 def _checkpoint_functions(meta_graph: Any, functions: dict[str, Any]) -> set[str]:
-    """Return the names of the functions that are called only to save or restore weights.
+    """Return the names of functions that are called only to save or restore weights.
 
     TensorFlow Serving restores weights with these functions. The result does not include functions
     that any other part of the model can call.

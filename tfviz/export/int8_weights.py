@@ -31,7 +31,7 @@ _PER_CHANNEL_VERSION = 5  # the version of DEQUANTIZE that supports step sizes p
 
 
 def rounded(function: tf.types.experimental.ConcreteFunction) -> dict[int, np.ndarray]:
-    """Return a concrete function's rounded weights, keyed by the ids of the variables' handles.
+    """Return a concrete function's rounded weights, keyed by variable handle id.
 
     The smallest kernels, which together hold up to a tenth of all weights, are not rounded. They
     usually include those near the image, whose rounding errors would affect all later layers.

@@ -39,7 +39,7 @@ class LoadedExplainer(abc.ABC):
     """An exported explainer, loaded from a folder.
 
     Attributes:
-        manifest: the content of the folder's tfviz.json.
+        manifest: the contents of the folder's tfviz.json.
         key, style, takes_target, labels, preprocessing: the corresponding values in the manifest.
     """
 

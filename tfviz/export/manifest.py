@@ -66,7 +66,7 @@ class Manifest:
         preprocessing: the fields of `tfviz.Preprocessing`, or None if the preprocessing is unknown.
         labels: the class names, or None.
         style: how to draw the map.
-        versions: the versions of the packages used to write the file.
+        versions: the package versions used to write the file.
         extra: format-specific fields. For formats with a single function, they include the
             function's "arguments" and "results", each a list of {"name", "shape", "dtype"} with the
             names used in the file.
@@ -233,7 +233,7 @@ def _plain(name: str) -> str:
 
 
 def map_name(name: str) -> str:
-    """Return the name of an input's map in a model with several inputs."""
+    """Return the name for an input's map in a model with several inputs."""
     return f"attribution_{name}"
 
 

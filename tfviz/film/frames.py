@@ -35,8 +35,8 @@ class FramePainter:
 
     Attributes:
         run: the content of run.json.
-        images: the numbers of the images to show.
-        methods: the names of the methods to show.
+        images: the image numbers to show.
+        methods: the method names to show.
         records: the film's snapshots.
         missing: the number of pictures that could not be read so far.
     """

@@ -145,7 +145,7 @@ class Graph:
         return self._consumers.get(value, [])
 
     def name_of(self, value: Value) -> str:
-        """Return the path of the step that computes a value, or the name of an input."""
+        """Return the path of the step that computes a value, or an input's name."""
         step = self.producer(value)
         return step.path if step else next(name for name, other in self.names.items() if other is value)
 

@@ -83,7 +83,7 @@ def token_grids(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Val
     Args:
         graph: the graph.
         values: the values.
-        sizes: the size of each input.
+        sizes: each input's size.
     """
     values = [value for value in values if value.rank == 3]
     sums = {value: _sum_behind(graph, value) for value in values}
@@ -106,7 +106,7 @@ def position_counts(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict
     Args:
         graph: the graph.
         values: the values.
-        sizes: the size of each input.
+        sizes: each input's size.
     """
     values = list(values)
     marks = _marks_at(graph, values, sizes)
@@ -140,13 +140,13 @@ def _sum_behind(graph: Graph, value: Value) -> Value:
 
 
 def tokens_read(graph: Graph, tokens: Value, count: int, sizes: Sizes) -> np.ndarray:
-    """Return the indices of the tokens that reach the outputs.
+    """Return the indices of tokens that reach the outputs.
 
     Args:
         graph: the graph.
         tokens: the value that contains the tokens. All paths to the outputs go through it.
         count: the number of tokens.
-        sizes: the size of each input.
+        sizes: each input's size.
     """
     shape, numbers = (1, count, tokens.shape[-1] or 1), np.arange(count)[None, :, None]
     high, low = (np.broadcast_to(1.0 + part, shape) for part in divmod(numbers, _BASE))

@@ -35,7 +35,7 @@ class ImageBatch:
     """Images whose tensors have the same shape.
 
     Attributes:
-        numbers: the positions of the images in the list of sources.
+        numbers: the images' positions in the list of sources.
         images: the uint8 RGB images that maps are drawn on. Their sizes may differ.
         tensors: the network's input, float32 (N, height, width, channels).
         sizes: the (height, width) of each file before cropping.

@@ -370,7 +370,7 @@ _KEYS = tuple(Preprocessing.__dataclass_fields__)
 
 
 def preprocessing_from(text: str | Path, size: Size | None = None, channels: int = 3) -> Preprocessing:
-    """Return the preprocessing for a mode name or the path of a JSON file.
+    """Return the preprocessing for a mode name or a JSON file's path.
 
     Args:
         text: the mode name or the path.

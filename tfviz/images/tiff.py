@@ -46,7 +46,7 @@ class _DirectoryError(Exception):
 
 
 def read_tiff(data: bytes) -> Tiff:
-    """Read the directories of a TIFF or BigTIFF file."""
+    """Read a TIFF or BigTIFF file's directories."""
     try:
         directories = _directories(data)
     except (_DirectoryError, struct.error):
@@ -78,7 +78,7 @@ def _directories(data: bytes) -> list[Tags]:
 
 
 def _directory(data: bytes, at: int, order: str, is_big: bool) -> tuple[Tags, int]:
-    """Return the tags of one directory, and the offset of the next (0 for none)."""
+    """Return one directory's tags, and the offset of the next one (0 for none)."""
     count_format, entry_format, offset_format = ("Q", "HHQ", "Q") if is_big else ("H", "HHI", "I")
     (count,) = _unpacked(order + count_format, data, at)
     at += struct.calcsize(order + count_format)

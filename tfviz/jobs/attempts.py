@@ -29,7 +29,7 @@ _MOST = 3
 
 
 def attempts_at(storage: Storage, number: int) -> list[str]:
-    """Return the names of the files that record attempts at a shard."""
+    """Return the names of files that record attempts at a shard."""
     return [name for name in storage.names(FOLDER) if name.startswith(f"{number:06d}-")]
 
 

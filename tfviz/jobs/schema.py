@@ -49,7 +49,7 @@ def input_schema() -> pa.Schema:
 
 
 def result_schema() -> pa.Schema:
-    """Return the schema of the result tables, which have one row per image, method and target.
+    """Return the result tables' schema, with one row per image, method and target.
 
     A failed image has one row with its error and no method.
     """

@@ -118,11 +118,11 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         """
 
     def weights(self, context: Context, sums: Sums) -> tf.Tensor:
-        """Convert the results of the runs to channel weights.
+        """Convert the run results to channel weights.
 
         Args:
             context: the context from `start`.
-            sums: the results of the runs, (N, channels).
+            sums: the run results, (N, channels).
 
         Returns:
             The weights, (N, channels).

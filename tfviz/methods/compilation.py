@@ -85,7 +85,7 @@ def given_tensors(target: Prepared) -> list[tf.Tensor]:
 
 
 def given_specs(target: Prepared) -> list[tf.TensorSpec]:
-    """Return the specs of the tensors that `given_tensors` returns."""
+    """Return specs for the tensors that `given_tensors` returns."""
     if isinstance(target, ArrayTarget):
         return [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in target.arrays]
     return [tf.TensorSpec([None] * len(target.shape), target.dtype)] if isinstance(target, tf.Tensor) else []

@@ -52,7 +52,7 @@ class Architecture:
     Attributes:
         name: the network's name, such as "ResNet50".
         module: the network's module in keras.applications, or "" if Keras lacks the network.
-        mode: the name of the preprocessing.
+        mode: the preprocessing name.
         size: the default input size, (height, width) in pixels.
     """
 

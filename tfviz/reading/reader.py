@@ -183,7 +183,7 @@ class _Reader:
         return new
 
     def _open_layer(self, call: Call, values: dict[int, Value], path: str) -> bool:
-        """Add the steps of a layer that runs other layers or user code.
+        """Add the steps in a layer that runs other layers or user code.
 
         Return False without adding anything for any other layer.
         """

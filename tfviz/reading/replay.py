@@ -87,7 +87,7 @@ def run_all(operations: Sequence[tf.Operation], known: dict[str, tf.Tensor], run
 
     Args:
         operations: the operations to run, which are in the traced graph.
-        known: the new tensors, keyed by the names of the graph's tensors.
+        known: the new tensors, keyed by the graph tensors' names.
         run_one: a function that runs one operation on its new inputs. If None, `run` is used.
     """
     for operation in operations:

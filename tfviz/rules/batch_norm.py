@@ -1,4 +1,4 @@
-"""Fold a BatchNormalization into the kernel of the linear map before it."""
+"""Fold a BatchNormalization into the preceding linear map's kernel."""
 
 from __future__ import annotations
 

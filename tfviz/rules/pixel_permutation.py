@@ -30,7 +30,7 @@ def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, out
         step: a step that moves, copies or drops elements.
         mask: the mask at one output, (N, height, width, 1).
         sizes: each input's (height, width).
-        number, output: the indices of the input and the output.
+        number, output: the input index and the output index.
 
     Returns:
         The mask, (N, height, width, 1), or None if the output contains no pixel from this input.
@@ -51,13 +51,13 @@ def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, out
 
 
 def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output: int, size: Size) -> np.ndarray:
-    """Return the positions of the copies of each input pixel in one output.
+    """Return the positions of each input pixel's copies in one output.
 
     Args:
         step: a step that moves, copies or drops elements.
         shapes: each input's shape without the batch axis.
         axes: the number of spatial axes in the input.
-        number, output: the indices of the input and the output.
+        number, output: the input index and the output index.
         size: the output's height and width.
 
     Returns:

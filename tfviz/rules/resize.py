@@ -36,7 +36,7 @@ def resized_back(step: Step, mask: Tensor, size: Size) -> Tensor:
 
 
 def _weights(step: Step, size: Size, axis: int) -> np.ndarray:
-    """Return the weights of the output rows (or columns) for each input row (or column).
+    """Return each output row's (or column's) weight for each input row (or column).
 
     The weights of an input row sum to 1, or to 0 if no output row reads it.
 

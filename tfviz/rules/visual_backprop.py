@@ -169,7 +169,7 @@ def _(operation: Crop, mask: Tensor, size: Size) -> Tensor:
 
 @_back.register(Upsample)
 def _(operation: Upsample, mask: Tensor, size: Size) -> Tensor:
-    """Return the mean over the copies of each element."""
+    """Return the mean over each element's copies."""
     return ops.average_pool(mask, operation.factors, strides=operation.factors, padding="valid", data_format=_LAST)
 
 

@@ -118,7 +118,7 @@ def _strided_slice_gradient(
 
 
 def _resize_gradient(run: Callable[..., tf.Tensor]) -> Replacement:
-    """Return a function that computes the gradient of a resize operation.
+    """Return a function that computes a resize operation's gradient.
 
     Resizing is linear and separable. Along each axis, it multiplies by a matrix (m, n), and the
     gradient is multiplied by the transpose of this matrix.

@@ -255,7 +255,7 @@ def _described(forms: list[str]) -> str:
 
 
 def _flat(structure: Any) -> list[Any]:
-    """Flatten lists and dicts in the same order as Keras, which sorts dicts by key."""
+    """Flatten lists and dicts in Keras' order, which sorts dicts by key."""
     if isinstance(structure, dict):
         structure = [structure[key] for key in sorted(structure)]
     if not isinstance(structure, (list, tuple)):

@@ -238,7 +238,7 @@ def map_name(name: str) -> str:
 
 
 def flat_names(structure: Any) -> list[str]:
-    """Return the names in a nested structure in the order of Keras, which sorts dicts by key."""
+    """Return the names in a nested structure in Keras' order, which sorts dicts by key."""
     if isinstance(structure, str):
         return [structure]
     parts = [structure[key] for key in sorted(structure)] if isinstance(structure, dict) else structure

@@ -140,9 +140,9 @@ class FramePainter:
         return labels[number].split(",")[0] if 0 <= number < len(labels) else f"class {number}"
 
     def _write_caption(self, frame: Picture, record: Record) -> None:
-        """Write the epoch, the step and the logs at the left, and the run name at the right.
+        """Write the epoch, the step and the logs on the left, and the run name on the right.
 
-        Logs that do not fit, and a run name that does not fit, are omitted.
+        Logs and a run name that do not fit are omitted.
         """
         layout, size = self.layout, self.layout.text
         left, end = layout.margin, layout.width - layout.margin

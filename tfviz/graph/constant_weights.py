@@ -7,7 +7,7 @@ linear map is folded into the linear map's kernel and bias, and its step returns
 
 The steps of other BatchNormalizations store s and t. The types, paths and inputs of all steps stay
 the same, so rules and layer search work as before. Excitation backprop still reads the kernel W.
-The value between a folded pair of steps is different, so a new `Value` represents it.
+Folding changes the value between the two steps, so a new `Value` represents it.
 
 In bfloat16, the steps up to the second linear map stay in float32. These steps cost little, and
 rounding their outputs would change which pixels max pooling selects.

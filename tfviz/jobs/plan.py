@@ -150,7 +150,7 @@ def part_file(number: int) -> str:
 
 
 def done_shards(storage: Storage) -> set[int]:
-    """Return the finished shards' numbers."""
+    """Return the numbers of all finished shards."""
     names = storage.names(SHARDS)
     return {
         int(name[5:-8]) for name in names if name.startswith("part-") and name.endswith(".parquet") and name[5:-8].isdigit()

@@ -296,7 +296,7 @@ def _scaled_sum(layer: Layer) -> list[Stage]:
 
 
 def _rows(row: Row, names: str) -> dict[type, Row]:
-    """Map each of the named classes that this Keras version contains to the row."""
+    """Return a dict that maps each named class in this Keras version to the row."""
     return {getattr(layers, name): row for name in names.split() if hasattr(layers, name)}
 
 

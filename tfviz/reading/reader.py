@@ -185,7 +185,7 @@ class _Reader:
     def _open_layer(self, call: Call, values: dict[int, Value], path: str) -> bool:
         """Add the steps in a layer that runs other layers or user code.
 
-        Return False without adding anything for any other layer.
+        For any other layer, return False without adding anything.
         """
         layer = call.operation
         if keras_ops.is_attention(layer):

@@ -7,7 +7,7 @@ JAX and other XLA compilers can run the program.
     tfviz.json             its "extra" lists the program's "arguments", "weights" and "results",
                            each as {"name", "shape", "dtype"}
 
-The program takes the arguments followed by the weights, both in the listed order, and returns the
+The program accepts the arguments followed by the weights, both in the listed order, and returns the
 results. It contains the whole computation: `examples/run_stablehlo.py` runs it with JAX alone.
 """
 

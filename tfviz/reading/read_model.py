@@ -46,8 +46,8 @@ class ReadModel:
     def is_current(self) -> bool:
         """Return whether the layers have stayed the same since the model was read.
 
-        Layers are changed by `quantize()`, `enable_lora()`, a new activation, `pop()` and `add()`,
-        for example.
+        For example, `quantize()`, `enable_lora()`, a new activation, `pop()` and `add()` change
+        them.
         """
         now = keras_internals.state_of(self._layers)
         return all(new is old for new, old in zip(now, self._state, strict=True))

@@ -276,7 +276,10 @@ class Results:
         self._store(len(self.jobs) if last is None else self._places[last], is_whole=True)
 
     def keep_unfinished(self) -> None:
-        """Store the records of unfinished images for the page. A later run explains these images again."""
+        """Store the records of unfinished images for the page.
+
+        A later run explains these images again.
+        """
         self._store(len(self.jobs), is_whole=False)
 
     def _store(self, last: int, *, is_whole: bool) -> None:

@@ -66,5 +66,5 @@ class Road(Metric):
         return removed.reshape(-1, *case.size)
 
     def _noise(self, case: Case, number: int) -> np.ndarray:
-        """Draw the noise for the fraction with this index. All images and methods share the noise."""
+        """Draw the noise for the fraction with this index. All images and methods share it."""
         return np.random.default_rng((case.seed, number)).normal(0, self.noise, case.image.shape).astype(np.float32)

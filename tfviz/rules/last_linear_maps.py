@@ -32,8 +32,8 @@ def averaged_maps(graph: Graph, last_maps: set[Step[Linear]]) -> set[Step]:
 
     Together, such a linear map and the average form a single linear map, as in SqueezeNet and NiN,
     or in a segmentation model whose target averages over a mask. Only activations and moves may
-    come between the two. If the probability were normalized at each position separately, the contrast would sum
-    to zero at each position, and the result would be noise.
+    come between the two. If the probability were normalized at each position separately, the
+    contrast would sum to zero at each position, and the result would be noise.
 
     Args:
         graph: the graph.

@@ -236,7 +236,7 @@ def _padded_before(spread: Size, size: Size, reach: Size, strides: Size, padding
 
 
 def _ones(kernel: Size, dilation: Size) -> np.ndarray:
-    """Return a kernel with ones at the positions that a dilated kernel reads and zeros elsewhere."""
+    """Return a kernel with ones where a dilated kernel reads and zeros elsewhere."""
     weights = np.zeros([d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)], "float32")
     weights[tuple(slice(None, None, d) for d in dilation)] = 1
     return weights[..., None, None]

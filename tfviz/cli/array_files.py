@@ -16,7 +16,7 @@ from tfviz.errors import ImageError, first_line, shown
 from tfviz.images.files import file_bytes
 from tfviz.render.canvas import Canvas, canvas_of
 
-_KINDS = {3: "signal", 5: "volume"}  # keyed by the rank of a batch
+_KINDS = {3: "signal", 5: "volume"}  # keyed by batch rank
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Arrays:
             The array, of shape (T, C) or (D, H, W, C).
 
         Raises:
-            ImageError: the file cannot be read, or the array is not a valid input of the network.
+            ImageError: the file cannot be read, or the array is not a valid input for the network.
         """
         data = file_bytes(Path(path))
         try:

@@ -50,7 +50,7 @@ def explainers_for(
     classes: int | None,
     say: Callable[[str], None],
 ) -> list[Explainer]:
-    """Build an explainer of the model for each chosen method.
+    """Build an explainer for the model with each chosen method.
 
     Methods that are named explicitly must support the model. Methods selected by "all" or by
     default are skipped with a note if they do not support the model, or if they would run it too

@@ -129,7 +129,7 @@ def _name(found: FoundImage) -> str:
 
 
 def require_writable(output: Path) -> None:
-    """Raise OutputError if the folder cannot be written to or created. Do not create it."""
+    """Raise OutputError if the folder cannot be written to or created, but don't create it."""
     folder = output.absolute()
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent

@@ -29,9 +29,9 @@ MOST_BACKGROUNDS = 64  # expected_gradients uses this many samples
 
 @dataclass(frozen=True)
 class Plan:
-    """The model, methods and target classes that apply to every image of a run.
+    """The model, methods and target classes that apply to every image in a run.
 
-    `inputs` is the preprocessing of images, or the `Arrays` that reads signals or volumes.
+    `inputs` is the image preprocessing, or the `Arrays` that reads signals or volumes.
     """
 
     model_name: str
@@ -157,7 +157,7 @@ def load_backgrounds(path: Path, preprocessing: Preprocessing) -> np.ndarray:
 
 
 def background_files(path: Path) -> list[Path]:
-    """Return at most 64 evenly spaced image files from the path that `--backgrounds` gives."""
+    """Return at most 64 evenly spaced image files from the `--backgrounds` path."""
     files = [found.path for found in find_images([path])]
     chosen = np.unique(np.linspace(0, len(files) - 1, MOST_BACKGROUNDS).round().astype(int))
     return [files[i] for i in chosen]

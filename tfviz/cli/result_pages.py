@@ -23,7 +23,7 @@ class ResultPages:
     """Keeps the page and the table up to date with the finished images.
 
     Args:
-        results: the results of the run.
+        results: the run's results.
         table: the table format, a key of `TABLES`.
     """
 
@@ -141,7 +141,7 @@ def _entry(record: Record, score_kind: str) -> GalleryEntry:
 
 
 def closing_lines(results: Results, page: Path | None, is_stopped: bool) -> list[str]:
-    """Return the lines of the summary: the number of explained images, page, notes and failures."""
+    """Return the summary lines: the number of explained images, the page, notes and failures."""
     where = f": {shown(page)}" if page else ""
     own, total, explained = {job.key for job in results.jobs}, len(results.jobs), 0
     blank: Counter[str] = Counter()

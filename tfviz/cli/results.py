@@ -52,7 +52,7 @@ class Results:
         is_raw: bool = False,
         has_pictures: bool = True,
     ) -> None:
-        """Find the images that earlier runs finished, and remove temporary files of killed runs.
+        """Find the images that earlier runs finished, and remove temporary files from killed runs.
 
         Args:
             folder: the output folder.
@@ -114,7 +114,7 @@ class Results:
         return is_same and all((self.folder / file).is_file() for file in files_of(record))
 
     def _remove_unfinished_files(self) -> None:
-        """Remove the temporary files that a killed run may have left."""
+        """Remove the temporary files that a killed run may have left behind."""
         for folder in dict.fromkeys(self.folder / part for part in [Path(), *(job.folder for job in self.pending)]):
             for scale in ("", *(f"{scale}-scale" for scale in SCALES)):
                 remove_unfinished(folder / scale)
@@ -163,7 +163,7 @@ class Results:
         """Write one method's maps, drawn over the image, and also the arrays if `is_raw` is set.
 
         Args:
-            job: the job of an image that was passed to `add_image`.
+            job: the job for an image that was passed to `add_image`.
             image: the image, signal or volume.
             explainer: the method.
             targets: the explained classes, or [None] for a method without a target.
@@ -225,7 +225,7 @@ class Results:
         return inputs.canvas(image) if isinstance(inputs, Arrays) else Canvas([image])
 
     def _paths(self, job: Job, explainer: Explainer, target: int | None, count: int) -> dict[str, Path]:
-        """Return the path of a map's file for each scale, relative to the output folder."""
+        """Return a map file's path for each scale, relative to the output folder."""
         path = job.folder / f"{self._stem(explainer, target)}.png"
         others = [scale for scale in SCALES if scale != self.scale and count > 1]
         return {self.scale: path} | {scale: job.folder / f"{scale}-scale" / path.name for scale in others}
@@ -276,7 +276,10 @@ class Results:
         self._store(len(self.jobs) if last is None else self._places[last], is_whole=True)
 
     def keep_unfinished(self) -> None:
-        """Store the records of unfinished images for the page. A later run repeats these images."""
+        """Store the records of unfinished images for the page.
+
+        A later run explains these images again.
+        """
         self._store(len(self.jobs), is_whole=False)
 
     def _store(self, last: int, *, is_whole: bool) -> None:

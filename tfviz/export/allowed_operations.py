@@ -11,7 +11,7 @@ tables. It may contain operations that read and write files, open connections or
     SaveV2, RestoreV2, ...                  only in the checkpoint functions, which loading never
                                             calls
 
-Operations that are not registered in TensorFlow, such as those of other libraries, are not allowed.
+Operations that are not registered in TensorFlow, such as those from other libraries, are rejected.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _takes_text(operation: Any) -> bool:
 
 
 def _checkpoint_functions(meta_graph: Any, functions: dict[str, Any]) -> set[str]:
-    """Return the names of the functions that are called only to save or restore weights.
+    """Return the names of functions that are called only to save or restore weights.
 
     TensorFlow Serving restores weights with these functions. The result does not include functions
     that any other part of the model can call.

@@ -1,4 +1,4 @@
-"""Define the base class of loaded explainers, which are called like the original explainers.
+"""Define the base class for loaded explainers, which are called like the original explainers.
 
 This module imports no machine learning framework. Each format's module imports the runtime that the
 format needs.
@@ -39,7 +39,7 @@ class LoadedExplainer(abc.ABC):
     """An exported explainer, loaded from a folder.
 
     Attributes:
-        manifest: the content of the folder's tfviz.json.
+        manifest: the contents of the folder's tfviz.json.
         key, style, takes_target, labels, preprocessing: the corresponding values in the manifest.
     """
 
@@ -64,7 +64,7 @@ class LoadedExplainer(abc.ABC):
         """
 
     def __call__(self, images: Nested[npt.ArrayLike], target: npt.ArrayLike | None = None) -> Any:
-        """Return the attribution of a batch of images as a float32 NumPy array.
+        """Return the attribution for a batch of images as a float32 NumPy array.
 
         Args:
             images: (N, H, W, C) as the model expects them (see `preprocessing`). For several
@@ -128,8 +128,8 @@ class LoadedExplainer(abc.ABC):
     def _by_name(self, images: Any) -> dict[str, Any]:
         """Return each input's value, keyed by the input's name.
 
-        If `images` is a dict, its keys must be those of the model's input dict or, if the model
-        does not take a dict, the input names.
+        If `images` is a dict, its keys must be those of the model's input dict or, if the model's
+        inputs are not a dict, the input names.
         """
         structure, inputs = self.manifest.input_structure, self.manifest.inputs
         names = flat_names(structure)
@@ -255,7 +255,7 @@ def _described(forms: list[str]) -> str:
 
 
 def _flat(structure: Any) -> list[Any]:
-    """Flatten lists and dicts in the same order as Keras, which sorts dicts by key."""
+    """Flatten lists and dicts in Keras' order, which sorts dicts by key."""
     if isinstance(structure, dict):
         structure = [structure[key] for key in sorted(structure)]
     if not isinstance(structure, (list, tuple)):

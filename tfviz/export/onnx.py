@@ -6,8 +6,8 @@
                       name ("target_out")
 
 tf2onnx converts the graph. `onnx_operations` handles the gradient operations that tf2onnx does not
-support. For any other unsupported operation, an error that names it is raised. The file is written
-only if onnxruntime reproduces TensorFlow's results.
+support. Any other unsupported operation raises an error that names it. The file is written only if
+onnxruntime reproduces TensorFlow's results.
 """
 
 from __future__ import annotations

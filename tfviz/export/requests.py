@@ -76,9 +76,9 @@ def requests_for(explainer: Explainer, manifest: Manifest, target: Target = None
 
 
 def one_request(explainer: Explainer, manifest: Manifest, target: Target, image_shape: Shape | None, what: str) -> Request:
-    """Return the only request of a format whose files contain a single function.
+    """Return the only request for a format whose files contain a single function.
 
-    The function takes the images and, if a class can be chosen at run time, the classes.
+    The function accepts the images and, if a class can be chosen at run time, the classes.
 
     Args:
         explainer: the explainer to export.
@@ -128,7 +128,7 @@ def _score_shapes(explainer: Explainer) -> Nested[Shape]:
 
 
 def _of_classes(explainer: Explainer, manifest: Manifest, fixed: tf.Tensor | None) -> dict[str, Request]:
-    """Return the three signatures of a classifier.
+    """Return a classifier's three signatures.
 
     They share one graph, because explaining a class is the same as weighting its output by 1.
     """

@@ -1,6 +1,6 @@
 """Define an exported explainer's inputs and outputs, and their names.
 
-Every format exports the same computation, `explained`, which takes images and one class per image,
+Every format exports the same computation, `explained`. It accepts images and one class per image,
 and returns the outputs, the class and the map. The class -1 means the top class, so one graph
 handles requests with and without a class.
 """
@@ -64,7 +64,7 @@ def explained(
 
 @dataclass(frozen=True, eq=False)
 class _Requested(ChoosingTarget):
-    """The target of a request: a class or the top class, plus optional weights."""
+    """A request's target: a class or the top class, plus optional weights."""
 
     target: tf.Tensor
     weights: tf.Tensor | None

@@ -7,7 +7,7 @@ JAX and other XLA compilers can run the program.
     tfviz.json             its "extra" lists the program's "arguments", "weights" and "results",
                            each as {"name", "shape", "dtype"}
 
-The program takes the arguments followed by the weights, both in the listed order, and returns the
+The program accepts the arguments followed by the weights, both in the listed order, and returns the
 results. It contains the whole computation: `examples/run_stablehlo.py` runs it with JAX alone.
 """
 
@@ -234,7 +234,7 @@ class StableHloExplainer(LoadedExplainer):
     def _read_program(self, folder: Path, trusted: bool) -> Any:
         """Compile the program.
 
-        JAX only runs programs that it has exported itself. A placeholder with the same signature is
+        JAX runs only programs that it exported itself. A placeholder with the same signature is
         therefore exported, and its code is replaced with the program.
         """
         jax, extra = self._jax, self.manifest.extra
@@ -279,7 +279,7 @@ class StableHloExplainer(LoadedExplainer):
 
 
 class ForeignCallError(ExportError):
-    """A StableHLO program calls external functions."""
+    """Raised if a StableHLO program calls external functions."""
 
 
 def _require_harmless(text: str, folder: Path) -> None:

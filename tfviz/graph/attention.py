@@ -2,7 +2,7 @@
 
 Attention is softmax(Q Kᵀ) V, whether a Keras layer, `ops.dot_product_attention` or handwritten code
 computes it. In the graph, attention is a softmax between two products. This module marks the
-softmax as `Attention`. The paths around the softmax determine the rest: the value from which
+softmax as `Attention`. From the steps around it, this module determines the value from which
 queries, keys and values are computed, the residual stream, and the tokens that the head reads.
 """
 
@@ -38,14 +38,14 @@ _BETWEEN_PRODUCTS = (Choice, Difference, Elementwise, Identity, Move, Normalizat
 
 
 def is_attention(step: Step) -> bool:
-    """Return whether a step is attention between positions or an opaque layer that contains it."""
+    """Return whether a step is an attention softmax or an opaque layer that computes attention."""
     return isinstance(step.operation, Attention) or (isinstance(step.operation, Opaque) and step.operation.holds_attention)
 
 
 def with_attention(graph: Graph) -> Graph:
-    """Return the graph with each softmax in attention marked as `Attention`.
+    """Return the graph with each attention softmax marked as `Attention`.
 
-    Such a softmax turns a product of queries and keys into weights for the values.
+    An attention softmax turns a product of queries and keys into weights for the values.
     """
     steps = []
     for step in graph.steps:
@@ -91,7 +91,7 @@ def _scores(graph: Graph, step: Step) -> Step | None:
 
 @dataclass(frozen=True)
 class Block:
-    """One block in a vision transformer.
+    """One attention block in a vision transformer.
 
     Attributes:
         step: the softmax.
@@ -114,9 +114,9 @@ class Block:
 
 
 def blocks_of(graph: Graph) -> list[Block]:
-    """Return the self-attention blocks that lead to the outputs, in execution order.
+    """Return the self-attention blocks that contribute to the outputs, in execution order.
 
-    Attention whose queries don't come from the image, as in a pooling head, does not form a block.
+    Attention whose queries don't come from the image, as in a pooling head, is excluded.
     """
     found = []
     for step in graph.before(graph.outputs):
@@ -148,7 +148,7 @@ def _cuts(graph: Graph, values: Iterable[Value]) -> Iterator[Value]:
 def _source(graph: Graph, value: Value) -> Value:
     """Return the input of the joint projection to queries, keys and values.
 
-    If there is no such projection, return the value itself.
+    If there is no such projection, return `value`.
     """
     step = graph.producer(value)
     while step is not None and len(step.signal_inputs) == 1 and isinstance(step.operation, (Linear, Move, Identity)):
@@ -200,8 +200,8 @@ class Transformer:
     """A vision transformer's blocks and the tokens that its head reads.
 
     Attributes:
-        graph: the graph.
-        blocks: the blocks, in execution order.
+        graph: the model's graph.
+        blocks: the attention blocks, in execution order.
     """
 
     graph: Graph

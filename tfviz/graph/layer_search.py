@@ -63,7 +63,7 @@ def find(graph: Graph, layer: str | keras.Layer) -> Value:
 
 
 def _require_one_output(graph: Graph, path: str) -> None:
-    """Reject a layer with several outputs, such as a backbone with multi-scale maps."""
+    """Raise UnknownLayerError if a layer has several outputs, as a multi-scale backbone does."""
     if outputs := [name for name in graph.names if name.startswith(f"{path}[")]:
         raise UnknownLayerError(f"Layer {path!r} has several outputs. Choose one of {_quoted(outputs)}.")
 
@@ -136,7 +136,7 @@ def last_tokens(graph: Graph) -> Value | None:
 
 
 def may_be_tokens(graph: Graph, value: Value) -> bool:
-    """Return whether a value is a sequence in an image model with attention."""
+    """Return whether a value could contain a vision transformer's tokens."""
     has_images = any(image.rank == 4 for image in graph.inputs)
     return value.rank == 3 and has_images and bool(blocks_of(graph))
 
@@ -201,8 +201,8 @@ def _forms_of_outputs(graph: Graph) -> set[Value]:
 def _feeds_a_transformer(graph: Graph, value: Value) -> bool:
     """Return whether a map comes from a transformer's stem.
 
-    This is assumed if attention blocks follow the map, at least as many as there are linear maps
-    before it.
+    This is assumed if the map is followed by at least one attention block, and by at least as many
+    blocks as there are linear maps before it.
     """
     convolutions = sum(isinstance(step.operation, Linear) for step in graph.before([value]))
     blocks = attention_blocks(graph, value)
@@ -233,7 +233,7 @@ def covers_image(graph: Graph, value: Value) -> bool:
 
 
 def require_height_and_width(graph: Graph, value: Value, path: str) -> None:
-    """Raise UnknownLayerError if a layer has no map or its channels are not on the last axis."""
+    """Raise UnknownLayerError if a layer's output is not a map with channels on the last axis."""
     require_channels_last(graph, value, path)
     if not has_height_and_width(value):
         raise UnknownLayerError(

@@ -1,4 +1,4 @@
-"""Find each token's image position in a vision transformer.
+"""Find the image position of each token in a vision transformer.
 
 Reshapes, class tokens and registers determine which token represents which patch. This module
 therefore marks each position with its row and column, and passes the marks through the operations
@@ -83,7 +83,7 @@ def token_grids(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Val
     Args:
         graph: the graph.
         values: the values.
-        sizes: the size of each input.
+        sizes: each input's size.
     """
     values = [value for value in values if value.rank == 3]
     sums = {value: _sum_behind(graph, value) for value in values}
@@ -106,7 +106,7 @@ def position_counts(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict
     Args:
         graph: the graph.
         values: the values.
-        sizes: the size of each input.
+        sizes: each input's size.
     """
     values = list(values)
     marks = _marks_at(graph, values, sizes)
@@ -140,13 +140,13 @@ def _sum_behind(graph: Graph, value: Value) -> Value:
 
 
 def tokens_read(graph: Graph, tokens: Value, count: int, sizes: Sizes) -> np.ndarray:
-    """Return the indices of the tokens that reach the outputs.
+    """Return the indices of tokens that reach the outputs.
 
     Args:
         graph: the graph.
         tokens: the value that contains the tokens. All paths to the outputs go through it.
         count: the number of tokens.
-        sizes: the size of each input.
+        sizes: each input's size.
     """
     shape, numbers = (1, count, tokens.shape[-1] or 1), np.arange(count)[None, :, None]
     high, low = (np.broadcast_to(1.0 + part, shape) for part in divmod(numbers, _BASE))
@@ -192,7 +192,7 @@ def _follow(steps: Iterable[Step], marks: dict[Value, Marks], known: dict[Value,
     Args:
         steps: the steps, in execution order.
         marks: the initial marks. Marks for later values are added to this dict.
-        known: the tensors, for a batch of one, that moves may need as sizes or constants.
+        known: the unmarked tensors for a batch of one, which moves may read as sizes or constants.
         from_image: whether a convolution's output gets new positions. If False, a convolution
             counts as mixing tokens.
 
@@ -203,7 +203,7 @@ def _follow(steps: Iterable[Step], marks: dict[Value, Marks], known: dict[Value,
     for step in steps:
         try:
             made = _made(step, marks, known, from_image)
-        except Exception:  # A step that fails on marks does not just move them.
+        except Exception:  # A step that fails on marks does more than move elements.
             made = None
         if made is None:
             mixed.update(value for value in step.inputs if value in marks)

@@ -72,7 +72,7 @@ def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.
 
     Args:
         data: the file's bytes.
-        name: the name of the file for error messages.
+        name: the file name for error messages.
         least_px: the minimum side length in pixels.
 
     Returns:

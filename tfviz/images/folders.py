@@ -1,4 +1,4 @@
-"""Find image files in folders and assign a unique path to the results of each file."""
+"""Find image files in folders and assign each file a unique path for its results."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class ExplainShard:
 
     Args:
         root: the job folder.
-        is_retry: whether to explain the failed images of finished shards again.
+        is_retry: whether to explain the failed images in finished shards again.
     """
 
     def __init__(self, root: str, is_retry: bool = False) -> None:

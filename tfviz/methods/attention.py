@@ -114,7 +114,7 @@ class AttentionExplainer(Explainer):
         return first
 
     def heads_of(self, block: Block, P: tf.Tensor, grid: TokenGrid) -> tf.Tensor:
-        """Return a block's probabilities or their gradient. Add a heads axis if there is none.
+        """Convert a block's probabilities or their gradient to float32, with a heads axis.
 
         Args:
             block: the block.

@@ -1,4 +1,4 @@
-"""Baselines, the uninformative images at which the path to the explained image starts."""
+"""Create baselines, the uninformative images at which the path to an explained image starts."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _require_preprocessing(model: keras.Model) -> None:
 
 
 def color_to_remove_with(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
-    """Return the color that replaces removed pixels, of shape (channels,), or () for one number.
+    """Return the color that replaces removed pixels, of shape (channels,) or ().
 
     This is the mean color after preprocessing, or 0 if the preprocessing is unknown.
     """

@@ -1,7 +1,7 @@
 """Warn about maps that are zero everywhere or not finite, and state the reason.
 
-To find the reason, the network runs again, without the method's rules, on one image that has such a
-map, and its activations and gradients are checked. If that run fails, the warning states no reason.
+To find the reason, this module reruns the network on one such image without the method's rules, and
+checks its activations and gradients. If the rerun fails, the warning states no reason.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tfviz.nesting import Nested
 
 
 def zero_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """Return which images have only maps that are zero everywhere, bool (N,)."""
+    """Return a mask of the images whose maps are all zero everywhere, bool (N,)."""
     return np.logical_and.reduce([~np.any(a, axis=tuple(range(1, a.ndim))) for a in tree.flatten(attributions)])
 
 
@@ -52,7 +52,7 @@ def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: l
 
 
 def nonfinite_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """Return which images have NaN or infinity in the map for at least one input, bool (N,)."""
+    """Return a mask of the images with NaN or infinity in the map for any input, bool (N,)."""
     axes_of = lambda a: tuple(range(1, a.ndim))  # noqa: E731
     return np.logical_or.reduce([~np.isfinite(a).all(axis=axes_of(a)) for a in tree.flatten(attributions)])
 

@@ -162,7 +162,7 @@ class ExcitationBackprop(Explainer):
 
 
 def _has_rules(excitation: Excitation, value: Value) -> bool:
-    """Return whether a value is a float and all operations that lead to the outputs have rules."""
+    """Return whether a value is a float and all operations from it to the outputs have rules."""
     try:
         excitation.require_rules([value])
     except UnsupportedModelError:

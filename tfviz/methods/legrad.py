@@ -1,4 +1,4 @@
-"""LeGrad: the gradient at each block's attention, averaged over blocks.
+"""LeGrad: the gradient with respect to each block's attention, averaged over blocks.
 
 Question: where would more attention raise the score of the class?
 

@@ -13,7 +13,7 @@ The paper covers networks with ReLUs. tfviz extends the method to networks witho
 averages their positive part over the channels. The outputs of gates, as in squeeze-and-excitation,
 do not count as feature maps.
 
-The mask is scaled up by a transposed convolution with one channel, in which all weights are one
+The mask is scaled up by a transposed convolution with one channel and all weights equal to one
 (see `rules.visual_backprop`). There is no backward pass. The mask costs a small fraction of a
 forward pass, so the mask can be computed in every training step. The method is class-agnostic: the
 mask shows which pixels the network reads, regardless of its prediction.
@@ -43,12 +43,12 @@ from tfviz.numerics import safe_divide, unit_range
 from tfviz.rules.pixel_permutation import Tensor
 from tfviz.rules.visual_backprop import masks_of_inputs
 
-# Masks are float32. They stay in range over four maps if the maps' averages are from 1e-8 to 1e7.
+# Masks are float32. Over four maps, they stay in range if the maps' averages are from 1e-8 to 1e7.
 _MAPS_BETWEEN_SCALINGS = 4
 
 
 class VisualBackProp(Explainer):
-    """The VisualBackProp mask of each image: which parts of the image does the network use?
+    """Each image's VisualBackProp mask: which parts of the image does the network use?
 
     The method is from Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of
     CNNs". tfviz extends it to networks without ReLUs by using the positive part of the maps after
@@ -86,7 +86,7 @@ class VisualBackProp(Explainer):
             model: a built keras.Model with activations after its convolutions.
             activations: "all" selects the maps after all activations. None selects only the maps
                 after ReLUs, as in the paper, or all maps if there are no ReLUs. The two differ only
-                for networks with ReLUs and other activations, such as MobileNetV3.
+                for networks with both ReLUs and other activations, such as MobileNetV3.
             score: as in other methods. The mask does not depend on this option.
             output: the name, dict key or index of the output whose feature maps to use. None
                 selects the feature maps of all outputs.
@@ -124,9 +124,7 @@ def _zeros(x: tf.Tensor) -> Tensor:
 
 
 def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, list[Step]]:
-    """Return the activations that have height and width and lead to the outputs.
-
-    The activations are in execution order.
+    """Return the activations with height and width on paths to the outputs, in execution order.
 
     Args:
         graph: the graph.
@@ -222,8 +220,8 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
     """
     steps = graph.before([step.outputs[0] for step in maps])
     number = {step: i for i, step in enumerate(maps)}
-    # The masks start at all deepest maps before the loop, so each later scaling applies to all of
-    # them.
+    # The masks at all deepest maps are created before the loop, so each later scaling applies to
+    # all of them.
     deepest = [step for step in maps if not any(reader in steps for reader in graph.consumers(step.outputs[0]))]
     masks = {step.outputs[0]: _average(step, values) for step in deepest}
     for step in reversed(steps):

@@ -1,4 +1,4 @@
-"""The sources of the evaluated maps: methods, user-defined explainers and controls."""
+"""Define the sources of evaluated maps: methods, user-defined explainers and controls."""
 
 from __future__ import annotations
 

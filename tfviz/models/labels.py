@@ -58,7 +58,7 @@ class Labels:
         return word[:_MAX_WORD_LENGTH] or str(index)
 
     def index(self, name_or_number: str | int) -> int:
-        """Return the number of a class that is specified by its name or number.
+        """Return the number of the class with the given name or number.
 
         Args:
             name_or_number: 281, "281", "class 281", a name, or a WordNet id. In names, case is

@@ -374,7 +374,7 @@ def _open(path: Path) -> keras.Model:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the message of the first error in a chain of exceptions."""
+    """Return the message of the first exception in a chain."""
     while (before := error.__cause__ or error.__context__) is not None:
         error = before
     return first_line(error).split(" Full object config")[0]

@@ -21,7 +21,7 @@ from tfviz.reading.trace import Trace
 def computes_as(trace: Trace, function: Callable[..., object]) -> bool:
     """Return whether a trace reproduces a function's results.
 
-    If any size except the batch size is unknown, return True without a check.
+    If any size except the batch size is unknown, return True without checking.
     """
     symbols = tree.flatten(trace.inputs)
     if any(None in symbol.shape[1:] for symbol in symbols):

@@ -98,7 +98,7 @@ def _relu6(call: Call) -> Operation:
 
 
 def _arithmetic(affine: Callable[[str, list[Any]], Operation], several: Callable[[str], Operation]) -> Row:
-    """Create the row for arithmetic either on one tensor and numbers or on several tensors."""
+    """Create the row for an operation on either one tensor and numbers or several tensors."""
 
     def row(call: Call) -> Operation:
         return several(_name(call)) if len(call.inputs) > 1 else affine(_name(call), numbers_of(call))
@@ -210,7 +210,7 @@ def _runs_functions(call: Call) -> Operation:
 
 
 def rows(row: Row, names: str) -> dict[str, Row]:
-    """Return a dict that maps each of these names to the row."""
+    """Return a dict that maps each of the space-separated names to the row."""
     return dict.fromkeys(names.split(), row)
 
 
@@ -294,7 +294,7 @@ def exact_attention(operation: keras.Operation) -> Callable[..., Any]:
 
 
 def primitive_of(call: Call) -> tuple[Primitive | None, tuple[Any, ...]]:
-    """Return a call's primitive (or None) and operands. They are used to find handwritten ReLUs."""
+    """Return a call's primitive (or None) and operands, which reveal handwritten ReLUs."""
     operation = call.operation
     operands = tuple(tree.flatten((call.arguments.args, call.arguments.kwargs)))
     if isinstance(operation, keras.Layer):

@@ -14,9 +14,9 @@ and f the linear map with only the positive weights W⁺. The rule for each oper
                                  no rule, because the paper does not define inhibition
     Move                         the operation's own derivative
 
-The docstring of each rule's function states the reason for the rule and its source. All rules are
-linear in p. The first linear map reads the image, which can have negative values. There, a is the
-image shifted so that its smallest value is 0, and padding stays 0.
+Each rule's docstring states the reason for the rule and its source. All rules are linear in p. The
+first linear map reads the image, which can have negative values. There, a is the image shifted so
+that its smallest value is 0, and padding stays 0.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Backward = Callable[[tf.Tensor], list[tf.Tensor]]
 
 # In these operations, each output element has a single parent, which wins with probability 1. For a
 # maximum, the parent is the largest element, as in the paper. Moves only change positions.
-# Probability at a padding element is lost. Resizing is treated as copying fractions of elements.
+# Probability that reaches padding is lost. Resizing is treated as copying fractions of elements.
 _OWN_DERIVATIVE = (Move, Choice)
 _SINGLE_PARENT = (Relu, Elementwise, Identity, Normalization, Product)
 _PIXELWISE = (Relu, Elementwise, Identity, Normalization, Choice)
@@ -79,7 +79,7 @@ class Excitation:
         self.last_maps, self.above_last_maps = last_linear_maps(graph)
         self.contrastive = contrastive
         self.averaged = averaged_maps(graph, self.last_maps) if contrastive else set()
-        # For a single sigmoid unit, class 0 has the gradient −p, and −W propagates its evidence.
+        # For a single sigmoid unit, class 0 has the gradient −p, so its evidence needs −W.
         self.has_two_signs = has_two_classes(graph)
         self.batch_norms = batch_norm_scales(graph) if merge_batch_norm else {}
         self._sums = sums_before_relus(graph, self.reads_image, self.averaged)
@@ -160,7 +160,7 @@ class Excitation:
         return {**dict.fromkeys(_SINGLE_PARENT, _to_carrier), Relu: relu, Linear: linear, Window: window, Sum: total}
 
     def _response(self, step: Step, x: tf.Tensor, images: Tensors) -> tf.Tensor:
-        """Return max(x, 0). For a linear map that reads the image, shift x to a minimum of 0."""
+        """Return max(x, 0), or for a step that reads the image, x shifted to a minimum of 0."""
         value = step.inputs[0]
         if value not in self.reads_image:
             return keras_internals.with_mask_of(x, tf.nn.relu(x))

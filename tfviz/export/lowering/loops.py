@@ -31,19 +31,19 @@ RunOne = Callable[[tf.Operation, list[Any]], Sequence[Any]]
 
 
 def run_needed(outputs: Sequence[tf.Tensor], known: dict[str, Any], run_one: RunOne) -> list[Any]:
-    """Run the operations that `outputs` depend on, and return the replacements of `outputs`.
+    """Run the operations that `outputs` depend on, and return the replacements for `outputs`.
 
     This function determines the execution order itself, because a graph's operations are not always
     in execution order: TensorFlow adds inputs to a loop when it builds the loop's gradient.
 
     Args:
         outputs: the tensors to replace.
-        known: the replacements of tensors, keyed by the tensor's name. All results are added to
+        known: the replacements for tensors, keyed by the tensor's name. All results are added to
             this dict.
         run_one: runs one operation on its replaced inputs.
 
     Returns:
-        The replacements of `outputs`.
+        The replacements for `outputs`.
     """
     waiting = [x.op for x in reversed(outputs) if x.name not in known]
     while waiting:

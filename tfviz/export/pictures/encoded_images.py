@@ -1,4 +1,4 @@
-"""Add signatures that take image files and decode, preprocess, explain and draw them.
+"""Add signatures that accept image files and decode, preprocess, explain and draw them.
 
     image(image_bytes)                    outputs and target as in serving_default; attribution at
                                           image size, (N, height, width), or
@@ -9,7 +9,7 @@
                                           map over the image, instead of the large attribution and
                                           size
 
-Maps are drawn over the part of the image that the network sees, at the file's resolution but with
+Maps are drawn over the image region that the network sees, at the file's resolution but with
 sides of at most 1600 pixels. Images in a batch may have different sizes. Each map is then padded
 with zeros at the bottom and on the right, and `size` contains its (height, width) without padding.
 

@@ -25,7 +25,7 @@ def read_json(path: Path) -> object:
 
 
 def field_of(entry: object, name: str, kinds: type | tuple[type, ...], where: str) -> Any:
-    """Return the value of a required field.
+    """Return a required field's value.
 
     Args:
         entry: the JSON object.

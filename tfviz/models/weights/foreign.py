@@ -1,4 +1,4 @@
-"""Build networks from other tools' weights files: torchvision's and .npy files for TensorFlow 1."""
+"""Build networks from torchvision's weights files and from .npy files for TensorFlow 1."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def load_weights(model: keras.Model, path: str | Path, *, name: str | None = Non
 
 
 def stored_arrays(path: str | Path) -> dict[str, Shape]:
-    """Return the shapes of the arrays in a weights file, keyed by name.
+    """Return the array shapes in a weights file, keyed by name.
 
     The optimizer's arrays are excluded.
     """
@@ -75,7 +75,7 @@ def _arrays_in(file: h5py.File) -> dict[str, Shape]:
 
 
 def model_arrays(model: keras.Model) -> dict[str, Shape]:
-    """Return the shapes of a model's arrays, keyed by name, in the same form as `stored_arrays`."""
+    """Return a model's array shapes, keyed by name, in the same form as `stored_arrays`."""
     shapes = {weight.path: tuple(weight.shape) for weight in model.weights}
     return {name: shape for name, shape in shapes.items() if _is_weight(name, shape)}
 

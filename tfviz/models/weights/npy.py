@@ -119,7 +119,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
 
 
 def read_npy(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a .npy file with a dictionary that maps layer names to [kernel, bias].
+    """Read a .npy file that contains a dictionary from layer names to [kernel, bias].
 
     Args:
         path: the file to read.

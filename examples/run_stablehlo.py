@@ -2,12 +2,12 @@
 
     pip install jax opencv-python                                     # .npy files only need JAX
     python run_stablehlo.py explainer/ dog.jpg map.png                # explain the top class
-    python run_stablehlo.py explainer/ dog.jpg map.npy --target 281   # raw values of another class
+    python run_stablehlo.py explainer/ dog.jpg map.npy --target 281   # the raw map for another class
     python run_stablehlo.py explainer/ batch.npy maps.npy
 
 Create the folder with explainer.export("explainer/", format="stablehlo"). An .npy file holds a
-preprocessed batch, and an .npz file holds one array for each of several inputs. JAX compiles the
-program for the device it runs on: CPU, GPU or TPU.
+preprocessed batch. If the network has several inputs, pass an .npz file with one array per input.
+JAX compiles the program for the device it runs on: CPU, GPU or TPU.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 Vision transformer
 ==================
 
-tfviz reads a transformer's attention and arranges its tokens in the grid of the patches. The
-tutorial :doc:`/tutorials/vision_transformers` compares the methods.
+tfviz reads a transformer's attention and arranges its tokens on the patch grid. The tutorial
+:doc:`/tutorials/vision_transformers` compares the methods.
 """
 
 from shape_transformer import preprocessing, trained_transformer

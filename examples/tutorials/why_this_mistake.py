@@ -25,10 +25,10 @@ present = np.array([[any(thing.kind == kind for thing in scene.objects) for kind
 images = np.stack([preprocessing.tensor(scene.image) for scene in scenes])
 probabilities = model.predict(images, verbose=0)
 wrong = np.flatnonzero((~present & (probabilities > 0.5)).any(axis=1))
-print(f"{len(wrong)} of {len(scenes)} scenes have a shape too many")
+print(f"The network finds a shape that isn't there in {len(wrong)} of {len(scenes)} scenes")
 
 # %%
-# Take the most confident of these mistakes.
+# Choose the most confident mistake.
 
 absent = np.where(present, 0, probabilities)
 number, label = np.unravel_index(absent.argmax(), absent.shape)

@@ -2,7 +2,7 @@
 
     pip install jax opencv-python                                     # .npy files only need JAX
     python run_stablehlo.py explainer/ dog.jpg map.png                # explain the top class
-    python run_stablehlo.py explainer/ dog.jpg map.npy --target 281   # the raw map for another class
+    python run_stablehlo.py explainer/ dog.jpg map.npy --target 281   # another class's raw map
     python run_stablehlo.py explainer/ batch.npy maps.npy
 
 Create the folder with explainer.export("explainer/", format="stablehlo"). An .npy file holds a

@@ -22,7 +22,8 @@ for row in model.predict(images, verbose=0):
     print({KINDS[label]: round(float(row[label]), 3) for label in np.argsort(row)[:-3:-1]})
 
 # %%
-# Attention rollout multiplies the attention matrices of all blocks. The map is the same for every class.
+# Attention rollout multiplies the attention matrices of all blocks. The map is the same for every
+# class.
 
 figure = tfviz.plot(images, {"attention_rollout": tfviz.AttentionRollout(model)(images)})
 

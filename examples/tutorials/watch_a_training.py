@@ -65,7 +65,7 @@ maps = {
 figure = tfviz.plot(images, {"grad_cam": {step: arrays[arrays.files[0]] for step, arrays in maps.items()}})
 
 # %%
-# You can watch the run live in a browser while the network trains, and make a film of it afterwards:
+# You can watch the run live in a browser during training, and make a film of it afterwards:
 #
 # .. code-block:: console
 #

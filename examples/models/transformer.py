@@ -2,7 +2,7 @@
 Vision transformer
 ==================
 
-tfviz reads a transformer's attention and arranges its tokens in the patch grid. The tutorial
+tfviz reads a transformer's attention and arranges its tokens on the patch grid. The tutorial
 :doc:`/tutorials/vision_transformers` compares the methods.
 """
 

@@ -13,8 +13,8 @@ import tfviz
 from tfviz.shapes import KINDS, SAMPLES_DIR
 
 # %%
-# ``scripts/shape_transformer.py`` builds a small transformer, which reads 12 × 12 tokens, and
-# trains it in seconds. You can use any transformer built from Keras layers instead.
+# ``scripts/shape_transformer.py`` builds a small transformer with 12 × 12 tokens and trains it
+# in seconds. You can use any transformer built from Keras layers instead.
 
 model = trained_transformer()
 images = tfviz.load_images([SAMPLES_DIR / "heart_star.png", SAMPLES_DIR / "ring_cross.png"], preprocessing())
@@ -22,7 +22,8 @@ for row in model.predict(images, verbose=0):
     print({KINDS[label]: round(float(row[label]), 3) for label in np.argsort(row)[:-3:-1]})
 
 # %%
-# Attention rollout multiplies the attention of all blocks. The map is the same for every class.
+# Attention rollout multiplies the attention matrices of all blocks. The map is the same for every
+# class.
 
 figure = tfviz.plot(images, {"attention_rollout": tfviz.AttentionRollout(model)(images)})
 
@@ -37,5 +38,5 @@ for key in ("gradient_attention", "legrad", "grad_cam"):
 figure = tfviz.plot(images[:1], maps)
 
 # %%
-# CAMs also work on tokens: tfviz arranges the tokens in the patch grid.
+# CAMs also work on tokens: tfviz arranges the tokens on the patch grid.
 # :doc:`/transformers` lists the formulas and the supported architectures.

@@ -26,15 +26,14 @@ and write a report:
 To resume a run that was stopped, run the same command again.
 """
 _EXIT_CODES = """\
-metrics: single_deletion, deletion_insertion, road, pointing_game and mass_in_region (these two need
-         --boxes) and sanity; mu_fidelity, max_sensitivity and average_drop are optional.
-         "default" selects all that are not optional; "all" selects every metric
+metrics: "default" selects single_deletion, deletion_insertion, road, sanity and, with --boxes,
+         pointing_game and mass_in_region; "all" adds mu_fidelity, max_sensitivity and average_drop
 
 boxes:   a JSON file of boxes, a COCO annotation file, a Pascal VOC .xml file or a folder of such
          files, or a folder of masks with one subfolder per class
 
 exit code: 0 all images evaluated
-           1 some images could not be read or evaluated; the last lines list them with the reason
+           1 some images could not be read or evaluated; the last lines list them and the reasons
            2 a usage error, a missing path, or a model that cannot be evaluated
            130, 143, 129 stopped by Ctrl-C, SIGTERM or SIGHUP; the report covers the finished images
 """

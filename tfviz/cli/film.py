@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from tfviz.film.film import Film
 
 _ABOUT = """\
-Make a film of a run that SnapshotCallback recorded: each image next to its maps, from before
-training to the end, with epoch, step, loss, predictions and the loss curve. The run may still be
-in progress. A missing picture is replaced by the previous one, darkened and with a marked corner.
+Make a film of a run that SnapshotCallback recorded. The film shows each image next to its maps,
+with the epoch, step, loss, predictions and loss curve, from before training to the end. The run
+may still be in progress. If a picture is missing, the film shows the previous picture, darkened
+and with a marked corner.
 """
 _EXAMPLES = """\
 examples:
@@ -53,7 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
-        "--seconds", type=float, metavar="S", help="maximum length; longer runs are sampled evenly; default: 60"
+        "--seconds", type=float, metavar="S", help="maximum length in seconds; longer runs are sampled evenly; default: 60"
     )
     length.add_argument(
         "--every",

@@ -43,7 +43,7 @@ _INPUTS = (
 )
 _EXIT_CODES = """\
 exit code: 0 all shards of this command are done
-           1 some images could not be explained; report.json lists them with the reason
+           1 some images could not be explained; report.json lists them and the reasons
            2 a usage error, a missing path, another job in OUTPUT, or an unsuitable model
            130, 143, 129 stopped by Ctrl-C, SIGTERM or SIGHUP; run the command again to resume
 """

@@ -46,7 +46,7 @@ def add_model(parser: argparse.ArgumentParser, weights: str, choices: str) -> No
         default="shapes",
         metavar="M",
         help='name of a keras.applications network such as "resnet50", or a .keras or .h5 file; default: the small network '
-        "for shapes that is included in tfviz",
+        "that ships with tfviz",
     )
     parser.add_argument(
         "--weights",
@@ -63,7 +63,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         "--preprocess",
         metavar="MODE",
         help="preprocessing for a model file: tf, torch, caffe (as in keras.applications), unit (0..1), none (0..255), or a "
-        "JSON file; default: the network's own, if tfviz knows it",
+        "JSON file; default: the network's own preprocessing, if it is known",
     )
     parser.add_argument(
         "--image-size",

@@ -234,8 +234,9 @@ def _require_known_size(outputs: tuple[int | None, ...]) -> None:
 def _require_classes(outputs: tuple[int | None, ...]) -> None:
     if len(outputs) not in (0, 2):
         raise TargetError(
-            f"The model's output has shape {outputs}, not (N, classes). Pass a class and its positions, target=tfviz.At(3, "
-            "mask), or a function, such as target=lambda outputs: tf.reduce_sum(outputs[..., 3], axis=(1, 2))."
+            f"The model's output has shape {outputs}, not (N, classes). To explain a class at certain positions, pass "
+            "target=tfviz.At(3, mask). To explain another score, pass a function, such as target=lambda outputs: "
+            "tf.reduce_sum(outputs[..., 3], axis=(1, 2))."
         )
 
 

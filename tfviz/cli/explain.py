@@ -122,7 +122,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--no-pictures", dest="pictures", action="store_false", help="write only the table (and, with --raw, the arrays)"
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="discard an earlier run in the output folder that used other options"
+        "--overwrite", action="store_true", help="discard an earlier run in the output folder that used different options"
     )
     return parser
 

@@ -102,8 +102,8 @@ def explainers_for(
 def _require_few_rows(explainer: Explainer) -> None:
     if (rows := rows_per_image(explainer)) > MOST_ROWS_OF_ALL:
         raise OptionError(
-            f"This method runs the network {rows} times per image, but --method all skips methods that need more than "
-            f"{MOST_ROWS_OF_ALL} runs. To include it, add its name: --method all,{explainer.key}."
+            f"This method needs {rows} forward passes per image, but --method all skips methods that need more than "
+            f"{MOST_ROWS_OF_ALL}. To include the method, name it: --method all,{explainer.key}."
         )
 
 

@@ -79,8 +79,8 @@ class _Requested(ChoosingTarget):
     def choose(self, outputs: tf.Tensor) -> Choice:
         if len(outputs.shape) != 2:
             raise TargetError(
-                f"The model's output has shape {tuple(outputs.shape)}, not (N, classes). Pass a fixed target, "
-                "export(target=...)."
+                f"The model's output has shape {tuple(outputs.shape)}, not (N, classes). Set a fixed target: export(path, "
+                "target=...)."
             )
         # In ONNX, tf.one_hot would count negative classes from the end, but NO_CLASS must match no
         # class.

@@ -112,8 +112,8 @@ def _path_column(path: str, columns: list[str]) -> str:
         if name and name.lower() in _PATH_COLUMNS:
             return name
     raise ImageError(
-        f"{shown(path)} has no column 'path'. Its columns: {', '.join(map(repr, columns)) or 'none'}. Name the column "
-        "with the file paths 'path'."
+        f"{shown(path)} has no column 'path'. Its columns: {', '.join(map(repr, columns)) or 'none'}. Rename the column that "
+        "contains the file paths to 'path'."
     )
 
 

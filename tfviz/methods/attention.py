@@ -135,8 +135,8 @@ class AttentionExplainer(Explainer):
 
     def _not_global(self, block: Block) -> UnsupportedModelError:
         return UnsupportedModelError(
-            f"{self.key} needs attention from all patches to all patches in each block, but '{block.step.path}' has different "
-            f"queries or keys (as in SegFormer). {_INSTEAD}"
+            f"{self.key} needs attention between all patches in each block, but the queries or keys in '{block.step.path}' are "
+            f"not the patches (as in SegFormer). {_INSTEAD}"
         )
 
 

@@ -151,13 +151,13 @@ def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, l
         require_channels_last(graph, step.outputs[0], step.path)
     if not maps and attention_blocks(graph, graph.inputs[0]):
         raise UnsupportedModelError(
-            f"VisualBackProp is not defined for attention, and '{graph.model_name}' has no ReLU with height and width. Use "
-            "attention_rollout, which doesn't need a target either, or gradient_attention."
+            f"VisualBackProp is not defined for attention, and '{graph.model_name}' has no ReLU that outputs a feature map. "
+            "Use attention_rollout, which doesn't need a target either, or gradient_attention."
         )
     if not maps:
         raise UnsupportedModelError(
             f"VisualBackProp needs convolutions followed by activations, but the model '{graph.model_name}' has no ReLU or "
-            "other activation with height and width. Use 'saliency', which works on any model."
+            "other activation that outputs a feature map. Use 'saliency', which works on any model."
         )
     return graph, maps
 
@@ -191,8 +191,8 @@ def warn_of_hidden_maps(graph: Graph) -> None:
     for step in graph.before(graph.outputs):
         if isinstance(step.operation, Opaque) and _gives_maps(graph, step) and step.operation.contents.may_hide_relu:
             warn(
-                f"{VisualBackProp.key} cannot use ReLUs inside the opaque layer {step.label}, so its mask does not cover "
-                "them. Build that part as a Functional model to include them."
+                f"{VisualBackProp.key} cannot use ReLUs inside the opaque layer {step.label}, so the mask does not cover them. "
+                "Rebuild the layer as a Functional model to include these ReLUs."
             )
 
 
@@ -200,9 +200,9 @@ def warn_of_attention(graph: Graph, maps: list[Step]) -> None:
     """Warn about attention after the last feature map, because the mask ignores it."""
     if attention_blocks(graph, maps[-1].outputs[0]):
         warn(
-            f"{VisualBackProp.key} covers only the convolutions up to '{maps[-1].path}'. It has no rule for the attention "
-            "after them, so its mask does not show which positions the model attends to. Use attention_rollout or "
-            "gradient_attention."
+            f"{VisualBackProp.key} covers only the convolutions up to '{maps[-1].path}'. VisualBackProp has no rule for the "
+            "attention after these convolutions, so the mask does not show which positions the model attends to. Use "
+            "attention_rollout or gradient_attention."
         )
 
 
@@ -238,8 +238,9 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
             _scale_back(graph, values, step, output, mask, masks)
     if not any(value in masks for value in graph.inputs):
         raise UnsupportedModelError(
-            f"VisualBackProp cannot scale the feature maps of '{graph.model_name}' to the image size, because layers below "
-            "these maps discard positions (for example, Dense layers after a Flatten). Use 'saliency' or 'guided_backprop'."
+            f"VisualBackProp cannot scale the feature maps of '{graph.model_name}' to the image size, because the layers "
+            "before these feature maps do not preserve positions (for example, Dense layers after a Flatten). Use 'saliency' "
+            "or 'guided_backprop'."
         )
     return [unit_range(masks[value][..., 0]) if value in masks else None for value in graph.inputs]
 

@@ -63,8 +63,8 @@ def with_visual_backprop(model: Any, *, activations: str | None = None) -> Any:
         graph = graph_of(flattened(model), by_tensorflow=False)
     if _is_nested(graph, activations):
         raise UnsupportedModelError(
-            f"with_visual_backprop cannot add a branch inside those layers of '{model.name}' that contain other layers. Build "
-            "a Functional model, or use the explainer tfviz.VisualBackProp(model), which needs no new model."
+            f"with_visual_backprop cannot add a branch inside the nested layers of '{model.name}'. Build a Functional model, "
+            "or use the explainer tfviz.VisualBackProp(model), which needs no new model."
         )
     graph, maps = feature_maps(graph, activations)
     warn_of_hidden_maps(graph)

@@ -50,7 +50,7 @@ def require_drawable(manifest: Manifest, attribution: tf.Tensor | None) -> None:
         received = "several maps" if attribution is None else f"shape {tuple(attribution.shape)}"
         raise ExportError(
             f"include='image' needs an attribution with height and width, but {manifest.method} returns {received}. Choose a "
-            "layer with height and width, or export without `include`."
+            "layer that outputs a feature map, or export without `include`."
         )
     if len(attribution.shape) == 4 and attribution.shape[3] is None:
         raise ExportError(

@@ -127,7 +127,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda: networks.build("separable"),
         r"needs a fixed image size\. This model's input shape is .*any size",
     ),
-    "no map": (lambda: networks.build("dense"), "has no ReLU or other activation with height and width"),
+    "no map": (lambda: networks.build("dense"), "has no ReLU or other activation that outputs a feature map"),
     "one name at two depths": (
         lambda: keras.Sequential([keras.Input((9, 9, 3)), block("relu"), block("relu"), layers.Flatten(), layers.Dense(2)]),
         "cannot be flattened.*unique names",

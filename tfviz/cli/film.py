@@ -53,7 +53,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
-        "--seconds", type=float, metavar="S", help="maximum length; longer runs are sampled evenly; default: 60"
+        "--seconds",
+        type=float,
+        metavar="S",
+        help="maximum length of the film in seconds; longer runs are sampled evenly; default: 60",
     )
     length.add_argument(
         "--every",

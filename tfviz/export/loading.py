@@ -179,8 +179,10 @@ class LoadedExplainer(abc.ABC):
             )
         if array.min() < 0 or (classes is not None and array.max() >= classes):
             wrong = array.min() if array.min() < 0 else array.max()
-            valid = f"has {classes} classes (0 to {classes - 1})" if classes is not None else "numbers its classes from 0"
-            raise TargetError(f"Target {wrong} is out of range. The model {valid}.")
+            valid = (
+                f"The model has {classes} classes (0 to {classes - 1})" if classes is not None else "Class numbers start at 0"
+            )
+            raise TargetError(f"Target {wrong} is out of range. {valid}.")
         return np.ascontiguousarray(np.broadcast_to(array.reshape(-1), count), np.int32)
 
     def __repr__(self) -> str:

@@ -118,7 +118,7 @@ def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
         and all(n is None or m in (None, n) for m, n in zip(own.shape[1:], image_shape, strict=True))
     )
     if not fits:
-        raise OptionError(f"`image_shape` must fit the model's input shape, {own.shape[1:]}. Received: {tuple(image_shape)}.")
+        raise OptionError(f"`image_shape` must match the model's input shape, {own.shape[1:]}. Received: {tuple(image_shape)}.")
     merged = [n if n is not None else m for n, m in zip(image_shape, own.shape[1:] or image_shape, strict=True)]
     manifest.inputs = [Input(own.name, (None, *merged), own.dtype)]
     if (preprocessing := manifest.picture_preprocessing) is not None and len(merged) == 3:

@@ -205,6 +205,6 @@ def content_of(one: Input) -> bytes:
         if features[key].bytes_list.value:
             return bytes(features[key].bytes_list.value[0])
     raise ImageError(
-        f"The record in {shown(one.path)} has no encoded image. Its features: {', '.join(sorted(features)) or 'none'}. "
-        "Store the image bytes as 'image/encoded'."
+        f"The record in {shown(one.path)} has no encoded image. Its features: {', '.join(sorted(features)) or 'none'}. Store "
+        "the image bytes in the feature 'image/encoded'."
     )

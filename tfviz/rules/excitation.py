@@ -90,8 +90,8 @@ class Excitation:
         path = self.graph.signal_path(at)
         if attention := next((step for step in path if is_attention(step)), None):
             raise UnsupportedModelError(
-                f"Excitation backprop is not defined for attention, such as {attention.label}. Use gradient_attention, legrad "
-                "or a class activation map such as grad_cam, or explain a layer above the attention."
+                f"Excitation backprop is not defined for attention ({attention.label}). Use gradient_attention, legrad or a "
+                "class activation map such as grad_cam, or explain a layer above the attention."
             )
         for step in path:
             is_negated = isinstance(step.operation, Elementwise) and step.operation.sign < 0

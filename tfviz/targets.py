@@ -156,8 +156,8 @@ def rows_from(target: Target, outputs: Any, start: int, count: int) -> Target:
         return target
     if total < start + count:
         raise TargetError(
-            f"Expected one target per image. Received: {total} for at least {start + count} images. Pass a single target to "
-            "use it for all images."
+            f"Expected one target per image. Received: {total} targets for at least {start + count} images. Pass a single "
+            "target to use it for all images."
         )
     here = slice(start, start + count)
     if isinstance(target, ChoosingTarget):
@@ -318,7 +318,7 @@ def check_function(function: TargetFunction, outputs: Nested[tf.TensorSpec]) -> 
     if shape is not None and shape.rank == 1 and shape[0] not in (None, count):
         raise TargetError(
             f"The target function must return one number per image. Received: {shape[0]} numbers for a batch of {count}, "
-            "possibly because the function combines the outputs with an array of another length. In explain(), set "
+            "possibly because the function combines the outputs with an array of a different length. In explain(), set "
             "batch_size to that length."
         )
 

@@ -216,7 +216,7 @@ BAD_FILES = {
     "a list": ("[]", "does not contain a JSON object"),
     "another version": (
         '{"versions": {"format_version": 99}}',
-        "has format version 99, but this version of tfviz reads 1. Export it again",
+        "has format version 99, but this version of tfviz reads only version 1. Export the explainer again",
     ),
     "a part of it": ('{"versions": {"format_version": 1}}', r"is incomplete or damaged \(KeyError: 'inputs'\)"),
     "an unknown part": ('{"versions": {"format_version": 1}, "inputs": [], "color": 1}', "is incomplete or damaged .*color"),

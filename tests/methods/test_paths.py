@@ -128,7 +128,7 @@ def test_a_wrong_number_of_baselines_is_rejected(model: keras.Model) -> None:
     [
         ("blak", r"Unknown baseline 'blak'\. Did you mean 'black'"),
         ([], "`baseline` is an empty list"),
-        ("white", "The baseline 'white' needs the preprocessing, but none is known for the model 'model'"),
+        ("white", "The baseline 'white' depends on the preprocessing, which is unknown for the model 'model'"),
         (np.full((20, 17, 3), np.nan), "`baseline` contains NaN or infinity"),
         (["black", "grey"], "Unknown baseline 'grey'"),
         ([np.zeros((2, 20, 17, 3)), np.zeros((3, 20, 17, 3))], r"the same number of rows\. Received: \[2, 3\]"),

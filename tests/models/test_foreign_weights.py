@@ -327,7 +327,9 @@ def test_an_npy_file_with_other_content_is_rejected(tmp_path: Path, content: Any
 
 def test_an_npy_file_with_one_array_is_rejected(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", np.zeros((2, 3)))
-    assert "It contains an array of float64 (2, 3). Expected a dictionary" in error_of("vgg19", tmp_path / "one.npy")
+    assert "It contains an array of type float64 and shape (2, 3). Expected a dictionary" in error_of(
+        "vgg19", tmp_path / "one.npy"
+    )
 
 
 # Files that do not fit

@@ -191,7 +191,8 @@ def test_training_does_not_wait_for_an_unresponsive_viewer(viewer: FakeViewer, t
     (error,) = training.raised
     assert str(error) == (
         f"50 snapshots were not sent to the viewer at {viewer.url}. Nothing is lost: all snapshots are in {trainer.folder}. "
-        f"The next training run with this folder sends the missing snapshots, and `tfviz watch {trainer.folder}` shows all of them."
+        f"The next training run with this folder sends the missing snapshots, and `tfviz watch {trainer.folder}` "
+        "shows all of them."
     )
 
 

@@ -95,7 +95,7 @@ def explainers_for(
     for unsuitable in skipped:
         say(f"Skipped {unsuitable}")
     if slow := [f"{one.key} {rows_per_image(one)}" for one in built if one.takes_copies]:
-        say(f"Note: Some methods run the network many times per image: {', '.join(slow)} times.")
+        say(f"Note: Some methods need many forward passes per image: {', '.join(slow)}.")
     return built
 
 

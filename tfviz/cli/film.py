@@ -100,7 +100,7 @@ def _closing_lines(film: Film) -> list[str]:
     pace, megabytes = film.pace, film.path.stat().st_size / 1e6
     lines = [f"{shown(film.path)}: {pace.duration_s:.1f} s, {width}x{height} pixels, {megabytes:.1f} MB."]
     if len(pace.shown) < film.snapshots:
-        lines.append(f"It shows {len(pace.shown)} of {film.snapshots} snapshots. To show all of them, pass --every 1.")
+        lines.append(f"The film shows {len(pace.shown)} of {film.snapshots} snapshots. To show all of them, pass --every 1.")
     if film.missing == 1:
         lines.append("1 picture is missing. The previous one is shown instead, darkened and with a marked corner.")
     elif film.missing:

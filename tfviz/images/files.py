@@ -112,7 +112,8 @@ def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.
     _check_size(name, least_px, *pixels.shape[:2])
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(
-            f"{name} has {pixels.dtype} values, but only images with 8 or 16 bits per channel can be read. Convert it first."
+            f"{name} has {pixels.dtype} values, but only images with 8 or 16 bits per channel can be read. Convert the image "
+            "first."
         )
     if container.pages > 1:
         _warn_of_pages(name, container)

@@ -90,12 +90,12 @@ def _require_fixed_size(graph: Graph) -> None:
     shapes = [value.shape for value in graph.inputs]
     if len(shapes) != 1:
         raise UnsupportedModelError(
-            f"with_visual_backprop supports models with one input. This model has {len(shapes)}. Use the explainer "
-            "tfviz.VisualBackProp(model) instead."
+            f"with_visual_backprop supports only models with one input, but this model has {len(shapes)} inputs. Use the "
+            "explainer tfviz.VisualBackProp(model) instead."
         )
     if None in shapes[0][1:]:
         raise UnsupportedModelError(
-            f"with_visual_backprop needs a fixed image size. This model's input shape is {shapes[0]}. Call the model on a "
+            f"with_visual_backprop needs a fixed image size, but this model's input shape is {shapes[0]}. Call the model on a "
             "keras.Input with the training size: keras.Model(x := keras.Input((224, 224, 3)), model(x)). The explainer "
             "tfviz.VisualBackProp(model) accepts any size."
         )

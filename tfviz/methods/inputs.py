@@ -37,7 +37,7 @@ def require_no_labels(graph: Graph, images: Any) -> None:
         shapes = ", ".join(str(tuple(x.shape)) for x in images)
         raise ImageError(
             f"Expected only images. Received: a tuple of {len(images)} arrays with shapes {shapes}, which looks like images "
-            "with labels. Pass only its first element, or pass the dataset to explain()."
+            "with labels. Pass only the first element, or pass the dataset to explain()."
         )
 
 

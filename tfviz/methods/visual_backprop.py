@@ -250,8 +250,8 @@ def _scale_back(graph: Graph, values: Values, step: Step, output: int, mask: Ten
     sizes = [tuple(values[value].shape[1:])[: map_axes(graph, value)] for value in step.inputs]
     if any(None in size for size in (mask.shape[1:-1], *sizes)):
         raise UnsupportedModelError(
-            f"VisualBackProp needs feature maps of fixed sizes, but the size at {step.label} is not fixed. Build the model "
-            "with a fixed image size, such as keras.Input((224, 224, 3))."
+            f"VisualBackProp needs feature maps of fixed sizes, but the feature map size at {step.label} is not fixed. Build "
+            "the model with a fixed image size, such as keras.Input((224, 224, 3))."
         )
     for value, part in zip(step.inputs, masks_of_inputs(step, mask, sizes, output), strict=True):
         if part is not None:

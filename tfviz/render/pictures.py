@@ -237,5 +237,5 @@ def _check_map(values: npt.NDArray[np.float64]) -> None:
     if not np.isfinite(values).all():
         raise ImageError(
             f"The attribution contains NaN or infinite values ({np.count_nonzero(~np.isfinite(values))} of {values.size}), so "
-            "it cannot be drawn. Look for such values in the model's input, weights and activations."
+            "it cannot be drawn. Check the model's input, weights and activations for such values."
         )

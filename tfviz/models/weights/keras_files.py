@@ -242,4 +242,4 @@ def _fault(path: str | Path) -> str:
         start = file.read(12)
     if start.startswith((b"PK", b"\x89HDF")):
         return TRUNCATED
-    return f"is not a Keras file. {beginning(path)}. Pass a file that Keras saved."
+    return f"is not a Keras file. {beginning(path)}. Pass a file saved by Keras."

@@ -426,7 +426,7 @@ def test_a_head_that_also_reads_the_image_is_refused() -> None:
     x = layers.GlobalAveragePooling1D()(transformers.encoder(transformers.patches(image)))
     x = layers.Concatenate()([x, layers.GlobalAveragePooling2D()(image)])
     model = with_random_weights(keras.Model(image, layers.Dense(3)(x)), 0)
-    with pytest.raises(tfviz.UnsupportedModelError, match="depend on more than the tokens of its last attention block"):
+    with pytest.raises(tfviz.UnsupportedModelError, match="depend on more than the tokens of the last attention block"):
         tfviz.LeGrad(model)
 
 

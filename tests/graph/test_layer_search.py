@@ -72,7 +72,7 @@ def test_the_automatic_layer_may_be_inside_a_nested_backbone() -> None:
 
 
 def test_a_model_without_height_and_width_has_no_automatic_layer() -> None:
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"no feature map with height and width.* use a method"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"No feature map with height and width.* use a method"):
         tfviz.GradCAM(networks.build("dense"))
 
 

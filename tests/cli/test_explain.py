@@ -195,8 +195,8 @@ def test_a_nearly_empty_map_is_dim_and_noted(explain, tmp_path, photos, capsys):
     gray = cv2.cvtColor(read_image(folder / "a/image.png"), cv2.COLOR_RGB2GRAY)[..., None]
     assert np.abs(weak - gray * (1 - 0.5**1.4)).max() < np.abs(strong - gray * (1 - 0.5**1.4)).max() / 2
     out = capsys.readouterr().out
-    assert "Note: grad_cam is zero everywhere on 3 maps" in out
-    assert "Note: grad_cam is nearly empty on 3 maps, which are drawn dimmed" in out
+    assert "Note: 3 maps of grad_cam are zero everywhere" in out
+    assert "Note: 3 maps of grad_cam are nearly empty and drawn dimmed" in out
 
 
 @pytest.mark.parametrize("scale", ["map", "image"])

@@ -135,7 +135,7 @@ def test_maps_that_are_zero_everywhere_are_noted(run, tmp_path, capsys):
     dead.get_layer("conv2").set_weights([np.zeros((3, 3, 6, 8)), -np.ones(8)])
     dead.save(tmp_path / "dead.keras")
     assert run(save_pictures(tmp_path / "in", ["a.png", "b.png"]), "--method", "grad_cam", model=tmp_path / "dead.keras") == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "Note: grad_cam is zero everywhere on 2 maps"
+    assert capsys.readouterr().out.splitlines()[-1] == "Note: 2 maps of grad_cam are zero everywhere"
 
 
 @pytest.fixture

@@ -166,7 +166,7 @@ def test_a_second_run_repeats_nothing_and_other_options_are_refused(
     assert 'methods was ["grad_cam", "saliency"] and is now ["grad_cam"]' in capsys.readouterr().err
     assert job(photos / "00.png", *same[1:]) == 2
     assert (
-        "a job with other images: 0 of the given images are new, and 10 of the job's images were not given"
+        "a job with different images: 0 of the given images are new, and 10 of the job's images were not given"
         in capsys.readouterr().err
     )
 
@@ -258,7 +258,7 @@ def test_an_image_that_kills_its_process_is_found(photos: Path, tmp_path: Path) 
     found = rows(tmp_path / "job")
     assert [Path(row["path"]).name for row in found] == ["00.png", "01.png", "011.png", "02.png"]
     assert [row["status"] for row in found] == ["explained", "explained", "failed", "explained"]
-    assert "died while it explained this image (signal 9)" in found[2]["error"]
+    assert "died while explaining this image (signal 9)" in found[2]["error"]
     assert not list((tmp_path / "job" / "attempts").iterdir())
 
 

@@ -503,7 +503,7 @@ def test_images_that_do_not_fit_are_reported(model, shape: tuple[int, ...]) -> N
 )
 def test_a_model_without_classes_is_reported(images, head: list[keras.Layer]) -> None:
     model = keras.Sequential([keras.Input((13, 17, 3)), *head])
-    with pytest.raises(UnsupportedModelError, match=r"classifier with outputs \(N, classes\)"):
+    with pytest.raises(UnsupportedModelError, match=r"classifier whose output has shape \(N, classes\)"):
         evaluate(model, images, "saliency", FAST)
 
 

@@ -564,7 +564,9 @@ def test_a_model_with_its_own_preprocessor_causes_a_warning() -> None:
     inputs = keras.Input(SIZE)
     model = alive(keras.Model(inputs, head(conv()(inputs))))
     model.preprocessor = layers.Rescaling(1 / 255)
-    with pytest.warns(UserWarning, match=r"predict\(\) of .* applies model\.preprocessor, but grad_cam needs") as caught:
+    with pytest.warns(
+        UserWarning, match=r"The predict\(\) method of .* applies model\.preprocessor, but grad_cam needs"
+    ) as caught:
         tfviz.GradCAM(model)
     assert caught[0].filename == __file__
 

@@ -47,13 +47,15 @@ class Arrays:
         try:
             array = np.load(io.BytesIO(data), allow_pickle=False)  # Loading objects could run code.
         except (OSError, ValueError, EOFError, MemoryError) as error:
-            raise ImageError(f"{shown(path)} cannot be read ({first_line(error)}). Save one array with np.save.") from error
+            raise ImageError(
+                f"{shown(path)} cannot be read ({first_line(error)}). Save a single array to this file with np.save."
+            ) from error
         fits = isinstance(array, np.ndarray) and array.dtype.kind in "biuf" and array.ndim == len(self.shape)
         if not (fits and array.size and all(own in (None, n) for own, n in zip(self.shape, array.shape, strict=True))):
             expected = ", ".join("any" if n is None else str(n) for n in self.shape)
             raise ImageError(
-                f"{shown(path)} does not fit the network, whose input is one {self.kind} of shape ({expected}). "
-                f"Received: {getattr(array, 'dtype', 'several arrays')} {getattr(array, 'shape', '')}."
+                f"{shown(path)} does not match the network, which expects one {self.kind} of shape ({expected}). Received: "
+                f"{getattr(array, 'dtype', 'several arrays')} {getattr(array, 'shape', '')}."
             )
         if not np.isfinite(array).all():
             raise ImageError(f"{shown(path)} contains NaN or infinite values, so it cannot be explained. Remove them.")

@@ -27,13 +27,14 @@ To resume a run that was stopped, run the same command again.
 """
 _EXIT_CODES = """\
 metrics: "default" selects single_deletion, deletion_insertion, road, sanity and, with --boxes,
-         pointing_game and mass_in_region; "all" adds mu_fidelity, max_sensitivity and average_drop
+         pointing_game and mass_in_region; "all" also selects mu_fidelity, max_sensitivity and
+         average_drop
 
 boxes:   a JSON file of boxes, a COCO annotation file, a Pascal VOC .xml file or a folder of such
          files, or a folder of masks with one subfolder per class
 
 exit code: 0 all images evaluated
-           1 some images could not be read or evaluated; the last lines list them and the reasons
+           1 some images could not be read or evaluated; the last lines list them with the reason
            2 a usage error, a missing path, or a model that cannot be evaluated
            130, 143, 129 stopped by Ctrl-C, SIGTERM or SIGHUP; the report covers the finished images
 """
@@ -75,7 +76,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--batch-size", type=count, default=16, metavar="N", help="images per batch; default: %(default)s")
     parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="random seed; default: %(default)s")
     parser.add_argument(
-        "--overwrite", action="store_true", help="discard an earlier evaluation in the output folder that used other arguments"
+        "--overwrite",
+        action="store_true",
+        help=("discard an earlier evaluation in the output folder that used different arguments"),
     )
     return parser
 

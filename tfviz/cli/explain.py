@@ -51,7 +51,8 @@ that shows them next to the predicted classes and opens without a server:
   OUTPUT/IMAGE/METHOD-281-tabby.png   the map for a class from --target, by number and name
   OUTPUT/IMAGE/image-scale/METHOD…    if there are several classes: the same maps, with all classes
                                       of the image on one scale. With --scale image, the files
-                                      above have that scale, and map-scale/ contains the others
+                                      above use that scale, and map-scale/ contains the maps with
+                                      separate scales
   OUTPUT/IMAGE/METHOD.npy             with --raw: the map itself, float32, neither resized nor
                                       scaled: (h, w) at the layer's resolution, or
                                       (height, width, channels) of the network's input
@@ -122,7 +123,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--no-pictures", dest="pictures", action="store_false", help="write only the table (and, with --raw, the arrays)"
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="discard an earlier run in the output folder that used other options"
+        "--overwrite", action="store_true", help="discard an earlier run in the output folder that used different options"
     )
     return parser
 

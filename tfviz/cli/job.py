@@ -180,8 +180,8 @@ def _with_new_inputs(args: argparse.Namespace, storage: Storage, known: JobPlan,
         return plan
     if added or missing:
         raise JobError(
-            f"{args.output} contains a job with other images: {len(added)} of the given images are new, and {missing} of the "
-            "job's images were not given. Pass --extend to add the new images, or choose another --output."
+            f"{args.output} contains a job with different images: {len(added)} of the given images are new, and {missing} of "
+            "the job's images were not given. Pass --extend to add the new images, or choose another --output."
         )
     return known
 

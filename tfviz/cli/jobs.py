@@ -61,7 +61,7 @@ def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
     found = [one for one in find_images(paths, otherwise=(ARRAYS,)) if is_within or root not in _real(one.path).parents]
     if not found:
         raise ImageError(
-            f"All images found are in the output folder {shown(output)}, which is not searched. Choose another --output."
+            f"All of the images are in the output folder {shown(output)}, which is not searched. Choose another --output."
         )
     folders = _folders([one.relative for one in found])
     return [Job(one.path, folder, _name(one)) for one, folder in zip(found, folders, strict=True)]

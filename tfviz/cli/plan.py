@@ -45,7 +45,7 @@ class Plan:
     def preprocessing(self) -> Preprocessing:
         """The images' preprocessing. Runs on arrays have none; only `tfviz explain` plans them."""
         if isinstance(self.inputs, Arrays):
-            raise TypeError(f"Arrays have no preprocessing. Received: {self.inputs}. Use `inputs`.")
+            raise TypeError(f"Arrays have no preprocessing. Received: {self.inputs}. Use `inputs` instead.")
         return self.inputs
 
     def steps(self, scores: ClassScores | None) -> list[tuple[Explainer, list[np.ndarray | None]]]:

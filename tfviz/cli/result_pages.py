@@ -156,9 +156,9 @@ def closing_lines(results: Results, page: Path | None, is_stopped: bool) -> list
     methods, earlier = len(results.plan.explainers), total - len(results.pending)
     before = f" ({earlier} of them in an earlier run)" if earlier else ""
     lines = [f"Explained {explained} of {total} images{before} with {methods} method{'s' * (methods > 1)}{where}"]
-    lines += [f"Note: {key} is zero everywhere on {_maps(count)}" for key, count in blank.items()]
+    lines += [f"Note: {_maps(count)} of {key} {'are' if count > 1 else 'is'} zero everywhere" for key, count in blank.items()]
     for key, count in nearly_empty.items():
-        lines.append(f"Note: {key} is nearly empty on {_maps(count)}, which {'are' if count > 1 else 'is'} drawn dimmed")
+        lines.append(f"Note: {_maps(count)} of {key} {'are' if count > 1 else 'is'} nearly empty and drawn dimmed")
     return lines + [f"Not explained: {line}" for line in results.failure_lines]
 
 

@@ -66,8 +66,8 @@ class RunStore:
         differences = _differences(before, arguments) if before is not None else []
         if differences and not overwrite:
             raise OptionError(
-                f"{shown(self._output)} contains an {self._work} run with other arguments: {'; '.join(differences)}. Choose "
-                "another --output, or pass --overwrite to discard it."
+                f"{shown(self._output)} contains an {self._work} run with different arguments: {'; '.join(differences)}. "
+                "Choose another --output, or pass --overwrite to discard it."
             )
         if before is None or differences:
             self._path.unlink(missing_ok=True)
@@ -97,7 +97,7 @@ class RunStore:
         if not self.is_present():
             raise OutputError(
                 f"{shown(self._output)} was removed or replaced during the run. Run the command again, and do not change the "
-                "folder while it runs."
+                "folder during the run."
             )
 
     def is_present(self) -> bool:

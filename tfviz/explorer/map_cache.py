@@ -159,6 +159,6 @@ def _first_map(call: PreparedCall, turn: Turn) -> np.ndarray:
     call.check(attribution)
     if not hasattr(attribution, "shape"):
         raise ImageError(
-            "The model has several inputs, and their maps cannot be drawn over one image. Explain this model in Python."
+            "The model has several inputs, so its maps cannot be drawn over a single image. Explain this model in Python."
         )
     return np.asarray(attribution, np.float32)[0]

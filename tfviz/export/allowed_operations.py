@@ -70,7 +70,7 @@ def require_harmless(folder: Path) -> None:
         ) from error
     if found := sorted(set(_disallowed(meta_graph))):
         raise ExportError(
-            f"The SavedModel in {shown(folder)} was not loaded, because it contains operations that can do more than compute: "
+            f"The SavedModel in {shown(folder)} was not loaded, because it contains operations that may not be safe to run: "
             f"{', '.join(map(shown, found))}. If you created this export yourself or trust its author, pass trusted=True."
         )
 

@@ -106,8 +106,8 @@ class LoadedExplainer(abc.ABC):
             raise
         except Exception as error:  # the runtime may raise anything
             raise ExportError(
-                f"The exported explainer failed ({type(error).__name__}: {first_line(error)}). If the images are large or "
-                "numerous, pass fewer at a time. Otherwise, export the explainer again."
+                f"The exported explainer failed ({type(error).__name__}: {first_line(error)}). If the batch is large, pass "
+                "fewer images at a time. Otherwise, export the explainer again."
             ) from error
 
     def _nested(self, results: Mapping[str, npt.ArrayLike]) -> tuple[Any, np.ndarray | None, Any]:
@@ -145,8 +145,8 @@ class LoadedExplainer(abc.ABC):
         found = _flat(images)
         if len(found) != len(inputs):
             raise ImageError(
-                f"The export expects {len(inputs)} inputs. Received: {len(found)}. Pass them nested like the model's "
-                f"inputs: {structure}."
+                f"The export expects {len(inputs)} inputs. Received: {len(found)}. Arrange them like the model's inputs: "
+                f"{structure}."
             )
         return dict(zip(names, found, strict=True))
 
@@ -179,8 +179,10 @@ class LoadedExplainer(abc.ABC):
             )
         if array.min() < 0 or (classes is not None and array.max() >= classes):
             wrong = array.min() if array.min() < 0 else array.max()
-            valid = f"has {classes} classes (0 to {classes - 1})" if classes is not None else "numbers its classes from 0"
-            raise TargetError(f"Target {wrong} is out of range. The model {valid}.")
+            valid = (
+                f"The model has {classes} classes (0 to {classes - 1})" if classes is not None else "Class numbers start at 0"
+            )
+            raise TargetError(f"Target {wrong} is out of range. {valid}.")
         return np.ascontiguousarray(np.broadcast_to(array.reshape(-1), count), np.int32)
 
     def __repr__(self) -> str:
@@ -193,8 +195,8 @@ def _weights(array: np.ndarray, count: int, scores: list[int | None] | None) -> 
     if not fits or len(array) not in (1, count):
         expected = _sizes(tuple(expected_shape)) if scores else "(N, classes)"
         raise TargetError(
-            f"Expected weights of shape {expected}, one row for each of the {count} images or one row for all. Received: "
-            f"shape {array.shape}."
+            f"Expected weights of shape {expected}, with one row for each of the {count} images or a single row for all of "
+            f"them. Received: shape {array.shape}."
         )
     if not np.isfinite(array).all():
         raise TargetError(
@@ -222,8 +224,8 @@ def _image(expected: Input, images: npt.ArrayLike) -> np.ndarray:
         raise ImageError(f"Expected at least one image. Received: an empty batch of shape {_sizes(array.shape)}.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ImageError(
-            "The images contain NaN or infinity, which would make the attributions NaN. Check the preprocessing, for example "
-            "for a division by zero."
+            "The images contain NaN or infinity, which would make the attributions NaN. Check the preprocessing for errors "
+            "such as division by zero."
         )
     return np.ascontiguousarray(array, _numpy_type(expected.dtype))
 

@@ -111,8 +111,8 @@ class Manifest:
             version = content.get("versions", {}).get("format_version")
             if version != FORMAT_VERSION:
                 raise ExportError(
-                    f"{shown(folder / FILE_NAME)} has format version {version!r}, but this version of tfviz reads "
-                    f"{FORMAT_VERSION}. Export it again, or use the version of tfviz that wrote it."
+                    f"{shown(folder / FILE_NAME)} has format version {version!r}, but this version of tfviz reads only version "
+                    f"{FORMAT_VERSION}. Export the explainer again, or use the version of tfviz that wrote the file."
                 )
             inputs = [Input(one["name"], tuple(one["shape"]), one["dtype"]) for one in content["inputs"]]
             manifest = cls(**{**content, "inputs": inputs})

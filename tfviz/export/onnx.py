@@ -167,8 +167,8 @@ def _require_known(model: ModelProto, manifest: Manifest) -> None:
     unknown = sorted({node.op_type for node in model.graph.node if not has(node.op_type, node.domain)})
     if unknown:
         raise ExportError(
-            f"{manifest.method} for the model '{manifest.model}' cannot be exported to ONNX. Its graph uses "
-            f"{' and '.join(map(repr, unknown))}, for which ONNX has no operation. {_INSTEAD}"
+            f"{manifest.method} for the model '{manifest.model}' cannot be exported to ONNX. The graph uses operations that "
+            f"have no equivalent in ONNX: {', '.join(map(repr, unknown))}. {_INSTEAD}"
         )
 
 

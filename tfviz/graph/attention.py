@@ -236,7 +236,7 @@ class Transformer:
         found = [value for value in _cuts(graph, graph.outputs) if value in behind and self._are_tokens(value)]
         if not found:
             raise UnsupportedModelError(
-                f"The outputs of '{graph.model_name}' depend on more than the tokens of its last attention block "
+                f"The outputs of '{graph.model_name}' depend on more than the tokens of the last attention block "
                 f"('{last.step.path}'), so tfviz cannot separate the head from the blocks. Use saliency or grad_cam."
             )
         value = next((one for one in found if _is_residual(graph, one)), found[-1])

@@ -29,7 +29,7 @@ def require_channels_last(graph: Graph, value: Value, path: str) -> None:
     if value in moved_channels(graph):
         raise UnknownLayerError(
             f"Layer '{path}' has shape {value.shape}, and a transpose before it moved the channels away from the last axis. "
-            "Choose a layer before that transpose, or a layer after the channels are moved back."
+            "Choose a layer before that transpose, or one after the channels have been moved back."
         )
 
 

@@ -58,7 +58,7 @@ def find(graph: Graph, layer: str | keras.Layer) -> Value:
         raise UnknownLayerError(f"Layer {layer!r} is called several times in this model. Choose one of {_quoted(paths)}.")
     known = dict.fromkeys([*graph.names, *(path.rsplit("/", 1)[-1] for path in graph.names)])
     raise UnknownLayerError(
-        f"The model '{graph.model_name}' has no layer {layer!r}. {near_matches(layer, known)} `tfviz layers` lists them all."
+        f"The model '{graph.model_name}' has no layer {layer!r}. {near_matches(layer, known)} `tfviz layers` lists all layers."
     )
 
 
@@ -118,9 +118,9 @@ def automatic_layer(graph: Graph) -> Step:
     if map_step is not None:
         return map_step
     raise UnsupportedModelError(
-        f"The model '{graph.model_name}' has no feature map with height and width on all paths to the output, and no "
-        "attention between image patches that tfviz can read. Choose a layer, or use a method that needs none, such as "
-        "saliency or guided_backprop."
+        f"tfviz cannot choose a layer for '{graph.model_name}'. No feature map with height and width lies on all paths to the "
+        "output, and tfviz can read no attention between image patches. Choose a layer, or use a method that needs no layer, "
+        "such as saliency or guided_backprop."
     )
 
 
@@ -237,8 +237,8 @@ def require_height_and_width(graph: Graph, value: Value, path: str) -> None:
     require_channels_last(graph, value, path)
     if not has_height_and_width(value):
         raise UnknownLayerError(
-            f"Layer '{path}' has shape {value.shape}, but a map needs a height and a width. Choose a convolution, its "
-            "activation or a pooling layer, or pass layer=None to let tfviz choose."
+            f"Layer '{path}' has shape {value.shape}, but a map needs a height and a width. Choose a convolutional layer, its "
+            "activation or a pooling layer, or omit `layer` to let tfviz choose."
         )
 
 

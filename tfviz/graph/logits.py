@@ -123,8 +123,8 @@ def _require_removable(graph: Graph, output: Value) -> None:
         )
         return
     raise UnsupportedModelError(
-        f"The model ends in {step.label}, and its {last.function} cannot be removed, because the layer has a quantized kernel "
-        "or a custom `call`. To explain the outputs including the activation, set score='outputs'."
+        f"The final {last.function} in {step.label} cannot be removed, because the layer has a quantized kernel or a custom "
+        "`call`. To explain the outputs including the activation, set score='outputs'."
     ) from step.operation.cause
 
 

@@ -62,7 +62,7 @@ def _parts(run: dict[str, Any], inputs: Sequence[Input]) -> Iterator[pa.Table]:
         yield table
     elif len(inputs) == 1:
         end = f"signal {-code}" if code < 0 else f"exit code {code}"
-        error = f"The process died while it explained this image ({end}). Check the file, or omit it."
+        error = f"The process died while explaining this image ({end}). Check the file, or omit it."
         row = {"path": inputs[0].path, "status": FAILED, "error": error}
         yield arrow().Table.from_pylist([row], schema=result_schema())
     else:

@@ -121,7 +121,7 @@ def require_same(old: dict[str, Any], new: dict[str, Any], folder: str) -> None:
     differences = list(_differences(old, new))
     if differences:
         raise JobError(
-            f"{shown(folder)} contains a job with other options: {'; '.join(differences[:5])}. Use that job's options, or "
+            f"{shown(folder)} contains a job with different options: {'; '.join(differences[:5])}. Use that job's options, or "
             "choose another --output."
         )
 

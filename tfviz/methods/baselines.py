@@ -82,8 +82,8 @@ _COLORS: dict[str, Callable[[Preprocessing], np.ndarray]] = {"black": black, "me
 def _require_preprocessing(model: keras.Model) -> None:
     if known_preprocessing(model) is None:
         raise OptionError(
-            f"The baseline 'white' needs the preprocessing, but none is known for the model '{model.name}'. Pass the baseline "
-            "as an array, or load the model with tfviz.load_model(..., preprocessing=...)."
+            f"The baseline 'white' depends on the preprocessing, which is unknown for the model '{model.name}'. Pass the "
+            "baseline as an array, or load the model with tfviz.load_model(..., preprocessing=...)."
         )
 
 

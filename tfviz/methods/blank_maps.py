@@ -99,8 +99,9 @@ def _reason_for_nonfinite(explainer: Any, images: list[tf.Tensor], target: targe
     found = origin(graph, images, targets.seed_for(prepared))
     if found and found.is_singular:
         return (
-            f"The derivative of {found.step.label} is infinite or undefined for these images, as for a square root, a "
-            "logarithm or a division at 0. Keep its argument away from 0, as in sqrt(x + 1e-6), or explain a layer above it."
+            f"The derivative of {found.step.label} is infinite or undefined for these images. For example, this happens for "
+            "sqrt(x), log(x) and 1/x at x = 0. Keep the argument away from 0, as in sqrt(x + 1e-6), or explain a layer above "
+            "this operation."
         )
     where = f" at {found.step.label}" if found else ""
     if not graph.is_half_precision():
@@ -129,8 +130,8 @@ def _reason_for_zero(explainer: Any, images: list[tf.Tensor], target: targets.Ta
         cause = "its softmax or sigmoid is saturated" if explainer.score == "outputs" else "it is saturated"
         remedy = "Explain the logits with score='logits', or try" if explainer.score == "outputs" else "Try"
         return (
-            f"The score does not depend on the explained values: either {cause}, or the target does not use them. {remedy} "
-            "another target or layer."
+            f"The score does not depend on the explained values. Either {cause}, or the target does not use these values. "
+            f"{remedy} another target or layer."
         )
     return "The method found no evidence for the target. Try another target, layer or method."
 

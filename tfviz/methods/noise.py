@@ -156,8 +156,8 @@ class NoiseExplainer(SampledExplainer):
         if self._draws is not None and number == self._image:
             if tuple(self._draws.shape[1:]) != tuple(images.shape[1:]):
                 raise ImageError(
-                    f"`draws` has shape {self._draws.shape}, but the images have shape {tuple(images.shape)}. Pass draws with "
-                    "the same size as the images."
+                    f"Each sample in `draws` must have the shape of an image, {tuple(images.shape[1:])}. Received: `draws` of "
+                    f"shape {self._draws.shape}."
                 )
             return tf.gather(tf.constant(self._draws), numbers)
         shape = tf.shape(images)[1:] if None in images.shape[1:] else images.shape[1:]

@@ -149,13 +149,13 @@ def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, l
         require_channels_last(graph, step.outputs[0], step.path)
     if not maps and attention_blocks(graph, graph.inputs[0]):
         raise UnsupportedModelError(
-            f"VisualBackProp is not defined for attention, and '{graph.model_name}' has no ReLU with height and width. Use "
-            "attention_rollout, which doesn't need a target either, or gradient_attention."
+            f"VisualBackProp is not defined for attention, and '{graph.model_name}' has no ReLU that outputs a feature map. "
+            "Use attention_rollout, which doesn't need a target either, or gradient_attention."
         )
     if not maps:
         raise UnsupportedModelError(
             f"VisualBackProp needs convolutions followed by activations, but the model '{graph.model_name}' has no ReLU or "
-            "other activation with height and width. Use 'saliency', which works on any model."
+            "other activation that outputs a feature map. Use 'saliency', which works on any model."
         )
     return graph, maps
 
@@ -189,8 +189,8 @@ def warn_of_hidden_maps(graph: Graph) -> None:
     for step in graph.before(graph.outputs):
         if isinstance(step.operation, Opaque) and _gives_maps(graph, step) and step.operation.contents.may_hide_relu:
             warn(
-                f"{VisualBackProp.key} cannot use ReLUs inside the opaque layer {step.label}, so its mask does not cover "
-                "them. Build that part as a Functional model to include them."
+                f"{VisualBackProp.key} cannot use ReLUs inside the opaque layer {step.label}, so the mask does not cover them. "
+                "Rebuild the layer as a Functional model to include these ReLUs."
             )
 
 
@@ -198,9 +198,9 @@ def warn_of_attention(graph: Graph, maps: list[Step]) -> None:
     """Warn about attention after the last feature map, because the mask ignores it."""
     if attention_blocks(graph, maps[-1].outputs[0]):
         warn(
-            f"{VisualBackProp.key} covers only the convolutions up to '{maps[-1].path}'. It has no rule for the attention "
-            "after them, so its mask does not show which positions the model attends to. Use attention_rollout or "
-            "gradient_attention."
+            f"{VisualBackProp.key} covers only the convolutions up to '{maps[-1].path}'. VisualBackProp has no rule for the "
+            "attention after these convolutions, so the mask does not show which positions the model attends to. Use "
+            "attention_rollout or gradient_attention."
         )
 
 
@@ -236,8 +236,9 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
             _scale_back(graph, values, step, output, mask, masks)
     if not any(value in masks for value in graph.inputs):
         raise UnsupportedModelError(
-            f"VisualBackProp cannot scale the feature maps of '{graph.model_name}' to the image size, because layers below "
-            "these maps discard positions (for example, Dense layers after a Flatten). Use 'saliency' or 'guided_backprop'."
+            f"VisualBackProp cannot scale the feature maps of '{graph.model_name}' to the image size, because the layers "
+            "before these feature maps do not preserve positions (for example, Dense layers after a Flatten). Use 'saliency' "
+            "or 'guided_backprop'."
         )
     return [unit_range(masks[value][..., 0]) if value in masks else None for value in graph.inputs]
 
@@ -247,8 +248,8 @@ def _scale_back(graph: Graph, values: Values, step: Step, output: int, mask: Ten
     sizes = [tuple(values[value].shape[1:])[: map_axes(graph, value)] for value in step.inputs]
     if any(None in size for size in (mask.shape[1:-1], *sizes)):
         raise UnsupportedModelError(
-            f"VisualBackProp needs feature maps of fixed sizes, but the size at {step.label} is not fixed. Build the model "
-            "with a fixed image size, such as keras.Input((224, 224, 3))."
+            f"VisualBackProp needs feature maps of fixed sizes, but the feature map size at {step.label} is not fixed. Build "
+            "the model with a fixed image size, such as keras.Input((224, 224, 3))."
         )
     for value, part in zip(step.inputs, masks_of_inputs(step, mask, sizes, output), strict=True):
         if part is not None:

@@ -253,7 +253,7 @@ def _text(name: Any) -> str:
 def _in_order(numbered: Iterable[tuple[int, str]]) -> tuple[str, ...]:
     names = dict(numbered)
     if names and not 0 <= min(names) <= max(names) < _MAX_CLASSES:
-        raise ValueError(f"Class numbers range from {min(names)} to {max(names)}")
+        raise ValueError(f"Class numbers must be from 0 to {_MAX_CLASSES - 1}. Received: {min(names)} to {max(names)}")
     return tuple(names.get(number, "") for number in range(max(names, default=-1) + 1))
 
 

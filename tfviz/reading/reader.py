@@ -438,5 +438,6 @@ def _require_channels_last(operation: keras.Operation) -> None:
     if getattr(operation, "data_format", None) == "channels_first":
         raise UnsupportedModelError(
             f"Layer '{operation.name}' uses data_format='channels_first', but tfviz needs images as (height, width, channels). "
-            "Build the model with data_format='channels_last' and load the same weights. Kernels have the same shape in both."
+            "Build the model with data_format='channels_last' and load the same weights. Kernels have the same shape in both "
+            "formats."
         )

@@ -19,8 +19,9 @@ from tfviz.render.strength import SCALES
 PAGE = "index.html"
 PER_PAGE = 50
 STRENGTHS = (
-    "The number below each map is its peak relative to the top class's map. For excitation backprop, it is the map's sum, the "
-    "share of the class's evidence that reaches the layer. Neither is a confidence. Nearly empty maps are drawn dimmed."
+    "The number below each map is its peak relative to the peak of the top class's map. For excitation backprop, the number is "
+    "the map's sum, which is the share of the class's evidence that reaches the layer. Neither number is a confidence. Nearly "
+    "empty maps are drawn dimmed."
 )
 TRUTHS = "compare the top class with the true class (the image's folder name)"
 

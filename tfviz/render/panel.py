@@ -304,7 +304,7 @@ def panel_on(
     count = len(canvas.pictures)
     if count > MOST_IMAGES:
         raise ImageError(
-            f"A panel can show at most {MOST_IMAGES} images. Received: {count} images. Pass fewer, such as images[:16]."
+            f"A panel can show at most {MOST_IMAGES} images. Received: {count} images. Pass fewer images, such as images[:16]."
         )
     maps = {method: {target: canvas.maps(one) for target, one in given.items()} for method, given in values.items()}
     given = {**{method: own_style(method.replace("-", "_")) for method in maps}, **dict(styles or {})}

@@ -90,8 +90,8 @@ def signal_maps(attribution: Arrays, signals: Sequence[Signal]) -> list[Map]:
             )
         if not np.isfinite(array).all():
             raise ImageError(
-                "The attribution contains NaN or infinite values, so it cannot be drawn. Look for such values in the model's "
-                "input, weights and activations."
+                "The attribution contains NaN or infinite values, so it cannot be drawn. Check the model's input, weights and "
+                "activations for such values."
             )
     return [array[None] if array.ndim == 1 else array.T for array in arrays]
 

@@ -95,8 +95,8 @@ def volume_maps(attribution: Arrays, count: int) -> list[npt.NDArray[np.float64]
             )
         if not np.isfinite(array).all():
             raise ImageError(
-                "The attribution contains NaN or infinite values, so it cannot be drawn. Look for such values in the model's "
-                "input, weights and activations."
+                "The attribution contains NaN or infinite values, so it cannot be drawn. Check the model's input, weights and "
+                "activations for such values."
             )
     return arrays
 

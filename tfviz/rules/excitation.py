@@ -90,23 +90,23 @@ class Excitation:
         path = self.graph.signal_path(at)
         if attention := next((step for step in path if is_attention(step)), None):
             raise UnsupportedModelError(
-                f"Excitation backprop is not defined for attention, such as {attention.label}. Use gradient_attention, legrad "
-                "or a class activation map such as grad_cam, or explain a layer above the attention."
+                f"Excitation backprop is not defined for attention ({attention.label}). Use gradient_attention, legrad or a "
+                "class activation map such as grad_cam, or explain a layer above the attention."
             )
         for step in path:
             is_negated = isinstance(step.operation, Elementwise) and step.operation.sign < 0
             if is_negated and step.outputs[0] not in self.reads_image:
                 raise UnsupportedModelError(
-                    f"Excitation backprop has no rule for {step.label}. This operation negates its input, and excitation "
-                    "backprop cannot represent inhibition. Fold the sign into the preceding layer's weights, explain a layer "
-                    "above it, or use a gradient method such as saliency or guided_backprop."
+                    f"Excitation backprop has no rule for {step.label}, because this operation negates its input. Fold the "
+                    "sign into the preceding layer's weights, explain a layer above this operation, or use a gradient method "
+                    "such as saliency or guided_backprop."
                 )
             if not _has_rule(step):
                 why = f", because it {step.operation.reason}" if isinstance(step.operation, Opaque) else ""
                 raise UnsupportedModelError(
-                    f"Excitation backprop has no rule for {step.label}{why}. It has rules for linear layers, pooling, "
-                    "activations, normalization, sums, products with a gate and reshaping. Explain a layer above it, or use a "
-                    "gradient method such as saliency or guided_backprop."
+                    f"Excitation backprop has no rule for {step.label}{why}. Rules exist for linear layers, pooling, "
+                    "activations, normalization, sums, products with a gate and reshaping. Explain a layer above this "
+                    "operation, or use a gradient method such as saliency or guided_backprop."
                 ) from getattr(step.operation, "cause", None)
 
     def is_below_last_map(self, at: Sequence[Value]) -> bool:

@@ -71,8 +71,8 @@ def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output:
         found = _moved(step, given, output)
     if found.shape[: 1 + len(size)] != (1, *size):
         raise UnsupportedModelError(
-            f"Step {step.label} maps one image to an array of shape {found.shape}, so it mixes the images in a batch. Keep the "
-            "batch axis unchanged, or use a gradient method such as guided_backprop or grad_cam."
+            f"Step {step.label} maps one image to an array of shape {found.shape}, so it mixes the images in a batch. Change "
+            "the step so that it keeps the batch axis, or use a gradient method such as guided_backprop or grad_cam."
         )
     found = found.reshape(int(np.prod(size)), -1)  # (output pixels, channels)
     if (found == found[:, :1]).all():

@@ -129,7 +129,7 @@ def _back_of_size(step: Step, mask: Tensor, size: Size) -> Tensor:
     if tuple(back.shape[1:-1]) != tuple(size):
         raise UnsupportedModelError(
             f"VisualBackProp cannot scale its mask back through {step.label}, from {tuple(mask.shape[1:-1])} to {tuple(size)}. "
-            "It has rules for convolutions, pooling, padding, cropping, resizing, upsampling and operations that move pixels. "
+            "Rules exist for convolutions, pooling, padding, cropping, resizing, upsampling and operations that move pixels. "
             "Use a gradient method such as guided_backprop or grad_cam."
         )
     return back

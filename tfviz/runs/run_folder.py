@@ -190,8 +190,8 @@ def check_folder(path: Path, images: Sequence[Picture], *, is_rechosen: bool = F
     if not is_run(path):
         if read_records(path):
             raise OutputError(
-                f"log_dir {shown(path)} contains a run's snapshots ({INDEX_FILE}), but its {RUN_FILE} is missing. Restore "
-                "that file, or pass a new folder."
+                f"log_dir {shown(path)} contains a run's snapshots ({INDEX_FILE}), but {RUN_FILE} is missing. Restore this "
+                "file, or pass a new folder."
             )
         return
     sizes = [(size["height"], size["width"]) for size in read_run(path)["images"]]

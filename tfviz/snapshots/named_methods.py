@@ -107,9 +107,9 @@ def unrelated_model_error(model: Any, method: NamedMethod) -> OptionError | None
     if not explained or explained & _weights(model):
         return None
     return OptionError(
-        f"{method.name} explains '{method.explainer.whole.model_name}', which shares no weights with the trained model "
-        f"'{model.name}', so its maps would not show this training. Build the explainer from the trained model, or pass its "
-        f"key, '{method.explainer.key}'."
+        f"The explainer {method.name} was built from '{method.explainer.whole.model_name}', which shares no weights with the "
+        f"trained model '{model.name}', so the maps would not reflect the training. Build the explainer from the trained "
+        f"model, or pass the method key '{method.explainer.key}' instead."
     )
 
 

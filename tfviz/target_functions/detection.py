@@ -143,8 +143,8 @@ class Detection(ArrayTarget):
         count = self.anchors.shape[1]
         if not count and (key := _key_of_offsets(outputs, boxes)):
             raise TargetError(
-                f"The output {key!r} contains offsets from anchors, not boxes. Pass the predictions' anchors, anchors=(A, 4), "
-                "or read=lambda outputs: (boxes, scores)."
+                f"The output {key!r} contains offsets from anchors, not boxes. Pass the anchors of the predictions, an array "
+                "(A, 4), as `anchors`, or pass read=lambda outputs: (boxes, scores)."
             )
         if count and boxes[1] not in (None, count):
             raise TargetError(

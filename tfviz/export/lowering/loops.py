@@ -25,7 +25,7 @@ _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _MAX_STEPS = 1000
 # Operations that select part of a shape, and the value that marks an unknown batch size.
 _PARTS, _FREE = ("StridedSlice", "GatherV2", "Slice", "Unpack"), -9
-_INSTEAD = "Export with format='stablehlo' or format='saved_model', which support it."
+_INSTEAD = "Export with format='stablehlo' or format='saved_model', which support such loops."
 
 RunOne = Callable[[tf.Operation, list[Any]], Sequence[Any]]
 
@@ -171,7 +171,9 @@ class Unroller:
     def _known(self, operation: tf.Operation, x: tf.Tensor) -> Any:
         value = self._value(x)
         if value is None:
-            raise ExportError(f"'{operation.name}' belongs to a loop whose length depends on the image values. {_INSTEAD}")
+            raise ExportError(
+                f"'{operation.name}' belongs to a loop whose number of steps depends on the image values. {_INSTEAD}"
+            )
         return value.tolist()
 
     def _value(self, x: tf.Tensor) -> np.ndarray | None:

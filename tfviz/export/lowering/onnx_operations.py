@@ -105,8 +105,8 @@ def _strided_slice_gradient(
     rows = [list(dict.fromkeys(places.tolist())) for places in np.unravel_index(taken.reshape(-1), sizes)]
     if len(free) > 1 or any(rows[axis] != [0, 1] for axis in free):
         raise ExportError(
-            f"'{operation.name}' slices the batch axis, but ONNX can represent its gradient only for a fixed batch size. "
-            "Process each image independently, or export with format='saved_model'."
+            f"'{operation.name}' slices the batch axis, but ONNX can represent the gradient of such a slice only for a fixed "
+            "batch size. Change the model to process each image independently, or export with format='saved_model'."
         )
     p = tf.reshape(p, [-1 if axis in free else len(row) for axis, row in enumerate(rows)])
     for axis, row in enumerate(rows):

@@ -155,7 +155,7 @@ def _assign(variable: keras.Variable, array: h5py.Dataset, layer: str) -> None:
     """Assign an array to a variable after checking its shape."""
     if tuple(variable.shape) != array.shape:
         raise WeightsError(
-            f"The {variable.name} of layer '{layer}' has shape {tuple(variable.shape)}, but in the file its shape is "
+            f"The {variable.name} of layer '{layer}' has shape {tuple(variable.shape)}, but its shape in the file is "
             f"{array.shape}. {_ADVICE}"
         )
     variable.assign(array[()])

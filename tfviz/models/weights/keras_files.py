@@ -46,7 +46,7 @@ def load_weights(model: keras.Model, path: str | Path, *, name: str | None = Non
     try:
         model.load_weights(str(path))
     except Exception as error:
-        raise WeightsError(f"{shown(path)} does not fit {name}. Keras reports: {first_line(error)}") from error
+        raise WeightsError(f"The weights in {shown(path)} do not match {name}. Keras reports: {first_line(error)}") from error
 
 
 def stored_arrays(path: str | Path) -> dict[str, Shape]:
@@ -139,7 +139,7 @@ def _require_fit(expected: dict[str, Shape], stored: dict[str, Shape], file: str
     if not missing and not unexpected:
         return
     parts = [f"{kind}: {_listed(arrays)}." for kind, arrays in (("Missing", missing), ("Unexpected", unexpected)) if arrays]
-    raise WeightsError(f"{file} contains weights for another network, not for {name}. {' '.join(parts)}")
+    raise WeightsError(f"The weights in {file} do not match {name}. {' '.join(parts)}")
 
 
 def _listed(arrays: dict[str, Shape], most: int = 4) -> str:
@@ -242,4 +242,4 @@ def _fault(path: str | Path) -> str:
         start = file.read(12)
     if start.startswith((b"PK", b"\x89HDF")):
         return TRUNCATED
-    return f"is not a Keras file. {beginning(path)}. Pass a file that Keras saved."
+    return f"is not a Keras file. {beginning(path)}. Pass a file saved by Keras."

@@ -149,7 +149,7 @@ def _content(file: Any) -> Any:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
     if dtype != np.dtype(object):
-        raise WeightsError(f"It contains an array of {dtype} {shape}. {_EXPECTED}")
+        raise WeightsError(f"It contains an array of type {dtype} and shape {shape}. {_EXPECTED}")
     # Python 2 pickled array contents as text. encoding="bytes" prevents decoding.
     objects = _Unpickler(_BoundedFile(file), encoding="bytes").load().content()
     return objects[0] if len(objects) == 1 else objects

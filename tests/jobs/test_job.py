@@ -50,7 +50,7 @@ def job(*args: object) -> int:
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the shards here, where processes are not the point: each start of TensorFlow takes seconds."""
+    """Run the shards without worker processes, each of which imports TensorFlow."""
 
     def run_here(crew: Crew, shards: Sequence[int]) -> Iterator[int]:
         return map(ExplainShard(crew.root, crew.is_retry), shards)

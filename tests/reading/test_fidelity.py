@@ -331,7 +331,7 @@ def maps_of(model: keras.Model) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module", params=[False, True], ids=["fused", "apart"])
 def by_name(request: pytest.FixtureRequest) -> tuple[bool, dict[str, np.ndarray]]:
-    """Return whether activations are layers, and the maps of a network with "relu" and "softmax"."""
+    """Return whether activations are layers, and the maps with "relu" and "softmax"."""
     return request.param, maps_of(with_functions("relu", "softmax", apart=request.param))
 
 

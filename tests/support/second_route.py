@@ -46,7 +46,7 @@ def seed_of(species: Species) -> Any:
 
 
 class SecondRoute:
-    """All methods on one network and batch. A gradient that several methods need is computed once."""
+    """All methods on one network and batch. Shared gradients are computed once."""
 
     def __init__(self, species: Species, twin: Any, images: Any) -> None:
         self.species, self.twin, self.images, self.seed = species, twin, images, seed_of(species)

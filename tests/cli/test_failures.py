@@ -280,7 +280,7 @@ def test_sigint_leaves_no_partial_file(model_file, tmp_path):
     # A background job of a shell ignores SIGINT, and child processes inherit that.
     command = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import tfviz.__main__"
     argv = [sys.executable, "-c", command, "explain", folder, "--model", model_file, "--output", tmp_path / "out"]
-    argv += ["--method", "all", "--batch-size", "4", "--raw", "--preprocess", "none"]
+    argv += ["--method", "grad_cam,smooth_grad", "--batch-size", "4", "--raw", "--preprocess", "none"]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(tmp_path / "out/005/grad_cam.png", process)
     os.kill(process.pid, signal.SIGINT)

@@ -63,6 +63,7 @@ maps = {
     f"step {record['step']}": np.load(folder / "maps" / f"{record['number']:08}.npz") for record in records[:: len(records) - 1]
 }
 figure = tfviz.plot(images, {"grad_cam": {step: arrays[arrays.files[0]] for step, arrays in maps.items()}})
+figure
 
 # %%
 # While a network trains, watch the folder live in a browser, and make a film of the run afterwards:

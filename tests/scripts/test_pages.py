@@ -57,6 +57,17 @@ def test_every_entry_leads_to_a_page() -> None:
     assert {entry for entry in toctree_entries() if not (DOCS / f"{entry}.md").is_file()} == BUILT
 
 
+def test_the_links_of_the_cards_have_the_cards_titles() -> None:
+    cards = re.findall(r"^:::{grid-item-card} (.+)\n((?::.+\n)+)", (DOCS / "index.md").read_text("utf-8"), re.MULTILINE)
+    assert len(cards) == 6
+    for title, text in cards:
+        options = dict(re.findall(r"^:([\w-]+): (.+)$", text, re.MULTILINE))
+        page = DOCS / f"{options['link']}.md"
+        # Without link-alt, the name of a link is the title of its page.
+        name = page.read_text("utf-8").splitlines()[0].removeprefix("# ") if page.is_file() else "Tutorials"
+        assert options.get("link-alt", name) == title
+
+
 def test_every_group_of_examples_has_a_header_and_is_built() -> None:
     configuration = (DOCS / "conf.py").read_text("utf-8")
     for folder in {path.parent for path in EXAMPLES}:
@@ -128,6 +139,14 @@ def test_an_example_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     names = runpy.run_path(str(path))
     assert any(name.endswith("figure") for name in names)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_a_downloaded_notebook_displays_the_figures(path: Path) -> None:
+    """A notebook displays pyplot's figures, and a figure in the last line of a cell."""
+    for cell in path.read_text("utf-8").split("\n# %%\n"):
+        for name, maker in re.findall(r"^(?:    )?(\w*figure) = ([\w.]+)", cell, re.MULTILINE):
+            assert maker == "plt.figure" or cell.rstrip().endswith(f"\n{name}")
 
 
 VARIABLE = re.compile(r"\$\(\(.*?\)\)|\$\w+")

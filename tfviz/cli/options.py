@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
     It escapes control characters in error messages, which quote user input.
     """
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """Parse the arguments, but report unknown options before missing arguments."""
         words = list(sys.argv[1:] if args is None else args)
         if unknown := self._unknown_options(words):

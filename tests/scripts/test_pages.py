@@ -105,6 +105,15 @@ def test_formulas_of_docstrings_are_no_markup(extensions: None) -> None:
     assert escaped("    **options: the options") == "    **options: the options"
 
 
+def test_search_ranks_equal_results_with_troubleshooting_first_and_the_changelog_last(browser: Any) -> None:
+    scorer = (DOCS / "search_scorer.js").read_text("utf-8")
+    pages = ["changes", "start", "troubleshooting"]
+    page = browser.new_page()
+    scores = page.evaluate(f"(pages) => {{ {scorer} return pages.map((one) => Scorer.score([one, '', '', null, 15])); }}", pages)
+    page.close()
+    assert scores == [5, 15, 16]
+
+
 # --- snippets and examples ------------------------------------------------------------------------
 
 

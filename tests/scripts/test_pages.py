@@ -109,7 +109,8 @@ def test_search_ranks_equal_results_with_troubleshooting_first_and_the_changelog
     scorer = (DOCS / "search_scorer.js").read_text("utf-8")
     pages = ["changes", "start", "troubleshooting"]
     page = browser.new_page()
-    scores = page.evaluate(f"(pages) => {{ {scorer} return pages.map((one) => Scorer.score([one, '', '', null, 15])); }}", pages)
+    script = f"(pages) => {{ {scorer} return pages.map((one) => Scorer.score([one, '', '', null, 15])); }}"
+    scores = page.evaluate(script, pages)
     page.close()
     assert scores == [5, 15, 16]
 

@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import pytest
 import shape_transformer
+from matplotlib.figure import Figure
 
 import tfviz
 from tfviz.cli.main import _parse
@@ -103,6 +104,19 @@ def test_formulas_of_docstrings_are_no_markup(extensions: None) -> None:
 
     assert escaped("Σ p(x ⊙ H_k)|S|, a * b, `a * b`") == r"Σ p(x ⊙ H_k)\|S\|, a \* b, `a * b`"
     assert escaped("    **options: the options") == "    **options: the options"
+
+
+def test_a_chart_is_described_as_a_chart(extensions: None, tmp_path: Path) -> None:
+    pytest.importorskip("sphinx_gallery", reason="pip install '.[docs]'")
+    from figures import scrape
+
+    chart, maps = Figure(), Figure()
+    chart.subplots().plot([1, 2])
+    maps.subplots().imshow([[1, 2]])
+    for figure, text in ((chart, "Chart: evaluate"), (maps, "Images beside their maps: evaluate")):
+        names = {"example_globals": {"figure": figure}, "image_path_iterator": iter([str(tmp_path / "1.png")])}
+        found = scrape(("code", "figure = ", 1), names | {"src_file": "evaluate.py"}, {"src_dir": str(tmp_path)})
+        assert f":alt: {text}\n" in found
 
 
 def test_search_ranks_equal_results_with_troubleshooting_first_and_the_changelog_last(browser: Any) -> None:

@@ -34,3 +34,4 @@ images = tfviz.load_images(SAMPLES_DIR / "heart_star.png", packaged)
 target = tfviz.Detection((48, 32, 64, 48), KINDS.index("heart"))
 maps = {key: tfviz.explain(model, images, key, target) for key in ("saliency", "grad_cam")}
 figure = tfviz.plot(images, maps)
+figure

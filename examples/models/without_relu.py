@@ -33,3 +33,4 @@ maps = {
     "guided_backprop": tfviz.GuidedBackprop(model, activations="all")(images),
 }
 figure = tfviz.plot(images, maps)
+figure

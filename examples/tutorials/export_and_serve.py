@@ -44,6 +44,7 @@ difference = np.abs(exported(images, target=7) - explainer(images, target=7)).ma
 print(f"largest difference: {difference:.1e}")
 
 figure = tfviz.plot(images, {"grad_cam": exported(images, target=7)})
+figure
 
 # %%
 # TensorFlow Serving loads the folder unchanged:

@@ -53,6 +53,7 @@ for row in wrong.predict(wrong_images, verbose=0):
 explainer = tfviz.GradCAM(model)
 maps = {name: explainer(images[:1], target=name) for name in ("heart", "star")}
 figure = tfviz.plot(images[:1], {"grad_cam": maps})
+figure
 
 # %%
 # On the command line, state the same preprocessing:

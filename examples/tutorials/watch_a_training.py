@@ -63,6 +63,7 @@ maps = {
     f"step {record['step']}": np.load(folder / "maps" / f"{record['number']:08}.npz") for record in records[:: len(records) - 1]
 }
 figure = tfviz.plot(images, {"grad_cam": {step: arrays[arrays.files[0]] for step, arrays in maps.items()}})
+figure
 
 # %%
 # You can watch the run live in a browser during training, and make a film of it afterwards:

@@ -47,6 +47,7 @@ maps = {
     f"{kind} against its rivals": explainer(one, target=tfviz.Against(int(label))),
 }
 figure = tfviz.plot([scene.image], {"grad_cam": maps})
+figure
 
 # %%
 # Test the explanation by covering each object in turn. If the map is right, the score falls most

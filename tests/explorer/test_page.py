@@ -253,6 +253,7 @@ def test_the_page_fits_and_is_legible(
 ) -> None:
     page = open_page(f"{server.address}#image={FIRST}&method2=grad_cam&target2=3", size, color_scheme=scheme)
     until_ready(page, "b", "nearly empty")
+    page.locator("#code-box summary").click()
     wide = page.evaluate("() => [document.documentElement.scrollWidth, innerWidth]")
     assert wide[0] <= wide[1]
     for place in ("#model-about", "#question", ".tabs [aria-selected=true]", ".tabs [aria-disabled=true]", ".what", ".weak"):

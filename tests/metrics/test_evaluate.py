@@ -399,7 +399,12 @@ def test_the_tables_hold_every_row(model, images, tmp_path) -> None:
 
 def test_the_plot_has_a_panel_per_measure_and_per_curve(model, images) -> None:
     found = evaluate(model, images, ["grad_cam", "saliency"], [*FAST, "road"])
-    titles = [axes.get_title() for axes in found.plot().axes]
+    figure = found.plot()
+    assert figure._repr_png_()  # displayed in a notebook without a magic
+    size = figure.get_size_inches().tolist()
+    figure.suptitle("title")
+    assert figure.get_size_inches().tolist() == size
+    titles = [axes.get_title() for axes in figure.axes]
     assert [title.split(" ")[0] for title in titles] == [
         "single_deletion", "deletion", "insertion", "insertion_minus_deletion", "road", "deletion", "insertion", "road"
     ]  # fmt: skip

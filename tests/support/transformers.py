@@ -66,11 +66,15 @@ def by_operation(x: Any, number: int) -> Any:
 
 
 def by_hand(x: Any, number: int) -> Any:
-    joint = ops.transpose(ops.reshape(layers.Dense(36, name=f"qkv_{number}")(x), (-1, 12, 3, 2, 6)), (2, 0, 3, 1, 4))
+    return layers.Dense(12, name=f"out_{number}")(mixed(layers.Dense(36, name=f"qkv_{number}")(x)))
+
+
+def mixed(joint: Any) -> Any:
+    """Attention between joint queries, keys and values (N, 12, 36), by hand."""
+    joint = ops.transpose(ops.reshape(joint, (-1, 12, 3, 2, 6)), (2, 0, 3, 1, 4))
     queries, keys, values = joint[0], joint[1], joint[2]
     P = ops.softmax(ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2))) * 6**-0.5)
-    mixed = ops.reshape(ops.transpose(ops.matmul(P, values), (0, 2, 1, 3)), (-1, 12, 12))
-    return layers.Dense(12, name=f"out_{number}")(mixed)
+    return ops.reshape(ops.transpose(ops.matmul(P, values), (0, 2, 1, 3)), (-1, 12, 12))
 
 
 class TensorFlowAttention(layers.Layer):
@@ -117,21 +121,43 @@ def network(attend: Callable[[Any, int], Any] = multi_head, head: str | None = "
     return with_random_weights(keras.Model(image, layers.Dense(5, activation=head, name="out")(x)), seed)
 
 
-def nested() -> keras.Model:
-    """The same network as `network()`, with its encoder inside a model."""
-    image, inside = keras.Input(SIZE), keras.Input(SIZE)
-    backbone = keras.Model(inside, encoder(patches(inside)), name="backbone")
-    x = layers.GlobalAveragePooling1D()(backbone(image))
-    return with_random_weights(keras.Model(image, layers.Dense(5, activation="softmax", name="out")(x)), 0)
+class Handwritten(layers.Layer):
+    """`by_hand` as a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.joint, self.out = layers.Dense(36), layers.Dense(12)
+
+    def build(self, shape: tuple[int | None, ...], _: Any) -> None:
+        self.joint.build(shape)
+        self.out.build(shape)
+
+    def call(self, x: Any, _: Any) -> Any:
+        return self.out(mixed(self.joint(x)))
+
+
+class SingleHead(layers.Layer):
+    """`single_head` as a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.value, self.attention = layers.Dense(12), layers.Dense(12), layers.Attention(use_scale=True)
+
+    def build(self, shape: tuple[int | None, ...], _: Any) -> None:
+        self.query.build(shape)
+        self.value.build(shape)
+        self.attention.build([shape, shape])
+
+    def call(self, x: Any, _: Any) -> Any:
+        return self.attention([self.query(x), self.value(x)])
 
 
 class EncoderBlock(layers.Layer):
     """One block of `encoder`."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(name=f"block_{number}")
-        self.first, self.attention = layers.LayerNormalization(), layers.MultiHeadAttention(2, 6)
-        self.second = layers.LayerNormalization()
+    def __init__(self, attention: layers.Layer) -> None:
+        super().__init__()
+        self.first, self.attention, self.second = layers.LayerNormalization(), attention, layers.LayerNormalization()
         self.up, self.down = layers.Dense(16, activation="gelu"), layers.Dense(12)
 
     def build(self, shape: tuple[int | None, ...]) -> None:
@@ -146,43 +172,21 @@ class EncoderBlock(layers.Layer):
         x = x + self.attention(y, y)
         return x + self.down(self.up(self.second(x)))
 
+    def get_config(self) -> dict[str, Any]:
+        return {}
 
-def stack() -> list[layers.Layer]:
+
+def stack(attention: Callable[[], layers.Layer]) -> list[layers.Layer]:
+    """Return the layers of `network`, one per block."""
     return [
-        layers.Conv2D(12, 8, strides=8),
+        layers.Conv2D(12, 8, strides=8, name="patches"),
         layers.Reshape((12, 12)),
-        EncoderBlock(0),
-        EncoderBlock(1),
+        EncoderBlock(attention()),
+        EncoderBlock(attention()),
         layers.LayerNormalization(),
         layers.GlobalAveragePooling1D(),
         layers.Dense(5, activation="softmax"),
     ]
-
-
-def sequential() -> keras.Model:
-    return with_random_weights(keras.Sequential([keras.Input(SIZE), *stack()]), 0)
-
-
-class Subclassed(keras.Model):
-    """The same layers, called in a loop."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.parts = stack()
-
-    def call(self, x: Any) -> Any:
-        for layer in self.parts:
-            x = layer(x)
-        return x
-
-
-def subclassed() -> keras.Model:
-    model = Subclassed()
-    model(np.zeros((1, *SIZE), np.float32))
-    return with_random_weights(model, 0)
-
-
-BUILT: dict[str, Callable[[], keras.Model]] = {"nested": nested, "Sequential": sequential, "subclassed": subclassed}
 
 
 def images(size: tuple[int, ...] = SIZE, count: int = 2) -> np.ndarray:

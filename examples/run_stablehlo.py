@@ -1,11 +1,11 @@
-"""Explain images with an explainer exported as StableHLO. Needs JAX, but no TensorFlow or tfviz.
+"""Explain images with an explainer exported as StableHLO, without TensorFlow or tfviz.
 
     pip install jax opencv-python                                     # .npy files only need JAX
     python run_stablehlo.py explainer/ dog.jpg map.png                # explain the top class
     python run_stablehlo.py explainer/ dog.jpg map.npy --target 281   # raw values of another class
     python run_stablehlo.py explainer/ batch.npy maps.npy
 
-The folder comes from explainer.export("explainer/", format="stablehlo"). An .npy file holds a
+Create the folder with explainer.export("explainer/", format="stablehlo"). An .npy file holds a
 preprocessed batch, and an .npz file holds one array for each of several inputs. JAX compiles the
 program for the device it runs on: CPU, GPU or TPU.
 """
@@ -35,7 +35,7 @@ def load(folder):
         [jax.ShapeDtypeStruct(one["shape"], one["dtype"]) for one in parts[part]]
         for part in ("arguments", "weights", "results")
     )
-    # JAX only runs its own exports, so export a function of the same signature and replace its
+    # JAX only runs its own exports, so export a function with the same signature, and replace its
     # code.
     stand_in = jax.jit(lambda *_: [jnp.zeros(one.shape, one.dtype) for one in results], keep_unused=True)
     exported = jax.export.export(stand_in)(*arguments, *weights)
@@ -63,7 +63,7 @@ def read_inputs(path, manifest):
 
 
 def read_picture(path):
-    """Read an image file as uint8 (height, width, 3), RGB."""
+    """Read an image file as RGB, uint8 (height, width, 3)."""
     import cv2
 
     picture = cv2.imread(str(path))
@@ -71,7 +71,7 @@ def read_picture(path):
 
 
 def tensor(picture, manifest):
-    """Crop, resize and scale an image as tfviz.json specifies, (height, width, channels)."""
+    """Crop, resize and scale an image as tfviz.json specifies. Return (height, width, channels)."""
     import cv2
 
     _, height, width, channels = manifest["extra"]["arguments"][0]["shape"]
@@ -106,14 +106,15 @@ def seen(picture, how):
 
 
 def write_map(path, results, manifest, picture_path):
-    """Write the map as .npy, all results as .npz, or a gray image in which mid gray is zero if the
-    map has negative values.
+    """Write the map as .npy, all results as .npz, or the map as a gray image.
+
+    If the map has negative values, zero is mid gray in the image.
     """
     if path.suffix == ".npz":
         np.savez(path, **results)
         return
     if manifest["attribution"] != "attribution":
-        sys.exit(f"This network has one map per input, which {path} cannot hold. Write a .npz file.")
+        sys.exit(f"This network has one map per input, but {path} can hold only one map. Write a .npz file.")
     attribution = results["attribution"]
     if path.suffix == ".npy":
         np.save(path, attribution)
@@ -144,14 +145,14 @@ def main():
     given = read_inputs(args.images, manifest)
     if "class" in manifest["targets"]:
         if not TOP_CLASS <= args.target < (manifest["classes"] or np.inf):
-            sys.exit(f"--target {args.target} is out of range. The network has the classes 0 to {manifest['classes'] - 1}.")
+            sys.exit(f"--target {args.target} is out of range. Choose a class from 0 to {manifest['classes'] - 1}.")
         given.append(np.full(len(given[0]), args.target, np.int32))
     elif args.target != TOP_CLASS:
-        sys.exit(f"{manifest['method']} was exported without a target. Leave --target out.")
+        sys.exit(f"{manifest['method']} was exported without a target. Omit --target.")
     results = {name: np.asarray(array) for name, array in program(*given).items()}
     for number, index in enumerate(results.get("target", [])):
         names = manifest["labels"] or []
-        # A single sigmoid unit has two classes, but may have only one label.
+        # A single sigmoid unit represents two classes, but may have only one label.
         label = names[index] if index < len(names) else ""
         print(f"image {number}: class {index} {label}".rstrip())
     write_map(args.map, results, manifest, args.images)

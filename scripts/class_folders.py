@@ -42,15 +42,17 @@ def find_labeled_images(root: str | Path) -> list[LabeledImage]:
     """
     root = Path(root)
     if not root.is_dir():
-        raise ImageError(f"The folder {shown(root)} does not exist. Pass a folder with images in ROOT/CLASS/image.jpg.")
+        raise ImageError(f"The folder {shown(root)} does not exist. Pass a folder with images at ROOT/CLASS/image.jpg.")
     entries = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
     if files := [entry for entry in entries if not entry.is_dir()]:
         raise ImageError(
-            f"{shown(files[0])} is a file. Expected: only class folders, as in ROOT/CLASS/image.jpg. Move it into a class "
-            "folder, or remove it."
+            f"{shown(files[0])} is a file, but only class folders are allowed here (ROOT/CLASS/image.jpg). Move it into a "
+            "class folder, or remove it."
         )
     if not entries:
-        raise ImageError(f"The folder {shown(root)} contains no class folders. Sort the images into ROOT/CLASS/image.jpg.")
+        raise ImageError(
+            f"The folder {shown(root)} contains no class folders. Sort the images into class folders: ROOT/CLASS/image.jpg."
+        )
     return [image for folder in entries for image in _in_folder(folder)]
 
 
@@ -66,7 +68,7 @@ def _in_folder(folder: Path) -> list[LabeledImage]:
 
 
 def class_numbers(folders: Sequence[str], labels: Labels, classes: int) -> dict[str, int]:
-    """Map each class folder to a network class by its label or number.
+    """Map each class folder to the network's class with that label or number.
 
     If the labels are unknown and there are as many folders as classes, the sorted folder order
     determines the class, as in torchvision's ImageFolder.
@@ -80,7 +82,7 @@ def class_numbers(folders: Sequence[str], labels: Labels, classes: int) -> dict[
         The class number for each folder name.
 
     Raises:
-        LabelsError: a folder matches no class.
+        LabelsError: a folder does not match any class.
     """
     names = sorted(set(folders))
     try:
@@ -92,5 +94,5 @@ def class_numbers(folders: Sequence[str], labels: Labels, classes: int) -> dict[
             f"The folder names do not match the network's {classes} classes: {error} Rename the folders, or pass --labels."
         ) from error
     if unknown := [name for name, number in numbers.items() if not 0 <= number < classes]:
-        raise LabelsError(f"The folder {unknown[0]!r} matches none of the network's {classes} classes, 0 to {classes - 1}.")
+        raise LabelsError(f"The folder {unknown[0]!r} matches none of the network's {classes} classes (0 to {classes - 1}).")
     return numbers

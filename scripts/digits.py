@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CLASSES = 10
 _FETCH_TIMEOUT_S = 60.0
 _HELD_OUT = 5  # Every fifth digit is held out.
-_NOISE, _NOISE_OF_PAIRS = 0.8, 0.2  # largest noise value; a digit's brightest pixel is 1
+_NOISE, _NOISE_OF_PAIRS = 0.8, 0.2  # maximum noise value; a digit's brightest pixel is 1
 _PICTURES, _EPOCHS, _BATCH_SIZE = 20_000, 10, 128
 # Sparse, small weights keep the maps on the strokes.
 _UNITS, _DROPOUT, _L1 = (256, 128, 64), 0.2, 1e-4
@@ -66,8 +66,8 @@ def load_digits() -> Digits:
         from sklearn import datasets
     except ImportError as error:
         raise MissingPackageError(
-            "MNIST cannot be downloaded, and scikit-learn, which includes digits, is not installed. "
-            f"Run: {install_command('digits')}"
+            "MNIST cannot be downloaded, and scikit-learn, which contains a set of digits, is not installed. Run: "
+            f"{install_command('digits')}"
         ) from error
     images, labels = datasets.load_digits(return_X_y=True)
     source = "scikit-learn's digits, 8x8 pixels, because MNIST cannot be downloaded"
@@ -122,7 +122,7 @@ def _side_by_side(pairs: np.ndarray) -> np.ndarray:
 
 
 def _noisy(pictures: np.ndarray, strength: np.ndarray | float, rng: np.random.Generator) -> np.ndarray:
-    """Return the pixelwise maximum of image and noise, which keeps the strokes intact."""
+    """Return the pixelwise maximum of images and noise, which keeps the digits' strokes intact."""
     return np.maximum(pictures, (rng.uniform(size=pictures.shape) * strength).astype(np.float32))
 
 

@@ -34,12 +34,12 @@ Row = Mapping[str, Any]
 
 
 def layer_parts(model: keras.Model, metrics: Sequence[str | Metric]) -> list[Part]:
-    """Return one part with all layer-based methods at the end of each stage."""
+    """Return a study part that runs all layer-based methods at the end of each stage."""
     return [Part("layers", at_layers, metrics, COUNT)]
 
 
 def at_layers(model: keras.Model, pictures: Pictures) -> Mapping[str, Method]:
-    """Build the methods at the end of each stage, and excitation backprop also at the image."""
+    """Build the methods for the end of each stage, and excitation backprop also for the image."""
     found: dict[str, Method] = {}
     stages = stage_ends(read_model(model, accept_opaque=True).graph)
     for key in (*EXCITATION, *CAMS):
@@ -58,7 +58,7 @@ def at_layers(model: keras.Model, pictures: Pictures) -> Mapping[str, Method]:
 
 
 def _maps_of(explainer):
-    """Wrap an explainer for a different model than the evaluated one."""
+    """Wrap an explainer of part of the model, so that it can be evaluated on the whole model."""
 
     def maps(images, classes):
         return explainer(images)
@@ -67,7 +67,7 @@ def _maps_of(explainer):
 
 
 def stage_ends(graph: Graph) -> list[str]:
-    """Return, for each map size, the last non-pooling layer that lies on every path."""
+    """For each map size, return the last non-pooling layer that lies on every path."""
     ends: dict[tuple[int | None, ...], str] = {}
     for step in graph.before(graph.outputs):
         value = step.outputs[0]
@@ -78,7 +78,7 @@ def stage_ends(graph: Graph) -> list[str]:
 
 
 def _parted(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
-    """Group one measure's rows by method and layer. Controls have the layer ""."""
+    """Group one measure's rows by method and layer. The layer of a control is ""."""
     found: dict[str, dict[str, Row]] = {}
     for row in rows:
         method, _, layer = row["method"].partition(SEPARATOR)
@@ -104,7 +104,7 @@ def _table(rows: Sequence[Row], measure: str) -> str:
 
 
 def draw_by_layer(rows: Sequence[Row], measures: Sequence[str], title: str) -> Figure:
-    """Draw one row of panels per measure and one column per method, with layers along x."""
+    """Draw one row of panels per measure and one column per method. The x-axis shows the layers."""
     methods = [
         method for method, own in _parted([row for row in rows if row["metric"] == measures[0]]).items() if "" not in own
     ]
@@ -135,7 +135,7 @@ def _draw_panel(axes: Axes, own: Mapping[str, Row], layers: Sequence[str], rando
 
 
 def arriving_probability(model: keras.Model, pictures: Pictures) -> str:
-    """Format a table of the probability that reaches each layer in excitation backprop."""
+    """Return a table of the probability that reaches each layer in excitation backprop."""
     images = pictures.images[:COUNT]
     layers = [None, *stage_ends(read_model(model, accept_opaque=True).graph)]
     cells = []

@@ -35,7 +35,7 @@ def check_sanity(
     explainers: Callable[[], Mapping[str, Explainer]],
     seed: int,
 ) -> None:
-    """Run the missing sanity checks, and write the figure and the verdicts."""
+    """Run the sanity checks that have no stored results, and write the figure and the verdicts."""
     file = folder / "sanity.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     stored = dict(json.loads(line) for line in file.read_text("utf-8").splitlines()) if file.exists() else {}
@@ -59,7 +59,7 @@ def check_sanity(
 
 
 def verdicts(check: SanityCheck) -> str:
-    """Format the verdicts, one line per method."""
+    """Return the verdicts as a table with one line per method."""
     tested = list(dict.fromkeys(str(one["on"]) for one in check.verdicts))
     lines = ["| method | " + " | ".join(f"on {on}" for on in tested) + " |", "|---" * (len(tested) + 1) + "|"]
     for method in check.methods:
@@ -70,7 +70,7 @@ def verdicts(check: SanityCheck) -> str:
 
 
 def draw(rows: Sequence[Mapping[str, Any]], model: str, count: int) -> Figure:
-    """Draw one panel per method, with one line per order."""
+    """Draw one panel per method, with one curve for each order of randomization."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
     lines = math.ceil(len(methods) / _COLUMNS)
     figure = Figure(figsize=(_COLUMNS * _PANEL_WIDTH, lines * _PANEL_HEIGHT + 0.6), layout="constrained")

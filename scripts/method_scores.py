@@ -29,7 +29,7 @@ FIRST_SEED = 10_000  # Training uses other seeds, so these scenes are new.
 
 @dataclass(frozen=True)
 class Pictures:
-    """A model's inputs, (N, H, W, C), and the class regions in each."""
+    """A model's inputs, (N, H, W, C), and the regions of the classes in each image."""
 
     images: np.ndarray
     regions: list[Regions]
@@ -44,9 +44,9 @@ class Part:
 
     Attributes:
         name: the name of the part's score file.
-        methods: the function that builds the methods, keyed by name.
+        methods: a function that returns the methods, keyed by name.
         metrics: the metrics.
-        count: the largest number of images.
+        count: the maximum number of images.
     """
 
     name: str
@@ -67,7 +67,7 @@ def scenes(count: int) -> Pictures:
 
 
 def photos(folder: Path, boxes: Path, model: keras.Model) -> Pictures:
-    """Read a folder's annotated photos."""
+    """Read the annotated photos in a folder."""
     files = [found.path for found in find_images([folder])]
     count = model.output_shape[-1]
     found, _ = matched(read_annotations(boxes, labels_of(model), count), files)
@@ -115,7 +115,7 @@ def _stored(file: Path) -> Iterator[ScoreRow]:
 
 
 def rows_of(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
-    """Join several parts' rows. Controls come from the part with the most images."""
+    """Join several parts' rows. Of the rows for the same score, keep that with the most images."""
     best: dict[tuple[str, str | None, str], dict[str, Any]] = {}
     for row in (row for one in evaluations for row in one.rows):
         key = row["method"], row["layer"], row["metric"]

@@ -1,4 +1,4 @@
-"""Write score tables and figures for docs/faithfulness.md."""
+"""Write score tables and figures for docs/faithfulness.md and docs/faithfulness_tables.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from tfviz.atomic_files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "faithfulness.md"
+PAGE = ROOT / "docs" / "faithfulness_tables.md"
 PICTURES = ROOT / "docs" / "pictures"
 UNDECIDED = "†"
 TITLES = {
@@ -83,7 +83,7 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], names: Sequence[str]) -> None:
 
 
 def draw_point(axes: Axes, row: Mapping[str, Any], place: int, *, is_upright: bool = False) -> None:
-    """Draw a value with its interval. A hollow dot means that the metric does not decide."""
+    """Draw a value with its interval. A hollow dot marks an inconclusive result."""
     color = _CONTROL if row["is_control"] else _METHOD
     fill = "white" if row["decides"] is False else color
     for values, look in (([row["low"], row["high"]], "-"), ([row["value"]], "o")):
@@ -93,7 +93,7 @@ def draw_point(axes: Axes, row: Mapping[str, Any], place: int, *, is_upright: bo
 
 
 def save(figure: Figure, name: str) -> Path:
-    """Write a small PNG file into docs/pictures."""
+    """Write a figure to docs/pictures as a small PNG file."""
     from PIL import Image
 
     PICTURES.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def save(figure: Figure, name: str) -> Path:
 
 
 def write_block(name: str, text: str) -> None:
-    """Replace the text between the two comments with this name in docs/faithfulness.md."""
+    """Replace the text between the two comments with this name in docs/faithfulness_tables.md."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     page = PAGE.read_text("utf-8")
     if begin not in page:

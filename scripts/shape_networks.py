@@ -1,8 +1,8 @@
 """Build the networks that scripts/train_shapes trains, with one sigmoid unit per kind of shape.
 
-`cnn` is the packaged network. `silu` has no ReLU, and `vit` is a vision transformer. Methods treat
-both differently. All networks use only built-in Keras layers, so their files load without custom
-code.
+`cnn` is the packaged network. `silu` has no ReLU, and `vit` is a vision transformer, so some
+methods treat these two differently. All networks use only built-in Keras layers, so their files
+load without custom code.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def cnn(activation: str = "relu") -> keras.Model:
 
 
 def silu() -> keras.Model:
-    """Build the same network with SiLU instead of ReLU."""
+    """Build the same network as `cnn`, but with SiLU instead of ReLU."""
     return cnn("silu")
 
 
@@ -50,7 +50,7 @@ def vit() -> keras.Model:
         x = layers.Conv2D(filters, 3, 2, padding="same", activation="gelu", name=f"stem{place}")(x)
     x = layers.Conv2D(WIDTH, 3, 2, padding="same", name="patches")(x)
     x = layers.Reshape((-1, WIDTH), name="tokens")(x)
-    # A dense layer with a separate bias for each token adds the positions.
+    # A dense layer with a separate bias for each token serves as the position embedding.
     x = layers.EinsumDense("bnc,cd->bnd", x.shape[1:], bias_axes="nd", bias_initializer="random_normal", name="positions")(x)
     for block in range(1, BLOCKS + 1):
         x = _transformer_block(x, f"block{block}")

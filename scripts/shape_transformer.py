@@ -30,7 +30,7 @@ def preprocessing() -> tfviz.Preprocessing:
 def trained_transformer(scenes: int = 400, epochs: int = 5) -> keras.Model:
     """Build and train the transformer.
 
-    It maps images (N, 96, 96, 3) to one sigmoid unit per kind of shape.
+    The transformer accepts images (N, 96, 96, 3), and has one sigmoid unit per kind of shape.
 
     Args:
         scenes: the number of training images.
@@ -67,7 +67,7 @@ def _head(shape: tuple[int, ...]) -> keras.Model:
     x = features = layers.Input(shape)
     x = layers.Reshape((-1, WIDTH))(layers.Conv2D(WIDTH, 1)(x))
     x = layers.ZeroPadding1D((1, 0))(x)  # add the class token
-    # A dense layer with a separate bias for each token adds the positions.
+    # A dense layer with a separate bias for each token serves as the position embedding.
     x = layers.EinsumDense("bnc,cd->bnd", x.shape[1:], bias_axes="nd", bias_initializer="random_normal")(x)
     for _ in range(BLOCKS):
         y = layers.LayerNormalization()(x)

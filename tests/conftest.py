@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -23,12 +24,14 @@ pytest.register_assert_rewrite("support")
 
 from support.browser import browser, open_page  # noqa: E402, F401
 
+# Busy computers draw examples slowly.
+hypothesis.settings.register_profile("unhurried", suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("unhurried")
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever a fixture draws, it draws the same in any order of tests; and it computes no
-    gradient of a filter eagerly.
-    """
+    """Seed the fixture, so that test order does not matter, and forbid eager filter gradients."""
     _seed()
     with _no_eager_filter_gradient(request.node):
         return (yield)
@@ -36,7 +39,7 @@ def pytest_fixture_setup(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
-    """So does a test."""
+    """Seed the test, and forbid eager filter gradients."""
     _seed()
     with _no_eager_filter_gradient(pyfuncitem):
         return (yield)

@@ -75,6 +75,15 @@ def test_the_logits_rank_classes_of_equal_probability(units: int, activation: st
     assert [top.tolist(), second.tolist()] == [[tied[0]] * 2, [tied[1]] * 2]
 
 
+def test_logits_of_the_same_pass_rank_classes_without_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network(4, "softmax")
+    model.layers[-1].set_weights([np.zeros((108, 4), np.float32), np.array([-300, -200, 0, -250], np.float32)])
+    classifier, explainer = Classifier(model), tfviz.Saliency(model)
+    monkeypatch.setattr("tfviz.class_scores._logits_of", lambda model: pytest.fail("a second pass"))
+    explanation, logits = explainer.prepare_with_outputs(images(2)).run()
+    assert classifier.scores_from(explanation.outputs, images(2), logits).ranked.tolist() == [[2, 1, 3, 0]] * 2
+
+
 def test_a_map_of_classes_names_none() -> None:
     model = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(4, 3, activation="softmax")])
     assert not is_classifier(graph_of(model))

@@ -1,12 +1,13 @@
-"""tfviz: see what a convolutional network looks at.
+"""tfviz shows what a convolutional network looks at.
 
-Explain a prediction, and draw the result over the images:
+Explain a prediction and draw the result over the images:
 
     explainer = tfviz.GradCAM(model, layer="block5_conv3")
     attribution = explainer(images, target=281)
     picture = tfviz.overlay(images, attribution)
 
-Importing tfviz is fast. TensorFlow is imported when a name that needs it is first used.
+Importing tfviz is fast, because TensorFlow is imported only when a name that needs it is first
+used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m tfviz` is `tfviz`."""
+"""Run the `tfviz` command for `python -m tfviz`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`Against`, a target that contrasts a class with the classes most similar to it."""
+"""`Against`, a target that contrasts a class with the classes that have the nearest scores."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from tfviz.seeds import Choice, ChoosingTarget
 
 @dataclass(frozen=True)
 class Against(ChoosingTarget):
-    """A class in contrast to its nearest rivals, for any method that accepts a target.
+    """Explains a class in contrast to its nearest rivals, with any method that accepts a target.
 
     The score is S_c − alpha · Σ_j p_j S_j / Σ_j p_j over the rivals j of class c, where p is the
     softmax of S. The rivals are the classes whose scores on the unperturbed image are nearest to
-    S_c. Zhang et al., 2025, "Finer-CAM: Spotting the Difference Reveals Finer Details for Visual
-    Explanation". It can mislead if the network is confident. The nearest rivals then have almost no
-    probability, and their difference from c may be unrelated to why the network chose c.
+    S_c. See Zhang et al., 2025, "Finer-CAM: Spotting the Difference Reveals Finer Details for
+    Visual Explanation". This target can mislead if the network is confident: the nearest rivals
+    then have almost no probability, and how they differ from c may be unrelated to why the network
+    chose c.
 
     Args:
-        c: the class, by number or name, or one class per image. None means the top class of each
-            image.
+        c: the class, by number or name, or one class per image. None selects each image's top
+            class.
         classes: the number of rivals. If the model has fewer other classes, all of them are used.
-        alpha: the weight of the rivals; 0 explains the class alone.
+        alpha: the rivals' weight; 0 explains the class alone.
 
     Raises:
         OptionError: `classes` is not a positive integer, or `alpha` is not a finite number.
@@ -39,7 +40,7 @@ class Against(ChoosingTarget):
 
     def __post_init__(self) -> None:
         if not isinstance(self.classes, (int, np.integer)) or isinstance(self.classes, bool) or self.classes < 1:
-            raise OptionError(f"`classes` must be an integer of at least 1. Received: {self.classes!r}.")
+            raise OptionError(f"`classes` must be a positive integer. Received: {self.classes!r}.")
         if not isinstance(self.alpha, (int, float, np.number)) or not np.isfinite(self.alpha):
             raise OptionError(f"`alpha` must be a finite number. Received: {self.alpha!r}.")
         if self.c is not None and not isinstance(self.c, str):
@@ -57,17 +58,23 @@ class Against(ChoosingTarget):
     def check(self, count: int | None, classes: int | None) -> None:
         chosen = np.atleast_1d([] if self.c is None else np.asarray(self.c))
         if chosen.ndim > 1 or (chosen.size and not np.issubdtype(chosen.dtype, np.integer)):
-            raise TargetError(f"Against expects a class number or name, or one class per image. Received: c={self.c!r}.")
+            raise TargetError(
+                f"`c` must be a class number or name, or a list with one class per image. Received: c={self.c!r}."
+            )
         if chosen.size and (chosen.min() < 0 or (classes is not None and chosen.max() >= classes)):
-            last = "" if classes is None else f" The model has {classes} classes, 0 to {classes - 1}."
+            last = (
+                " Class numbers start at 0." if classes is None else f" The model has {classes} classes (0 to {classes - 1})."
+            )
             raise TargetError(f"Class {int(chosen.min() if chosen.min() < 0 else chosen.max())} is out of range.{last}")
         if None not in (count, self.rows) and self.rows != count:
             raise TargetError(
-                f"Expected {count} classes, one per image. Received: {self.rows} in Against. Pass a single class to use it "
-                "for all images."
+                f"Against needs one class per image, {count} in total. Received: {self.rows} classes. Pass a single class to "
+                "use it for all images."
             )
         if classes == 1:
-            raise TargetError("Against contrasts a class with others, but the model has only one output. Pass target=0.")
+            raise TargetError(
+                "Against contrasts a class with others, but the model has only one output. Pass target=0 instead."
+            )
 
     def explained_classes(self, outputs: tf.Tensor) -> tf.Tensor:
         if self.c is None:

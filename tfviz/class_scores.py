@@ -1,7 +1,7 @@
-"""Class scores from a model's outputs: which outputs are classes, and which score highest.
+"""Compute class scores from a model's outputs and rank the classes.
 
 A model is a classifier if it has one output (N, classes). A single sigmoid unit p counts as two
-classes, as in targets: class 0 with 1 − p, and class 1 with p.
+classes, as it does for targets: class 0 with 1 − p and class 1 with p.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from tfviz.graph.operations import Sigmoid
 from tfviz.nesting import Nested
 from tfviz.reading.read_model import read_model
 
-_TIES = 5  # galleries and tables show this many classes, so ties are broken among them
+_TIES = 5  # galleries and tables show this many classes, so ties among them are broken
 
 
 def is_classifier(graph: Graph) -> bool:
-    """Return whether the model has one output (N, classes), or one of unknown rank."""
+    """Return whether the model has a single output whose shape is (N, classes) or unknown."""
     output = graph.output_structure
     return isinstance(output, Value) and output.rank in (0, 2)
 
 
 def both_classes(p: np.ndarray) -> np.ndarray:
-    """Convert a single sigmoid unit's output (N, 1) to the scores (N, 2) of two classes."""
+    """Convert a single sigmoid unit's output (N, 1) to two class scores, (N, 2)."""
     return np.concatenate([1 - p, p], axis=1)
 
 
@@ -43,7 +43,7 @@ class ClassScores:
     Attributes:
         values: the scores, float32 (N, classes) or (classes,).
         ranked: the classes by descending score, int32, in the same shape. The logits break ties
-            between probabilities. If the logits are equal too, the lower class comes first.
+            between probabilities. If the logits are also equal, the lower class comes first.
     """
 
     values: np.ndarray
@@ -61,8 +61,8 @@ def ranked_classes(scores: np.ndarray, logits: np.ndarray | None = None) -> np.n
 
     Args:
         scores: the scores, (N, classes).
-        logits: the logits that break ties, (N, classes). If None or equal too, the lower class
-            comes first.
+        logits: the logits that break ties, (N, classes). If they are None or also equal, the lower
+            class comes first.
 
     Returns:
         The classes, int32 (N, classes).
@@ -73,23 +73,25 @@ def ranked_classes(scores: np.ndarray, logits: np.ndarray | None = None) -> np.n
 
 
 def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]:
-    """Return the top class and score per image, or None if there are no classes or no finite
-    scores.
+    """Return each image's top class and its score (see `scores_of`).
 
     Args:
         outputs: the model's outputs for a batch.
-        graph: the model with its last activation.
+        graph: the model's graph with its final activation.
     """
     return scores_of(None, outputs, graph)
 
 
 def scores_of(classes: np.ndarray | None, outputs: object, graph: Graph) -> list[tuple[int, float] | None]:
-    """Return a class and its score per image, or None if there are no classes or no finite scores.
+    """Return a class and its score for each image.
+
+    An image's entry is None if the outputs are not class scores, or if any of the image's scores is
+    not finite.
 
     Args:
         classes: one class per image, (N,) ints, or None for the top class.
         outputs: the model's outputs for a batch.
-        graph: the model with its last activation.
+        graph: the model's graph with its final activation.
     """
     flat = keras.tree.flatten(outputs)
     if len(flat) != 1 or flat[0].ndim != 2:
@@ -105,7 +107,7 @@ def scores_of(classes: np.ndarray | None, outputs: object, graph: Graph) -> list
 
 
 class Classifier:
-    """A model as a compiled function from images to class scores.
+    """Computes class scores from images with a compiled forward pass.
 
     Attributes:
         classes: the number of classes, or None if the model does not have one output (N, classes).
@@ -128,7 +130,7 @@ class Classifier:
         self._logits: Callable[[np.ndarray], tf.Tensor] | None = None  # compiled on first use
 
     def scores(self, images: np.ndarray) -> ClassScores | None:
-        """Compute the class scores of preprocessed images (N, H, W, C).
+        """Compute the class scores for preprocessed images (N, H, W, C).
 
         Returns:
             The scores, or None if the model is not a classifier.
@@ -143,16 +145,20 @@ class Classifier:
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             size = "x".join(map(str, images.shape[1:3]))
             raise ImageError(
-                f"The model does not support images of {size} pixels ({first_line(error)}). Resize the image."
+                f"The model does not support images of {size} pixels ({first_line(error)}). Resize the images."
             ) from error
         return self.scores_from(outputs, images)
 
-    def scores_from(self, outputs: Nested[tf.Tensor], images: np.ndarray) -> ClassScores | None:
+    def scores_from(
+        self, outputs: Nested[tf.Tensor], images: np.ndarray, logits: tf.Tensor | None = None
+    ) -> ClassScores | None:
         """Compute the class scores from the model's outputs.
 
         Args:
-            outputs: the model's outputs for the images, with its last activation.
+            outputs: the model's outputs for the images, after its final activation.
             images: the preprocessed images, (N, H, W, C).
+            logits: the outputs before the final activation. If None, the model computes them again
+                for images whose top classes have equal scores.
 
         Returns:
             The scores, or None if the model is not a classifier.
@@ -161,25 +167,27 @@ class Classifier:
             return None
         scores = np.asarray(tf.nest.flatten(outputs)[0], np.float32)
         scores = both_classes(scores) if self._is_binary else scores
-        return ClassScores(scores, ranked_classes(scores, self._tie_breakers(images, scores)))
+        return ClassScores(scores, ranked_classes(scores, self._tie_breakers(images, scores, logits)))
 
-    def _tie_breakers(self, images: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
-        """Return the logits (N, classes) if any of the top probabilities are equal, else None.
+    def _tie_breakers(self, images: np.ndarray, scores: np.ndarray, logits: tf.Tensor | None) -> np.ndarray | None:
+        """Return the logits (N, classes) if any top probabilities are equal, otherwise None.
 
         A saturated sigmoid or softmax rounds different logits to the same probability.
         """
         best = -np.partition(-scores, min(_TIES, scores.shape[1] - 1), axis=1)[:, : _TIES + 1]
         if self.kind != "probability" or (np.diff(np.sort(best, axis=1), axis=1) > 0).all():
             return None
-        self._logits = self._logits or _logits_of(self._model)
-        return np.asarray(self._logits(images), np.float32)
+        if logits is None:
+            self._logits = self._logits or _logits_of(self._model)
+            logits = self._logits(images)
+        return np.asarray(logits, np.float32)
 
 
 def _final_activation_of(model: keras.Model) -> Step | None:
     try:
         graph = read_model(model).graph
     except UnsupportedModelError:
-        # A forward pass does not need the graph. The methods report why it is missing.
+        # A forward pass does not need the graph. The methods report why it cannot be read.
         return None
     return final_activation(graph, graph.outputs[0])
 

@@ -1,7 +1,7 @@
 """The errors that tfviz raises deliberately.
 
     TfvizError (ValueError)
-    ├── UnsupportedModelError   the model cannot be explained by this method
+    ├── UnsupportedModelError   the method cannot explain the model
     ├── UnknownLayerError       the model has no such layer, or several with that name
     ├── UnknownMethodError      there is no such method
     ├── TargetError             the target does not fit the model's outputs
@@ -11,6 +11,7 @@
     ├── LabelsError             a labels file cannot be used
     ├── OutputError             a result cannot be written
     ├── ExportError             an explainer cannot be exported, or a folder contains none
+    ├── JobError                a job cannot start, or its folder belongs to another job
     ├── SnapshotsError          a snapshot folder cannot be read
     └── MissingPackageError     an optional package is not installed; also an ImportError
 
@@ -28,23 +29,23 @@ import unicodedata
 import warnings
 from collections.abc import Iterable
 
-# Control codes, invisible characters (which may reverse text), and line and paragraph separators.
+# Control codes, invisible characters (which may reverse text), line and paragraph separators.
 _UNSAFE = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
 
 class TfvizError(ValueError):
-    """The base class of all errors that tfviz raises deliberately."""
+    """The base class for all errors that tfviz raises deliberately."""
 
     def __init__(self, message: object = "") -> None:
         super().__init__(escaped(str(message)))
 
 
 class UnsupportedModelError(TfvizError):
-    """The model, or an operation in it, cannot be explained by this method."""
+    """The method cannot explain the model or an operation in it."""
 
 
 class UnknownLayerError(TfvizError):
-    """The model has no such layer, or several with that name."""
+    """The model has no such layer, or the layer name is ambiguous."""
 
 
 class UnknownMethodError(TfvizError):
@@ -60,7 +61,7 @@ class OptionError(TfvizError):
 
 
 class ImageError(TfvizError):
-    """An image, or an array of images, cannot be used."""
+    """An image or an array of images cannot be used."""
 
 
 class WeightsError(TfvizError):
@@ -88,11 +89,11 @@ class SnapshotsError(TfvizError):
 
 
 class MissingPackageError(TfvizError, ImportError):
-    """An optional package is not installed. The message names it."""
+    """An optional package is not installed. The message contains the package name."""
 
 
-# The packages of each extra in setup.cfg. Error messages list packages instead of the extra, so the
-# command works in any folder and without a package index.
+# The packages in each extra in setup.cfg. Error messages list the packages instead of the extra, so
+# that the install command works in any folder, even if tfviz is not on a package index.
 _EXTRAS = {
     "torch": "torch",
     "digits": "scikit-learn",
@@ -119,7 +120,7 @@ def install_command(extra: str) -> str:
 
 
 def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
-    """Suggest the names in `known` that resemble `name`, to end an error message.
+    """Suggest names in `known` that resemble `name`, for the end of an error message.
 
     Args:
         name: the unknown name.
@@ -154,7 +155,7 @@ def _escaped_letter(letter: str) -> str:
 
 
 def shown(name: str | os.PathLike[str]) -> str:
-    """Return a path, or a name from a file, on one line, with control characters escaped."""
+    """Return a path or name as one line, with control characters escaped."""
     return escaped(os.fspath(name), kept="")
 
 

@@ -1,4 +1,4 @@
-"""Explain arrays or an image file in one call."""
+"""Explain arrays or an image file with one call."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def explain(
         model: a keras.Model (see `Explainer`).
         images: an array (N, H, W, C), preprocessed for the model, or a dataset.
         method: a key of `METHODS`, such as "grad_cam" or "excitation-backprop".
-        target: what to explain (see `Explainer.__call__`). None means the top class of each image.
-            A class name or "top2" also works: "top2" returns a dict {"top1": attributions, "top2":
+        target: what to explain (see `Explainer.__call__`). None selects each image's top class. A
+            class name or "top2" also works: "top2" returns a dict {"top1": attributions, "top2":
             attributions}.
         batch_size: the maximum number of images per batch.
         verbose: 0 is silent, and 1 or "auto" shows Keras' progress bar.
-        devices: "all" distributes the batches over all GPUs (see `Explainer.explain`). None means
-            TensorFlow's default device.
-        **options: the method's own options, such as layer="block5_conv3", and
-            class_names=["cat", "dog"].
+        devices: "all" distributes the batches over all GPUs (see `Explainer.explain`). If None,
+            TensorFlow's default device is used.
+        **options: the method's options, such as layer="block5_conv3" and class_names=["cat",
+            "dog"].
 
     Returns:
-        The raw attributions, a NumPy array in the shape that the method returns.
+        The raw attributions, a NumPy array whose shape depends on the method.
 
     Raises:
         UnknownMethodError: there is no such method.
@@ -80,12 +80,12 @@ def explain_file(
     labels: Labels | Sequence[str] | str | Path | None = None,
     **options: Any,
 ) -> Path:
-    """Explain one image file with one method, and write the result as an image.
+    """Explain one image file with one method and write the result as an image.
 
     Maps with the image's channels (guided backprop, deconvnet, guided Grad-CAM) are drawn without
-    the image, at the network's input size, with mean 0.5 and standard deviation 0.1. For these, an
-    image that would be stretched is resized by its short side and center-cropped instead. All other
-    maps are drawn in color over the image.
+    the image, at the network's input size, with mean 0.5 and standard deviation 0.1. For these
+    maps, an image that would be stretched is instead resized by its short side and center-cropped.
+    All other maps are drawn in color over the image.
 
     Args:
         source: an image file: JPEG, PNG, BMP, WebP or TIFF.
@@ -93,17 +93,17 @@ def explain_file(
         model: a name or file, as in `load_model`, or a keras.Model. To explain many images, load
             the model once.
         method: a key of `METHODS`, such as "guided_backprop".
-        target: a class number or name. None means the top class.
+        target: a class number or name. None selects the top class.
         weights, labels: as in `load_model`, unless `model` is a keras.Model.
-        **options: the method's own options, such as layer="conv4_block6_out".
+        **options: the method's options, such as layer="conv4_block6_out".
 
     Returns:
-        The path of the written file.
+        The written file's path.
 
     Raises:
         TfvizError: the errors of `load_model`, `read_image`, the method and `write_image`.
     """
-    image = read_image(source)  # fails fast, before the network is loaded
+    image = read_image(source)  # fails before the network is loaded
     if isinstance(model, (str, Path)):
         model = load_model(model, weights=weights, labels=labels)
     explainer = method_named(method)(model, **options)
@@ -113,7 +113,7 @@ def explain_file(
     found = explainer(preprocessing.tensor(image)[None], target)
     if isinstance(found, dict):
         raise TargetError(
-            f"Only one class can be shown per image. Received: target={target!r}. Explain the classes one at a time."
+            f"Only one class per image can be shown. Received: target={target!r}. Explain the classes one at a time."
         )
     attribution = np.asarray(found)[0]
     if is_alone:

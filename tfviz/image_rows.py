@@ -1,4 +1,4 @@
-"""Result rows: one per image, method and target, or one per failed image.
+"""Build result rows: one per image, method and target, or one per failed image.
 
 The command line, jobs and `Explainer.explain_files` build their rows with these functions.
 """
@@ -19,6 +19,7 @@ from tfviz.images.folders import find_images
 from tfviz.images.preprocessing import Preprocessing, Size
 from tfviz.models.labels import Labels
 from tfviz.models.loading import preprocessing_for_files
+from tfviz.numeric_options import positive_integer
 from tfviz.render.pictures import maps_of
 from tfviz.render.strength import strengths_of
 from tfviz.row_columns import EXPLAINED, Row, failure, with_all_columns
@@ -31,7 +32,7 @@ _MOST_CLASSES = 5
 
 
 def about_image(path: str, size: Size, scores: ClassScores | None) -> Row:
-    """Return the columns that one image's rows share: its size in pixels and its top classes."""
+    """Return the columns that all rows of an image share, such as its size and its top classes."""
     best = [] if scores is None else scores.ranked[:_MOST_CLASSES].tolist()
     return {
         "path": path,
@@ -54,13 +55,13 @@ def about_map(explainer: Explainer, target: int | None, labels: Labels) -> Row:
 
 
 def about_names(row: Row, path: Path, labels: Labels, classes: int | None) -> Row:
-    """Return the names of the top classes, and the true class if the image's folder names it.
+    """Return the names of an image's top classes and its true class, if known from its folder.
 
     Args:
         row: the image's row.
         path: the image file.
         labels: the model's class names.
-        classes: the number of classes; None if the model is not a classifier.
+        classes: the number of classes, or None if the model is not a classifier.
     """
     truth = None if classes is None else _class_of_folder(path.absolute().parent.name, labels.names, labels.wordnet_ids)
     if truth is not None and truth >= (classes or 0):
@@ -86,18 +87,19 @@ def explain_files(
     preprocessing: Preprocessing | None,
 ) -> Iterator[Row]:
     """Explain image files (see `Explainer.explain_files`)."""
+    batch_size = positive_integer("batch_size", batch_size)
     files = [found.path for found in find_images(paths)]
     if not (target is None or callable(target) or isinstance(target, (str, int, np.integer))):
         raise TargetError(
-            f"explain_files uses one target for all images. Received: {type(target).__name__}. Pass a class, a name, or a "
-            "function of the outputs."
+            f"explain_files uses one target for all images. Received: {type(target).__name__}. Pass a class number or name, "
+            "or a function of the outputs."
         )
     run = _FileRun(explainer, files, target, preprocessing or preprocessing_for_files(explainer.model))
     return run.rows(batch_size)
 
 
 class _FileRun:
-    """One call of `explain_files`."""
+    """Runs one call of `explain_files`."""
 
     def __init__(self, explainer: Explainer, files: Sequence[Path], target: Target | str, preprocessing: Preprocessing) -> None:
         named = explainer.named_target(target)
@@ -127,9 +129,10 @@ class _FileRun:
         return with_all_columns(row | about_names(row, self._files[number], self._labels, self._classifier.classes))
 
     def _explained(self, batch: ImageBatch) -> list[list[Row]]:
-        """Return one list of rows per image."""
-        explanations = [self._explainer.with_outputs(batch.tensors, one) for one in self._targets]
-        scores = self._classifier.scores_from(explanations[0].outputs, batch.tensors)
+        """Return a list of rows for each image in a batch."""
+        calls = [self._explainer.prepare_with_outputs(batch.tensors, one) for one in self._targets]
+        explanations, logits = zip(*(call.run() for call in calls), strict=True)
+        scores = self._classifier.scores_from(explanations[0].outputs, batch.tensors, logits[0])
         targets = [None if one.target is None else np.asarray(one.target) for one in explanations]
         attributions = [np.asarray(one.attribution) for one in explanations]
         return [self._image_rows(batch, i, scores, targets, attributions) for i in range(len(batch.numbers))]

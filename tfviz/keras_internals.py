@@ -1,14 +1,14 @@
-"""The only module that uses private parts of Keras' models, layers and tensors.
+"""Access private parts of Keras' models, layers and tensors, which no other module uses.
 
 Keras records a Functional model as a graph of nodes, one per operation call. No public API reads
 this graph. `clone_model(call_function=...)` comes close, but each use adds a node to the user's
-layers. If a new version of Keras changes any of these parts,
-`tests/reading/test_keras_internals.py` fails and names the change.
+layers. If a new Keras version changes any of these parts, `tests/reading/test_keras_internals.py`
+fails and identifies the change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 def functional_of(operation: object) -> keras.Model | None:
     """Return a Functional or Sequential model's graph, or None for any other object.
 
-    A subclass that overrides `call` may compute something other than its graph, so the result for
-    it is None.
+    For a subclass that overrides `call`, the result is None, because it may compute something other
+    than its graph.
     """
     if isinstance(operation, keras.Sequential) and type(operation).call is keras.Sequential.call:
         return operation._functional
@@ -47,19 +47,19 @@ def functional_of(operation: object) -> keras.Model | None:
 
 
 def recorded_inputs(model: keras.Model) -> Nested[keras.KerasTensor] | None:
-    """Return a model's recorded symbolic inputs, nested as recorded, or None if there are none."""
+    """Return a model's recorded symbolic inputs in their original nesting, or None."""
     functional = model if isinstance(model, Functional) else getattr(model, "_functional", None)
     return None if functional is None else functional._inputs_struct
 
 
 def nodes(functional: keras.Model | keras.Function) -> list[Node]:
-    """Return a graph's calls in execution order, excluding the inputs."""
+    """Return a graph's operation calls in execution order, excluding the inputs."""
     by_depth = functional._nodes_by_depth
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
 
 
 def call_numbers(functional: keras.Model | keras.Function) -> dict[int, int]:
-    """Map each node's id to its index among its operation's calls."""
+    """Return each call's index among the calls of the same operation, keyed by the node's id."""
     called = {id(node.operation): node.operation for node in nodes(functional)}
     return {id(node): number for one in called.values() for number, node in enumerate(one._inbound_nodes)}
 
@@ -86,7 +86,7 @@ def input_name(tensor: keras.KerasTensor, number: int) -> str:
 
 
 def operations(model: keras.Model) -> list[keras.Operation]:
-    """Return every operation of a Functional or Sequential model, including its inputs."""
+    """Return all operations in a Functional or Sequential model, including its inputs."""
     functional = functional_of(model)
     return list(functional.operations) if functional is not None else []
 
@@ -95,7 +95,7 @@ def operations(model: keras.Model) -> list[keras.Operation]:
 
 
 def layers_of(operation: object) -> list[keras.Layer]:
-    """Return a layer and all its sublayers at any depth, or [] for anything but a layer."""
+    """Return a layer and all its sublayers at any depth, or [] for any other object."""
     return list(operation._flatten_layers()) if isinstance(operation, keras.Layer) else []
 
 
@@ -103,25 +103,29 @@ _STATE = ("activation", "call", "mean", "lora_enabled", "_dtype_policy", "_funct
 
 
 def state_of(layers: Iterable[keras.Layer]) -> list[object]:
-    """Return the attributes that users can change on built layers."""
+    """Return the values of the attributes that users can change on built layers."""
     return [vars(layer).get(name) for layer in layers for name in _STATE]
 
 
 def own_variables(layer: keras.Layer) -> list[keras.Variable]:
-    """Return a layer's own weights in file order, excluding its sublayers' weights."""
+    """Return a layer's own weights, without its sublayers' weights, in the order of saved files."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
 def owns_variables(layer: keras.Layer) -> bool:
-    """Return whether a layer itself has weights, not counting its sublayers' weights."""
+    """Return whether a layer has weights of its own, apart from its sublayers' weights."""
     return bool(own_variables(layer))
 
 
 @contextmanager
-def computing_in(model: keras.Model, dtype: str) -> Iterator[None]:
-    """Make a model's float32 layers compute in another dtype, as mixed precision does."""
+def computing_in(model: keras.Model, dtype: str, precise: Collection[object] = ()) -> Iterator[None]:
+    """Make a model's float32 layers compute in another dtype, as mixed precision does.
+
+    Layers in `precise` keep their dtype.
+    """
     policy = keras.DTypePolicy(f"mixed_{dtype}")
-    before = [(vars(part), part.dtype_policy) for part in layers_of(model) if part.compute_dtype == "float32"]
+    parts = [part for part in layers_of(model) if part.compute_dtype == "float32" and part not in precise]
+    before = [(vars(part), part.dtype_policy) for part in parts]
     try:
         for attributes, _ in before:
             attributes["_dtype_policy"] = policy  # bypasses Keras' change tracking
@@ -135,7 +139,7 @@ def computing_in(model: keras.Model, dtype: str) -> Iterator[None]:
 
 
 def safe_mode() -> AbstractContextManager[None]:
-    """Prevent deserialization from running code in the file. Keras then rejects Lambda layers."""
+    """Prevent deserialization from running code in a file. Keras then rejects Lambda layers."""
     return SafeModeScope(True)
 
 
@@ -143,7 +147,7 @@ def safe_mode() -> AbstractContextManager[None]:
 
 
 def masks_on(tensors: Sequence[tf.Tensor]) -> dict[int, tf.Tensor]:
-    """Return the Keras masks on these tensors, keyed by position."""
+    """Return the tensors' Keras masks, keyed by position."""
     return {number: mask for number, x in enumerate(tensors) if (mask := get_keras_mask(x)) is not None}
 
 
@@ -154,7 +158,7 @@ def set_masks(tensors: Sequence[tf.Tensor], masks: Mapping[int, tf.Tensor]) -> N
 
 
 def with_mask_of(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Copy the Keras mask from x to y unless y has one, and return y."""
+    """Copy the Keras mask from x to y, unless y already has a mask, and return y."""
     mask = get_keras_mask(x)
     if mask is not None and y is not x and get_keras_mask(y) is None:
         set_keras_mask(y, mask)
@@ -173,8 +177,8 @@ def symbolic_graph(
 
     Args:
         layer: the layer, or None for a function.
-        symbols: the symbolic tensors that `call` starts from.
-        call: runs the code.
+        symbols: the symbolic tensors that `call` uses as inputs.
+        call: a function that runs the code.
 
     Returns:
         The graph and its `call_numbers`.
@@ -194,7 +198,7 @@ def symbolic_graph(
 
 
 def _remove_calls(function: keras.Function) -> None:
-    """Remove a graph's calls from its layers, including layers reachable only through a closure."""
+    """Remove a graph's calls from its layers, including layers that only a closure refers to."""
     own = {id(node) for node in nodes(function)}
     for operation in function.operations:
         for marks in (operation._inbound_nodes, operation._outbound_nodes):
@@ -203,7 +207,7 @@ def _remove_calls(function: keras.Function) -> None:
 
 @contextmanager
 def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
-    """Remove the calls recorded on these operations within the block.
+    """After the block, remove the calls that were recorded on these operations within it.
 
     A new graph that starts from a user's symbolic tensors adds a node to the operations that
     created them. Keras never reads that node, because it traverses graphs backward from the
@@ -221,7 +225,7 @@ def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
 
 
 class _Scope(keras.StatelessScope):
-    """A scope that discards assignments, and in which Keras reads variable copies if they exist."""
+    """A scope in which Keras discards assignments and reads copies of variables, if any exist."""
 
     def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
         assigned, own = super().get_current_value(variable), variable._value
@@ -232,7 +236,7 @@ class _Scope(keras.StatelessScope):
 
 
 def tensorflow_variables(model: keras.Model) -> list[tf.Variable]:
-    """Return the TensorFlow variables that hold a model's weights and states."""
+    """Return the TensorFlow variables that store a model's weights and states."""
     return [variable._value for variable in model.variables]
 
 
@@ -241,11 +245,11 @@ def untouched(model: object) -> Iterator[None]:
     """Undo side effects of layer calls in the block, such as added losses and assigned variables.
 
     Keras stores `add_loss` losses on the layer, and user code may set attributes there
-    (`self.attention = …`). Tracing would leave useless symbolic tensors in both.
+    (`self.attention = …`). Tracing would leave useless symbolic tensors in both places.
     """
     losses = [(part, part._loss_ids, list(part._losses), set(part._loss_ids)) for part in layers_of(model)]
     kept = [(part, dict(vars(part)), _contents(part)) for part in layers_of(model) if part.built]
-    # An unbuilt layer creates its weights in its first call. They must remain.
+    # An unbuilt layer creates its weights in its first call, and these must remain.
     with _Scope() if getattr(model, "built", True) else nullcontext():
         try:
             yield
@@ -260,7 +264,7 @@ def untouched(model: object) -> Iterator[None]:
 
 
 def _restore_attributes(part: keras.Layer, before: dict[str, object]) -> None:
-    """Restore flags and attributes that a call set to tensors.
+    """Restore boolean attributes, and any attributes that a call set to tensors.
 
     For example, GroupQueryAttention stores whether its last call returned the scores.
     """
@@ -274,11 +278,11 @@ def _restore_attributes(part: keras.Layer, before: dict[str, object]) -> None:
                 del vars(part)[name]
 
 
-_Contents = list[tuple[Any, Any]]  # a user's list or dict, and a copy of it
+_Contents = list[tuple[Any, Any]]  # a user's list or dict and a copy of it
 
 
 def _contents(part: keras.Layer) -> _Contents:
-    """Return the lists and dicts that users set on a layer, with copies of their contents."""
+    """Return the lists and dicts that users set on a layer, each with a copy."""
     own = [value for name, value in vars(part).items() if name[0] != "_" and isinstance(value, (list, dict))]
     return [(value, (dict if isinstance(value, dict) else list)(value)) for value in own]
 
@@ -302,7 +306,7 @@ _GENERATOR = "global_seed_generator"
 
 
 def global_generator() -> keras.random.SeedGenerator | None:
-    """Return `keras.random`'s generator for draws without a seed, or None before the first draw."""
+    """Return `keras.random`'s generator for unseeded draws, or None before the first draw."""
     return global_state.get_global_attribute(_GENERATOR)
 
 
@@ -326,7 +330,7 @@ def application_layers() -> dict[str, type[keras.Layer]]:
 
 
 def require_tensorflow(model: object = None) -> None:
-    """Raise for another Keras backend, disabled eager execution, or a Keras 2 model."""
+    """Reject other Keras backends, disabled eager execution, and Keras 2 models."""
     if keras.backend.backend() != "tensorflow":
         raise UnsupportedModelError(
             f"tfviz needs Keras with the TensorFlow backend, but the backend is {keras.backend.backend()}. Set the environment "

@@ -1,4 +1,4 @@
-"""The titles and styles of imported methods, for code that imports no method itself."""
+"""The titles and styles of all imported methods, for code that does not itself import methods."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class MethodLook:
     style: str
 
 
-# "all" excludes methods that run the network more often than this per image.
+# "all" excludes methods that run the network more than this many times per image.
 MOST_ROWS_OF_ALL = 256
 
-# Each method adds its entry, under its key, when its class is created.
+# Each method adds an entry under its key when its class is created.
 LOOKS: dict[str, MethodLook] = {}

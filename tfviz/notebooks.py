@@ -1,4 +1,4 @@
-"""Detect a notebook, and display objects in it, without depending on IPython."""
+"""Detect a notebook and display objects in it without depending on IPython."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def is_notebook() -> bool:
-    """Return whether this process is a notebook kernel, rather than a terminal or a script."""
+    """Return whether this process is a notebook kernel rather than a terminal or a script."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return getattr(shell, "kernel", None) is not None
@@ -18,9 +18,9 @@ def displayed(value: object, **options: Any) -> Any:
 
     Args:
         value: an object that IPython can represent.
-        **options: the options of IPython's `display`, such as `display_id=True`.
+        **options: options for IPython's `display`, such as `display_id=True`.
 
     Returns:
-        The result of `display`: None, or a handle that updates the output.
+        The result of `display`, which is None or a handle that updates the output.
     """
     return sys.modules["IPython"].display.display(value, **options)

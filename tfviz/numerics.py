@@ -1,7 +1,7 @@
-"""Division without NaN, and comparison with a rounding tolerance.
+"""Divide without producing NaN, and compare with a rounding tolerance.
 
-On real images, 0 / 0 can occur in any method, because of dead ReLUs, constant maps or windows of
-zeros. tfviz defines the result as 0.
+On real images, dead ReLUs, constant maps or all-zero windows can cause 0 / 0 in any method. tfviz
+defines the result as 0.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-_TOLERANCE = 0.02  # relative to the largest value; half precision rounds by less
+_TOLERANCE = 0.02  # relative to the largest value; rounding in half precision is smaller
 
 
 def safe_divide(numerator: Any, denominator: Any) -> Any:

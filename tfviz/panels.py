@@ -1,4 +1,4 @@
-"""Show an explainer's maps as a panel, with the classes and their scores."""
+"""Show an explainer's maps in a panel with the classes and their scores."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from tfviz import targets
 from tfviz.class_scores import predictions, scores_of
 from tfviz.errors import ImageError
 from tfviz.images.preprocessing import Preprocessing
+from tfviz.numeric_options import positive_integer
 from tfviz.render.overlays import Underlay
 from tfviz.render.panel import MOST_IMAGES, Panel, show
-from tfviz.render.pictures import Arrays
+from tfviz.render.pictures import Arrays, preprocessing_of_images
 
 if TYPE_CHECKING:
     from tfviz.methods.explainer import Explainer
@@ -30,8 +31,8 @@ class _Found:
 
     Attributes:
         maps: the raw maps (N, …).
-        classes: the explained class and its score per image, or None.
-        predictions: the top class and its score per image, or None.
+        classes: for each image, the explained class and its score, or None.
+        predictions: for each image, the top class and its score, or None.
     """
 
     maps: npt.NDArray[np.float32]
@@ -52,7 +53,7 @@ def panel_of(
     underlay: Underlay,
     preprocessing: Preprocessing | str | None,
 ) -> Panel:
-    """Explain images and show their maps; see `Explainer.show` for the arguments.
+    """Explain images and show their maps (see `Explainer.show` for the arguments).
 
     Args:
         explainer: the explainer.
@@ -71,17 +72,19 @@ def panel_of(
 
     Raises:
         ImageError: see `Explainer.show`.
+        OptionError: see `Explainer.show`.
     """
+    batch_size = positive_integer("batch_size", batch_size)
     if len(explainer.graph.inputs) > 1:
         raise ImageError(
-            f"The model has {len(explainer.graph.inputs)} inputs, but `show` draws only one. Call the explainer, and pass one "
-            "input and its maps to tfviz.show."
+            f"The model has {len(explainer.graph.inputs)} inputs, but `show` draws only one. Call the explainer yourself, and "
+            "pass one input and its maps to tfviz.show."
         )
     array = images if isinstance(images, np.ndarray) else np.asarray(images)
     rank = explainer.graph.inputs[0].rank
     if array.ndim == rank and len(array) > MOST_IMAGES:
         raise ImageError(
-            f"A panel shows at most {MOST_IMAGES} images. Received: {len(array)}. Pass a slice, such as images[:16]."
+            f"A panel can show at most {MOST_IMAGES} images. Received: {len(array)} images. Pass a slice, such as images[:16]."
         )
     named = explainer.named_target(target)
     found = {
@@ -89,6 +92,8 @@ def panel_of(
         for name, one in (named.items() if isinstance(named, dict) else [("", named)])
     }
     first = next(iter(found.values()))
+    if pictures is None and preprocessing is None:
+        preprocessing = preprocessing_of_images(array, [explainer.model])
     known = {name: one.classes for name, one in found.items() if all(one.classes)}
     return show(
         array if pictures is None else pictures,
@@ -106,7 +111,7 @@ def panel_of(
 
 
 def _found(explainer: Explainer, images: npt.NDArray[np.float32], target: targets.Target, batch_size: int) -> _Found:
-    """Explain the images in batches, and select the target's rows for each batch."""
+    """Explain the images in batches, each with its own rows of the target."""
     shapes = tree.map_structure(lambda value: value.shape, explainer.graph.output_structure)
     # If the array is not a batch, the explainer raises an error.
     is_batch = images.ndim == explainer.graph.inputs[0].rank and len(images) > 0
@@ -129,5 +134,5 @@ def _found(explainer: Explainer, images: npt.NDArray[np.float32], target: target
 
 
 def _captions(explainer: Explainer, found: _Found) -> list[str]:
-    """Return a caption per image: its top class and score."""
+    """Return a caption with the top class and its score for each image."""
     return ["" if one is None else f"predicted: {explainer.labels.name(one[0])} {one[1]:.2f}" for one in found.predictions]

@@ -1,6 +1,6 @@
-"""The columns of result tables, which have one row per image, method and target.
+"""The columns in result tables, which have one row per image, method and target.
 
-A failed image has a single row, with its error and without a method.
+A failed image has a single row, which contains the error but no method.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ Row: TypeAlias = dict[str, Any]
 
 EXPLAINED, FAILED = "explained", "failed"
 
-# Every table has these columns. PREDICTION_COLUMNS adds the columns of `tfviz explain`.
+# Every table has these columns. PREDICTION_COLUMNS also contains those that `tfviz explain` adds.
 COLUMNS = {
     "path": "string",
     "status": "string",
@@ -36,7 +36,7 @@ PREDICTION_COLUMNS = COLUMNS | {
 
 
 def with_all_columns(row: Mapping[str, object]) -> Row:
-    """Return a row with every prediction column. Missing values become None."""
+    """Return a row with all prediction columns. Missing values become None."""
     return {name: row.get(name) for name in PREDICTION_COLUMNS}
 
 

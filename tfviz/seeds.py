@@ -1,7 +1,7 @@
-"""Seeds: the score that a target defines, and its gradient, which starts the backward pass.
+"""Seeds: the scores that targets define, and their gradients, which start the backward pass.
 
-Methods that perturb an image must explain the same class on every copy. A seed therefore chooses
-its class on the unperturbed images and reuses that choice for the copies.
+Methods that perturb an image must explain the same class for every copy. A seed therefore chooses
+its class for the unperturbed images and reuses that choice for the copies.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Choice: TypeAlias = Sequence[tf.Tensor]  # each tensor has one row per image
 
 
 class ChoosingTarget(abc.ABC):
-    """A target function that first makes a choice on the unperturbed images, such as a class."""
+    """A target function that first makes a choice, such as a class, for the unperturbed images."""
 
     @abc.abstractmethod
     def choose(self, outputs: tf.Tensor) -> Choice:
@@ -38,7 +38,7 @@ class ChoosingTarget(abc.ABC):
 
     @abc.abstractmethod
     def score(self, outputs: tf.Tensor, choice: Choice) -> tf.Tensor:
-        """Compute the score of each row.
+        """Compute each row's score for a given choice.
 
         Args:
             outputs: the outputs, (N, classes).
@@ -49,7 +49,7 @@ class ChoosingTarget(abc.ABC):
         """
 
     def explained_classes(self, outputs: tf.Tensor) -> tf.Tensor | None:
-        """Return the class explained for each image.
+        """Return the class that is explained for each image.
 
         Args:
             outputs: the outputs, (N, classes).
@@ -61,11 +61,11 @@ class ChoosingTarget(abc.ABC):
 
     @property
     def rows(self) -> int | None:
-        """The number of images that the target has rows for, or None if it fits any number."""
+        """The number of images for which the target has rows, or None if it fits any number."""
         return None
 
     def part(self, rows: slice) -> ChoosingTarget:
-        """Return the target for a slice of the images.
+        """Return the target for a slice of images.
 
         Args:
             rows: the slice.
@@ -88,7 +88,7 @@ class ChoosingTarget(abc.ABC):
         """
 
     def __call__(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Compute the score of each image, with the choice made on these outputs.
+        """Make the choice for these outputs and compute each image's score.
 
         Args:
             outputs: the outputs, (N, classes).
@@ -100,25 +100,39 @@ class ChoosingTarget(abc.ABC):
 
 
 class Seed(abc.ABC):
-    """A target in the form of a score. A call returns the score's gradient at the outputs."""
+    """A target expressed as a score.
+
+    Calling a seed returns the score's gradient with respect to the outputs.
+    """
 
     @abc.abstractmethod
-    def choose(self, outputs: Outputs) -> Choice:
-        """Make the choice for perturbed copies. Its tensors have one row per image."""
+    def choose(self, outputs: Outputs, count: int | tf.Tensor | None = None) -> Choice:
+        """Make the choice that also applies to perturbed copies, as tensors with one row per image.
+
+        Args:
+            outputs: the model's outputs for the unperturbed images.
+            count: the number of images. If None, it is read from the outputs. If `count` is given
+                and the choice does not depend on the outputs, TensorFlow does not compute the
+                outputs.
+        """
 
     @abc.abstractmethod
     def score(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> tf.Tensor:
-        """Compute the score (rows,) of copies of N images: all first copies, all second, and so on.
+        """Compute the scores (copies · N,) for copies of N images.
 
         Args:
-            outputs: the model's outputs for the copies, (copies · N, …).
-            choice: what `choose` returned for the N images.
+            outputs: the model's outputs for the copies, (copies · N, …). All first copies come
+                before all second copies.
+            choice: the choice for the N images, from `choose`.
             copies: the number of copies.
         """
 
     @abc.abstractmethod
     def gradient(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> Outputs:
-        """Compute the gradient of `score` at the outputs, with their nesting and shapes."""
+        """Compute the gradient of `score` with respect to the outputs.
+
+        The gradient has the same nesting and shapes as the outputs.
+        """
 
     def __call__(self, outputs: Outputs) -> Outputs:
         return self.gradient(outputs, self.choose(outputs))
@@ -126,7 +140,7 @@ class Seed(abc.ABC):
 
 @dataclass(frozen=True)
 class FixedSeed(Seed):
-    """A seed for copies of images that reuses the choice made on the images themselves.
+    """A seed that is applied to copies of images and reuses the choice made for the originals.
 
     The choice also applies to copies of the copies.
     """
@@ -135,7 +149,7 @@ class FixedSeed(Seed):
     choice: Choice
     copies: int | tf.Tensor
 
-    def choose(self, outputs: Outputs) -> Choice:
+    def choose(self, outputs: Outputs, count: int | tf.Tensor | None = None) -> Choice:
         return [copied(x, self.copies) for x in self.choice]
 
     def score(self, outputs: Outputs, choice: Choice | None = None, copies: int | tf.Tensor = 1) -> tf.Tensor:
@@ -146,22 +160,24 @@ class FixedSeed(Seed):
 
 
 class WeightsSeed(Seed):
-    """A weighted sum of the outputs. A class has one-hot weights.
+    """A seed whose score is a weighted sum of the outputs. A class has one-hot weights.
 
     Args:
-        target: the top class (None), classes (N,) or (1,) int32, or weights (N or 1, …, classes).
+        target: None for the top class, classes (N,) or (1,) int32, or weights (N or 1, …, classes).
     """
 
     def __init__(self, target: tf.Tensor | None) -> None:
         self._target = target
 
-    def choose(self, outputs: tf.Tensor) -> Choice:
+    def choose(self, outputs: tf.Tensor, count: int | tf.Tensor | None = None) -> Choice:
         classes = outputs.shape[-1] or tf.shape(outputs)[-1]
         if self._target is None:
             weights = tf.one_hot(tf.argmax(outputs, axis=-1), classes)
         else:
             weights = tf.one_hot(self._target, classes) if self._target.dtype == tf.int32 else self._target
-        return [tf.broadcast_to(tf.cast(weights, outputs.dtype), tf.shape(outputs))]
+        has_fixed_shape = count is not None and None not in outputs.shape[1:]
+        shape = [count, *outputs.shape[1:]] if has_fixed_shape else tf.shape(outputs)
+        return [tf.broadcast_to(tf.cast(weights, outputs.dtype), shape)]
 
     def score(self, outputs: tf.Tensor, choice: Choice, copies: int | tf.Tensor = 1) -> tf.Tensor:
         weighted = tf.cast(outputs * self.gradient(outputs, choice, copies), tf.float32)
@@ -175,13 +191,13 @@ class FunctionSeed(Seed):
     """A seed whose score is any function of the outputs.
 
     A plain function may combine the outputs with an array that has one row per image, so it is
-    called on one copy of the batch at a time.
+    called with one copy of the batch at a time.
     """
 
     def __init__(self, function: TargetFunction) -> None:
         self._function = function
 
-    def choose(self, outputs: Outputs) -> Choice:
+    def choose(self, outputs: Outputs, count: int | tf.Tensor | None = None) -> Choice:
         return self._function.choose(outputs) if hasattr(self._function, "choose") else []
 
     def score(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> tf.Tensor:
@@ -201,8 +217,8 @@ class FunctionSeed(Seed):
         return self._function(outputs) if score is None or not choice else score(outputs, choice)
 
     def gradient(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> Outputs:
-        # Two outputs may be the same tensor, such as logits beside a removed softmax. Copies have
-        # separate gradients.
+        # Two outputs may be the same tensor, such as logits beside a removed softmax. Copying the
+        # tensors separates their gradients.
         flat = [tf.identity(x) for x in tree.flatten(outputs)]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(flat)
@@ -210,13 +226,13 @@ class FunctionSeed(Seed):
         _require_one_number_per_image(score)
         gradients = tape.gradient(score, flat)
         if all(gradient is None for gradient in gradients):
-            raise TargetError("The target function does not depend on the model's outputs. Compute its result from them.")
+            raise TargetError("The target function does not depend on the model's outputs. Compute its return value from them.")
         gradients = [tf.zeros_like(x) if g is None else g for x, g in zip(flat, gradients, strict=True)]
         return tree.pack_sequence_as(outputs, gradients)
 
 
 def copied(x: tf.Tensor, copies: int | tf.Tensor) -> tf.Tensor:
-    """Repeat a batch (N, …) along its first axis: (copies · N, …)."""
+    """Repeat a batch (N, …) along its first axis to (copies · N, …)."""
     if isinstance(copies, int) and copies == 1:
         return x
     return tf.tile(x, tf.concat([[copies], tf.ones(len(x.shape) - 1, tf.int32)], 0))
@@ -226,6 +242,6 @@ def _require_one_number_per_image(score: object) -> None:
     if not tf.is_tensor(score) or len(score.shape) != 1:  # type: ignore[attr-defined]
         received = f"shape {tuple(score.shape)}" if tf.is_tensor(score) else type(score).__name__  # type: ignore[attr-defined]
         raise TargetError(
-            f"The target function must return one number per image, shape (N,). It returned {received}. For one class of a "
+            f"The target function must return one number per image, shape (N,). Received: {received}. For one class of a "
             "classifier, pass lambda outputs: outputs[:, 3]."
         )

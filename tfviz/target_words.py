@@ -1,4 +1,4 @@
-"""Resolve targets written as words: class names, and "top3" for the three top classes."""
+"""Resolve targets that are given as words, such as a class name or "top3"."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ def targets_named(word: str, labels: Callable[[], Labels], classes: int | None) 
 
     Args:
         word: "top", "top3", or a class number or name (see `Labels.index`).
-        labels: returns the class names. It is called only if they are needed.
+        labels: a function that returns the class names, called only if needed.
         classes: the number of classes, or None if unknown.
 
     Returns:
-        {"goldfish": 1}, {"top": Rank(0)}, or {"top1": Rank(0), "top2": Rank(1)} for two ranks.
+        A dict such as {"goldfish": 1} or {"top": Rank(0)}, or {"top1": Rank(0), "top2": Rank(1)}
+        for two ranks.
 
     Raises:
         TargetError: no class or several classes have this name, or the number or rank is out of
@@ -36,29 +37,29 @@ def targets_named(word: str, labels: Callable[[], Labels], classes: int | None) 
         count = int(rank[1] or 1)
         if count < 1 or (classes is not None and count > classes):
             most = "more" if classes is None else f"top{classes}, because the model has {classes} classes"
-            raise TargetError(f"Target {word!r} is out of range. Choose top1 to {most}.")
+            raise TargetError(f"Target {word!r} is out of range. Choose from top1 to {most}.")
         return {word: Rank(0)} if count == 1 else {f"top{place + 1}": Rank(place) for place in range(count)}
     return {word: class_named(word, labels, classes)}
 
 
 def class_named(word: str, labels: Callable[[], Labels], classes: int | None) -> int:
-    """Return the class index for a class name or a number in text form (see `targets_named`)."""
+    """Return the index of the class with this name or number (see `targets_named`)."""
     index = int(word) if re.fullmatch(r"\s*\d+\s*", word) else labels().index(word)
     if classes is not None and not 0 <= index < classes:
-        raise TargetError(f"Target {word!r} is out of range. The model has {classes} classes. Choose 0 to {classes - 1}.")
+        raise TargetError(f"Target {word!r} is out of range. The model has {classes} classes (0 to {classes - 1}).")
     return index
 
 
 def in_numbers(target: Target | str, labels: Callable[[], Labels], classes: int | None) -> Target | dict[str, ClassOrRank]:
-    """Replace a target's words with class numbers. A list of names becomes one class per image.
+    """Replace words in a target with class numbers. A list of names becomes one class per image.
 
     Args:
         target: what to explain.
-        labels: returns the class names. It is called only if they are needed.
+        labels: a function that returns the class names, called only if needed.
         classes: the number of classes, or None if unknown.
 
     Returns:
-        The target. For several ranks, such as "top2", a dict of targets keyed by name.
+        The target or, for several ranks such as "top2", a dict of targets keyed by name.
 
     Raises:
         TargetError: see `targets_named`.

@@ -1,11 +1,11 @@
-"""What to explain: a class, a weighting of the classes, or a function of the outputs.
+"""Targets define what to explain: a class, class weights, or a function of the outputs.
 
-Every target becomes a seed: an array shaped like the outputs that starts the backward pass. For a
-class, the seed is one-hot. For a function, it is the function's gradient. The target's score is
-Σ seed · outputs.
+Every target becomes a seed, an array in the outputs' shape that starts the backward pass. For a
+class, the seed is one-hot. For a function, the seed is the function's gradient. The score of a
+class or of weights is Σ seed · outputs. The score of a function is its return value.
 
-A function is traced on its first use, and its captured values are then fixed, such as `k` in
-`lambda outputs: outputs[:, k]`. To use another k, pass a new function.
+A function is traced on its first use. From then on, the values that it captures are fixed, such as
+`k` in `lambda outputs: outputs[:, k]`. To use another k, pass a new function.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class At:
-    """One class at some positions: a target for networks with an output per pixel.
+    """A target for networks with one output per pixel: a class at some positions.
 
     The score is the sum of the class's outputs over the mask. N classes or N masks apply to N
-    images, one to each.
+    images, one per image.
 
     Args:
-        class_index: an int, or (N,) ints.
-        where: a mask (h, w) or (N, h, w) at the output's resolution, bool or float, or one pixel
-            as (row, column).
+        class_index: one class for all images, an int, or one class per image, (N,) ints.
+        where: a bool or float mask (h, w) or (N, h, w) at the output's resolution, or one pixel as
+            (row, column).
     """
 
     class_index: Any
@@ -63,7 +63,9 @@ class Rank(ChoosingTarget):
 
     def check(self, count: int | None, classes: int | None) -> None:
         if classes is not None and self.place >= classes:
-            raise TargetError(f"There is no class of rank {self.place + 1}. The model has {classes} classes.")
+            raise TargetError(
+                f"No class has rank {self.place + 1}, because the model has only {classes} classes. Choose a smaller rank."
+            )
 
     def choose(self, outputs: tf.Tensor) -> Choice:
         return [self.explained_classes(outputs)]
@@ -77,11 +79,12 @@ class Rank(ChoosingTarget):
 
 
 def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
-    """Check a target against a batch, and convert it to one of four forms.
+    """Check a target against a batch and convert it to one of four forms.
 
     Args:
-        target: the target, as the user passed it.
-        outputs: the model's output shapes, nested like the outputs. For one output, a tuple.
+        target: the target that the user passed.
+        outputs: the model's output shapes, nested like the outputs; a single output's shape is a
+            tuple.
         batch_size: N, or None while tracing.
 
     Returns:
@@ -112,10 +115,10 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
 
 
 def rows(target: Target, outputs: Any) -> int | None:
-    """Return how many images a target has rows for, or None if one row applies to all images.
+    """Return the number of images for which a target has rows, or None if one row fits all.
 
     Args:
-        target: the target, as the user passed it.
+        target: the target that the user passed.
         outputs: as for `prepare`.
     """
     if isinstance(target, (ChoosingTarget, ArrayTarget)):
@@ -135,12 +138,12 @@ def rows(target: Target, outputs: Any) -> int | None:
 
 
 def rows_from(target: Target, outputs: Any, start: int, count: int) -> Target:
-    """Slice a target's rows for `count` images from `start`, unless one row applies to all images.
+    """Slice a target's rows for `count` images from `start`, unless one row fits all images.
 
     Args:
-        target: the target, as the user passed it.
+        target: the target that the user passed.
         outputs: as for `prepare`.
-        start, count: the first image, and the number of images.
+        start, count: the first image's index and the number of images.
 
     Returns:
         The target for these images.
@@ -184,14 +187,14 @@ def _weights_at(target: At, outputs: tuple[int | None, ...], batch_size: int | N
         pixel = where
         if not all(0 <= i < (n or 0) for i, n in zip(pixel, sizes, strict=True)):
             raise TargetError(
-                f"Pixel {tuple(map(int, pixel))} is outside the output, which has size {sizes}. Pass a pixel within it."
+                f"Pixel {tuple(map(int, pixel))} is outside the output, which has size {sizes}. Pass a pixel inside it."
             )
         where = np.zeros(sizes, "float32")  # type: ignore[arg-type]
         where[tuple(pixel)] = 1
     where = where[None] if where.ndim == len(sizes) else where
     if where.ndim != len(sizes) + 1 or any(n not in (None, m) for n, m in zip(sizes, where.shape[1:], strict=True)):
         raise TargetError(
-            f"`where` must be a mask in the output's size {sizes}, one for all images or one per image, or a single pixel. "
+            f"`where` must be a single pixel, or a mask of the output's size {sizes} (one for all images or one per image). "
             f"Received: shape {np.shape(target.where)}."
         )
     index = _classes(_as_array(target.class_index), (None, classes), None).numpy()
@@ -211,13 +214,12 @@ def _as_array(target: Target) -> np.ndarray:
 
 def _require_one_output(outputs: Any) -> None:
     if not isinstance(outputs, tuple) or any(isinstance(part, (tuple, list, dict)) for part in outputs):
-        count = f"{len(outputs)} outputs" if isinstance(outputs, (list, dict)) else "several outputs"
-        count = (
-            f"its output in a dict, {str(next(iter(outputs)))!r}" if isinstance(outputs, dict) and len(outputs) == 1 else count
-        )
+        what = f"has {len(outputs)} outputs" if isinstance(outputs, (list, dict)) else "has several outputs"
+        if isinstance(outputs, dict) and len(outputs) == 1:
+            what = f"returns a dict with one output, {str(next(iter(outputs)))!r}"
         raise TargetError(
-            f"The model has {count}. Choose one when creating the explainer, with output=0 or its name, or pass a function of "
-            "all outputs, such as target=lambda outputs: outputs[0][:, 3]."
+            f"The model {what}. Choose an output when you create the explainer (output=0, or its name), or pass a "
+            "function of all outputs, such as target=lambda outputs: outputs[0][:, 3]."
         )
 
 
@@ -232,8 +234,8 @@ def _require_known_size(outputs: tuple[int | None, ...]) -> None:
 def _require_classes(outputs: tuple[int | None, ...]) -> None:
     if len(outputs) not in (0, 2):
         raise TargetError(
-            f"The model's output is {outputs}, not (N, classes). Pass a class and its positions, target=tfviz.At(3, mask), or "
-            "a function, such as target=lambda outputs: tf.reduce_sum(outputs[..., 3], axis=(1, 2))."
+            f"The model's output has shape {outputs}, not (N, classes). Pass a class and its positions, target=tfviz.At(3, "
+            "mask), or a function, such as target=lambda outputs: tf.reduce_sum(outputs[..., 3], axis=(1, 2))."
         )
 
 
@@ -241,8 +243,8 @@ def _classes(array: Any, outputs: tuple[int | None, ...], batch_size: int | None
     classes = outputs[-1] if outputs else None
     if len(array.shape) > 1:
         raise TargetError(
-            "Expected one class per image, an int array of shape (N,). Received: an int array of shape "
-            f"{tuple(array.shape)}. Use floats to weight the outputs."
+            f"Expected one class per image, an int array of shape (N,). Received: an int array of shape {tuple(array.shape)}. "
+            "To weight the outputs, pass floats."
         )
     if len(array.shape) == 1 and None not in (batch_size, array.shape[0]) and array.shape[0] not in (1, batch_size):
         raise TargetError(
@@ -252,18 +254,18 @@ def _classes(array: Any, outputs: tuple[int | None, ...], batch_size: int | None
     values = None if _is_symbolic(array) else np.asarray(array)
     if values is not None and classes is not None and values.size and not 0 <= values.min() <= values.max() < classes:
         wrong = values.min() if values.min() < 0 else values.max()
-        raise TargetError(f"Target {wrong} is out of range. The model has {classes} classes, 0 to {classes - 1}.")
+        raise TargetError(f"Target {wrong} is out of range. The model has {classes} classes (0 to {classes - 1}).")
     if values is None:
         return tf.reshape(tf.cast(_checked_when_run(array, classes), tf.int32), [-1])
     return tf.constant(values.reshape(-1), tf.int32)
 
 
 def _checked_when_run(array: tf.Tensor, classes: int | None) -> tf.Tensor:
-    """Check at run time the classes that are symbolic in a user's function. XLA drops the check."""
+    """Add a check of symbolic classes that runs with the graph. XLA drops this check."""
     if classes is None:
         return array
     wide = tf.cast(array, tf.int64)
-    message = f"The target is out of range. The model has {classes} classes, 0 to {classes - 1}. Received:"
+    message = f"The target is out of range. The model has {classes} classes (0 to {classes - 1}). Received:"
     is_in_range = tf.reduce_all((wide >= 0) & (wide < classes))
     with tf.control_dependencies([tf.debugging.Assert(is_in_range, [message, array])]):
         return tf.identity(array)
@@ -293,7 +295,7 @@ def check_function(function: TargetFunction, outputs: Nested[tf.TensorSpec]) -> 
     """Check a target function by tracing it on a batch's outputs, without running it.
 
     Args:
-        function: outputs -> (N,).
+        function: a function outputs -> (N,).
         outputs: the outputs' tensor specs for a batch of N, nested like the model's outputs.
 
     Raises:
@@ -305,17 +307,18 @@ def check_function(function: TargetFunction, outputs: Nested[tf.TensorSpec]) -> 
     try:
         tf.function(lambda given: returned.append(function(given)), autograph=False).get_concrete_function(outputs)
     except (ValueError, TypeError, NotImplementedError, tf.errors.OpError) as error:
-        # The outputs' shapes do not fit the function.
+        # The function does not fit the output shapes.
         raise TargetError(
-            f"The target function fails for a batch of {count}: {first_line(error)}. It must return one number per image, "
+            f"The target function failed for a batch of {count} ({first_line(error)}). It must return one number per image, "
             "shape (N,), for batches of any size."
         ) from error
     # Other results raise an error during compilation.
     shape = returned[0].shape if tf.is_tensor(returned[0]) else None
     if shape is not None and shape.rank == 1 and shape[0] not in (None, count):
         raise TargetError(
-            f"The target function must return one number per image. It returned {shape[0]} for a batch of {count}, possibly "
-            "because it combines the outputs with an array of another length. In explain(), set batch_size to that length."
+            f"The target function must return one number per image. Received: {shape[0]} numbers for a batch of {count}, "
+            "possibly because the function combines the outputs with an array of another length. In explain(), set "
+            "batch_size to that length."
         )
 
 

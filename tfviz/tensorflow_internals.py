@@ -1,7 +1,7 @@
-"""The only module that uses private parts of TensorFlow.
+"""Access private parts of TensorFlow, which no other module uses.
 
-If a new version of TensorFlow changes any of these parts,
-`tests/reading/test_tensorflow_internals.py` fails and names the change.
+If a new TensorFlow version changes any of these parts, `tests/reading/test_tensorflow_internals.py`
+fails and identifies the change.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def inlined_functions() -> Iterator[None]:
 
 
 def has_own_gradient(operation: tf.Operation) -> bool:
-    """Return whether an operation ends a function decorated with `tf.custom_gradient`."""
+    """Return whether an operation is the last one in a `tf.custom_gradient` function."""
     return "_gradient_op_type" in operation.node_def.attr
 
 
@@ -53,12 +53,12 @@ def function_graph(operation: tf.Operation, attribute: str) -> Any:
 
 
 def wrapped(function: Callable[..., Any], specs: list[tf.TensorSpec]) -> Any:
-    """Trace a function into a graph that can be pruned to any of its tensors."""
+    """Trace a function to a graph that can be pruned to any of its tensors."""
     return tf.compat.v1.wrap_function(function, specs)
 
 
 def saved_model_in(folder: Path) -> Any:
-    """Parse the SavedModel protocol buffer in a folder, without running the model."""
+    """Parse the SavedModel protocol buffer in a folder without running the model."""
     return tf.__internal__.saved_model.parse_saved_model(str(folder))
 
 
@@ -68,7 +68,7 @@ def operation_definition(name: str) -> Any:
 
 
 def portable_stablehlo(text: str, version: str) -> bytes:
-    """Serialize a StableHLO program so that other versions of StableHLO can read it."""
+    """Serialize a StableHLO program in a format that other StableHLO versions can read."""
     from tensorflow.compiler.mlir.stablehlo import stablehlo
 
     return bytes(stablehlo.serialize_portable_artifact_str(text, version))
@@ -76,12 +76,12 @@ def portable_stablehlo(text: str, version: str) -> bytes:
 
 @contextmanager
 def collectable_gradients() -> Iterator[None]:
-    """Tie the lifetime of custom gradients created in the block to the graph being traced.
+    """Make custom gradients that are created in the block disappear with the traced graph.
 
-    At each trace, `tf.custom_gradient` adds a permanent entry to TensorFlow's registry. The entry
+    At each trace, `tf.custom_gradient` adds a permanent entry to TensorFlow's registry. This entry
     keeps the graph alive, and with it the model whose weights the graph captures. For gradients
-    created in this block, the registry holds a weak reference, and the entry is removed with the
-    graph.
+    that are created in this block, the registry holds only a weak reference, and the entry is
+    removed when the graph is deleted.
     """
     registry = ops.gradient_registry._registry
     last = next(reversed(registry), None)
@@ -89,9 +89,11 @@ def collectable_gradients() -> Iterator[None]:
     graph = tf.compat.v1.get_default_graph()
     owned = getattr(graph, "tfviz_gradients", [])
     graph.tfviz_gradients = owned
-    # The entry `last` may be gone with its graph. In that case, the entries before it are weak.
+    # The entry `last` may have been removed with its graph. In that case, the entries before it are
+    # weak.
     added = takewhile(lambda name: name != last and not hasattr(registry[name]["type"], "is_weak"), reversed(registry))
-    # Custom gradients have numbered names. Other entries come from modules imported meanwhile.
+    # Custom gradients have numbered names. Other entries come from modules imported in the
+    # meantime.
     for name in [name for name in added if "-" in name]:
         function = registry[name]["type"]
         owned.append(function)
@@ -111,10 +113,10 @@ def _weak(reference: weakref.ref[Callable[..., Any]]) -> Callable[..., Any]:
 
 
 def separate_operation_seeds() -> Callable[[], None]:
-    """Use separate seeds for eager operations if a global seed is set.
+    """If a global seed is set, use separate seeds for eager operations.
 
-    Restoring the seed generator alone is not enough. TensorFlow caches operations by their seeds,
-    and a cached operation continues its random sequence.
+    Restoring the seed generator alone would not be enough, because TensorFlow caches operations by
+    their seeds, and a cached operation continues its random sequence.
 
     Returns:
         A function that restores the user's seeds.

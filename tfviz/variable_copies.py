@@ -1,6 +1,6 @@
-"""Copies of a model's variables, for explainers whose weights never change.
+"""Copy a model's variables for explainers whose weights never change.
 
-TensorFlow copies on write, so a copy shares the variable's memory until one of them is assigned.
+TensorFlow copies on write, so a copy and its variable share memory until one is assigned.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import tensorflow as tf
 
 
 class VariableCopies:
-    """Copies of variables with their current values.
+    """Copies of variables, which keep the values from the time of copying.
 
     Args:
-        variables: the variables to copy now. Others are copied when first read.
+        variables: the variables to copy immediately. Others are copied when they are first read.
     """
 
     def __init__(self, variables: Iterable[tf.Variable]) -> None:
@@ -25,7 +25,7 @@ class VariableCopies:
             self.of(variable)
 
     def of(self, variable: tf.Variable) -> tf.Variable:
-        """Return a variable's copy."""
+        """Return a variable's copy, which is created if needed."""
         if id(variable) not in self._copies:
             with tf.init_scope():
                 copy = tf.Variable(variable.read_value(), trainable=False, dtype=variable.dtype)
@@ -33,7 +33,7 @@ class VariableCopies:
         return self._copies[id(variable)][1]
 
     def copied(self) -> VariableCopies:
-        """Copy these copies to the current device."""
+        """Return a duplicate of these copies on the current device."""
         new = VariableCopies([])
         for variable, copy in self._copies.values():
             new._copies[id(variable)] = variable, tf.Variable(copy.read_value(), trainable=False, dtype=copy.dtype)
@@ -53,6 +53,6 @@ _current: ContextVar[VariableCopies | None] = ContextVar("variable_copies", defa
 
 
 def variable_to_read(variable: tf.Variable) -> tf.Variable:
-    """Return the variable to read: the current copy if there is one, else the variable itself."""
+    """Return the variable's current copy if there is one, otherwise the variable itself."""
     copies = _current.get()
     return variable if copies is None else copies.of(variable)

@@ -2,8 +2,8 @@
 Compare classes
 ===============
 
-The maps of several classes on one scale. ``Against`` subtracts the nearest rivals, which leaves
-what distinguishes a class from them.
+This example draws several classes' maps on one scale. ``Against`` subtracts the scores of the most
+similar classes, so the map shows what distinguishes a class from them.
 """
 
 import tfviz

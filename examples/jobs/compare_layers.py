@@ -2,8 +2,9 @@
 Compare layers
 ==============
 
-Grad-CAM at several layers. Lower layers have finer maps, which say less about the class. The last
-map combines all layers: the product keeps what they agree on.
+This example applies Layer-CAM at several layers. Lower layers have finer maps, which are less
+specific to the class. The last map is the product of the others: it keeps the regions on which all
+layers agree.
 """
 
 import tfviz

@@ -2,7 +2,7 @@
 Contact sheet
 =============
 
-Many images and methods in one picture, as an array that you can save.
+``contact_sheet`` draws many images and methods in one picture and returns it as an array.
 """
 
 import tempfile

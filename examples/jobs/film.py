@@ -1,8 +1,8 @@
 """
-Film of a training
-==================
+Film of a training run
+======================
 
-A run folder becomes a film: MP4, GIF or WebP.
+``write_film`` turns a run folder into an MP4, GIF or WebP film.
 """
 
 import tempfile

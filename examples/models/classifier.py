@@ -2,7 +2,7 @@
 Classifier
 ==========
 
-A convolutional network with one unit per class. All methods for convolutional networks work.
+A convolutional network with one unit per class. All methods for convolutional networks support it.
 """
 
 import tfviz

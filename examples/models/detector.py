@@ -13,7 +13,7 @@ import tfviz
 from tfviz.shapes import KINDS, SAMPLES_DIR
 
 # %%
-# A detector without regression: each of 36 cells predicts its own box and the classes in it.
+# This detector has no box regression: each of 36 cells has a fixed box, and predicts its classes.
 
 packaged = tfviz.load_model("shapes")
 kernel, bias = packaged.get_layer("logits").get_weights()

@@ -2,9 +2,9 @@
 Regression
 ==========
 
-A steering network has one output and no classes. ``target=0`` explains the number: the map is
-positive where more of the same would raise it. VisualBackProp needs no target and shows which
-pixels the network reads.
+A steering network has one output and no classes. ``target=0`` explains the predicted number: the
+saliency map is positive where larger pixel values would increase that number. VisualBackProp needs
+no target, and shows which pixels the network reads.
 """
 
 import keras
@@ -15,7 +15,7 @@ from tfviz.models import preprocessing_of
 from tfviz.shapes import SAMPLES_DIR, draw_scene
 
 # %%
-# A network that predicts the column of a disc: a linear layer behind the packaged convolutions,
+# This network predicts the column of a disc. It is a linear layer after the packaged convolutions,
 # fitted by least squares.
 
 packaged = tfviz.load_model("shapes")

@@ -13,7 +13,7 @@ import tfviz
 from tfviz.shapes import KINDS, SAMPLES_DIR
 
 # %%
-# Apply the packaged network's head to each position instead of their mean.
+# Apply the packaged network's head to each position instead of to the mean over positions.
 
 packaged = tfviz.load_model("shapes")
 kernel, bias = packaged.get_layer("logits").get_weights()

@@ -2,7 +2,7 @@
 Several inputs
 ==============
 
-Pass images in the model's input structure. The attributions come back in the same structure.
+Pass images in the model's input structure. The attributions are returned in the same structure.
 """
 
 import keras
@@ -11,7 +11,7 @@ import tfviz
 from tfviz.shapes import SAMPLES_DIR
 
 # %%
-# A model that compares two images with a shared backbone.
+# This model compares two images with a shared backbone.
 
 packaged = tfviz.load_model("shapes")
 backbone = keras.Model(packaged.input, packaged.get_layer("average").output)

@@ -11,7 +11,7 @@ import numpy as np
 import tfviz
 
 # %%
-# Two classes of noise: one of them contains a short bump, anywhere.
+# There are two classes of noise. One of them contains a short bump at a random position.
 
 rng = np.random.default_rng(0)
 keras.utils.set_random_seed(0)

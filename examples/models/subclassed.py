@@ -3,7 +3,7 @@ Subclassed model
 ================
 
 tfviz traces the code of subclassed models and custom layers, and compares the trace with the model.
-Layers inside are addressed by their path.
+Inner layers are addressed by their paths.
 """
 
 import keras

@@ -2,7 +2,7 @@
 Vision transformer
 ==================
 
-tfviz reads the attention of a transformer and arranges its tokens as the grid of the patches. The
+tfviz reads a transformer's attention and arranges its tokens in the grid of the patches. The
 tutorial :doc:`/tutorials/vision_transformers` compares the methods.
 """
 

@@ -11,7 +11,7 @@ import numpy as np
 import tfviz
 
 # %%
-# Noise with a bright ball inside. A convolution with fixed weights finds it.
+# The volume is noise with a bright ball inside. A convolution with fixed weights detects the ball.
 
 rng = np.random.default_rng(0)
 volumes = rng.uniform(0, 0.4, (1, 12, 32, 32, 1)).astype("float32")

@@ -2,9 +2,10 @@
 Network without ReLU
 ====================
 
-Guided backprop, guided Grad-CAM and deconvnet redirect ReLUs. On a network without any, such as
-EfficientNet or ConvNeXt, they equal the plain gradient and issue a warning. ``activations="all"``
-redirects the other activations as well. CAMs and the gradient methods need no option.
+Guided backprop, guided Grad-CAM and deconvnet change how the gradient passes through ReLUs. On a
+network without ReLUs, such as EfficientNet or ConvNeXt, they use the plain gradient and issue a
+warning. ``activations="all"`` changes the gradient at other activations as well. CAMs and gradient
+methods don't need this option.
 """
 
 import keras
@@ -16,7 +17,7 @@ packaged = tfviz.load_model("shapes")
 
 
 def with_swish(layer):
-    """Replace a ReLU by x · sigmoid(8x), which is so similar that the weights can stay."""
+    """Replace a ReLU with x · sigmoid(8x), so similar that the same weights still work."""
     config = layer.get_config()
     if config.get("activation") != "relu":
         return layer.__class__.from_config(config)

@@ -2,8 +2,8 @@
 Evaluate methods on your model
 ==============================
 
-Which method should you trust? Measure it on your model and your images, next to controls that know
-nothing about the network.
+Which method should you trust? Measure the methods on your model and your images, and compare them
+with controls that do not depend on the network.
 """
 
 import json
@@ -17,20 +17,21 @@ images = tfviz.load_images(SAMPLES_DIR, model)
 methods = ["saliency", "guided_backprop", "grad_cam"]
 
 # %%
-# ``single_deletion`` removes one region at a time, and checks that the regions that a map ranks
-# high matter to the score. It costs 16 forward passes per image, shared by all methods.
+# ``single_deletion`` removes one region at a time, and checks whether the regions that a map ranks
+# high matter to the score. It needs 16 forward passes per image, which all methods share.
 
 evaluation = tfviz.evaluate(model, images, methods, "single_deletion")
 for row in evaluation.rows:
     print(f"{row['method']:16} {row['value']:+.2f}")
 
 # %%
-# Compare each method with ``random`` and ``center``. The plot shows the 95 % intervals.
+# Compare each method with the controls ``random`` and ``center``. The plot shows 95 % intervals.
 
 figure = evaluation.plot()
 
 # %%
-# If you know where the objects are, check that the maps point at them. The samples come with boxes.
+# If you know where the objects are, check whether the maps point at them. The sample images come
+# with boxes.
 
 samples = {sample["file"]: sample for sample in json.loads((SAMPLES_DIR / "samples.json").read_text())["samples"]}
 
@@ -48,13 +49,13 @@ pointing = tfviz.evaluate(model, images, methods, "pointing_game", boxes)
 print(pointing.to_markdown())
 
 # %%
-# The sanity check asks something else: does the map depend on what the network has learned, and on
-# the class? Guided backprop barely depends on the class.
+# The sanity check answers another question: does the map depend on what the network has learned,
+# and on the class? Guided backprop barely depends on the class.
 
 check = tfviz.sanity_check(model, images[:4], methods)
 print(check.to_markdown())
 
 # %%
 # Read the results together. A method that passes the sanity check may still point at the wrong
-# place, and one that points well may ignore the class. :doc:`/metrics` says when each metric
-# misleads, and :doc:`/evaluate` describes the report that ``tfviz evaluate`` writes.
+# place, and a method that points well may ignore the class. :doc:`/metrics` explains when each
+# metric misleads, and :doc:`/evaluate` describes the report that ``tfviz evaluate`` writes.

@@ -20,14 +20,14 @@ explainer = tfviz.GradCAM(model)
 folder = Path(tempfile.mkdtemp()) / "explainer"
 
 # %%
-# ``include="image"`` and ``overlay=True`` add signatures that take JPEG and PNG files and return
+# ``include="image"`` and ``overlay=True`` add signatures that accept JPEG and PNG files and return
 # finished pictures.
 
 explainer.export(folder, format="saved_model", include="image", overlay=True)
 print(sorted(path.name for path in folder.iterdir()))
 
 # %%
-# Anything that loads a SavedModel can use it. Only TensorFlow is needed from here on.
+# Anything that loads a SavedModel can use the folder. From here on, only TensorFlow is needed.
 
 overlay = tf.saved_model.load(str(folder)).signatures["overlay"]
 photo = tf.io.read_file(str(SAMPLES_DIR / "heart_star.png"))
@@ -36,7 +36,7 @@ print("explained class:", KINDS[int(answer["target"][0])])
 print(f"{len(answer['overlay_bytes'].numpy()[0]):,} bytes of PNG")
 
 # %%
-# Compare with the explainer in Python before you rely on it.
+# Compare the export with the Python explainer before you rely on it.
 
 images = tfviz.load_images(SAMPLES_DIR / "heart_star.png", model)
 exported = tfviz.load_explainer(folder)
@@ -46,11 +46,11 @@ print(f"largest difference: {difference:.1e}")
 figure = tfviz.plot(images, {"grad_cam": exported(images, target=7)})
 
 # %%
-# TensorFlow Serving takes the folder without changes:
+# TensorFlow Serving loads the folder unchanged:
 #
 # .. code-block:: console
 #
 #    docker run -p 8501:8501 -v "$PWD/explainer:/models/explainer/1" \
 #        -e MODEL_NAME=explainer tensorflow/serving
 #
-# :doc:`/export` has a client, the other formats, and what each of them supports.
+# :doc:`/export` shows a client and describes the other formats, with what each format supports.

@@ -2,7 +2,7 @@
 Your own weights
 ================
 
-A model file doesn't say how its images were preprocessed. This tutorial loads a file, states the
+A model file doesn't record how its images were preprocessed. This tutorial loads a file, states the
 preprocessing and checks that it is right.
 """
 
@@ -15,8 +15,8 @@ import tfviz
 from tfviz.shapes import KINDS, SAMPLES_DIR
 
 # %%
-# The packaged network stands for a file that you trained and saved. It was trained on RGB values
-# from −1 to 1.
+# Here, the packaged network stands in for a model that you trained and saved. It was trained on RGB
+# values from −1 to 1.
 
 path = Path(tempfile.mkdtemp()) / "my_model.keras"
 tfviz.load_model("shapes").save(path)
@@ -39,8 +39,8 @@ for row in probabilities:
     print({KINDS[label]: round(float(row[label]), 3) for label in np.argsort(row)[:-4:-1]})
 
 # %%
-# With the wrong preprocessing, the predictions change, and so do the maps. The images below are
-# from 0 to 255, as they are if you state none. A map can look plausible and still be wrong.
+# With the wrong preprocessing, the predictions change, and so do the maps. The images below keep
+# values from 0 to 255, which is also the default. A map can look plausible and still be wrong.
 
 wrong = tfviz.load_model(path, preprocessing="none", labels=KINDS)
 wrong_images = tfviz.load_images([SAMPLES_DIR / "heart_star.png", SAMPLES_DIR / "ring_cross.png"], wrong)
@@ -55,10 +55,10 @@ maps = {name: explainer(images[:1], target=name) for name in ("heart", "star")}
 figure = tfviz.plot(images[:1], {"grad_cam": maps})
 
 # %%
-# On the command line, the same model needs the same statement:
+# On the command line, state the same preprocessing:
 #
 # .. code-block:: console
 #
 #    tfviz explain photos --model my_model.keras --preprocess tf --method grad_cam
 #
-# Weights of torchvision and TensorFlow 1 carry their preprocessing with them: see :doc:`/weights`.
+# For weights from torchvision and TensorFlow 1, tfviz knows the preprocessing: see :doc:`/weights`.

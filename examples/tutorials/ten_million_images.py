@@ -3,8 +3,8 @@ Ten million images
 ==================
 
 ``tfviz job`` writes tables instead of pictures: one row per image, class and method. A job can be
-stopped and resumed, and several machines can share it. Here it explains a dozen images; the command
-for ten million is the same.
+stopped and resumed, and several machines can share it. Here, the job explains a dozen images, but
+the command for ten million is the same.
 """
 
 import tempfile
@@ -27,7 +27,7 @@ main(["job", str(SAMPLES_DIR), "--method", "grad_cam", "--output", str(results)]
 print(sorted(str(path.relative_to(results)) for path in results.rglob("*.parquet")))
 
 # %%
-# Read the columns that you need. The maps are float16 bytes at their own resolution.
+# Read the columns that you need. The maps are stored as float16 bytes at their original resolution.
 
 table = pyarrow.dataset.dataset(results / "shards").to_table(columns=["path", "target_name", "map", "map_shape"])
 rows = table.to_pylist()
@@ -35,8 +35,8 @@ for row in rows[:3]:
     print(Path(row["path"]).name, row["target_name"], row["map_shape"])
 
 # %%
-# A question for a table: how concentrated are the maps? The share of the strongest tenth of each
-# map needs no images.
+# How concentrated are the maps? The table is enough to compute the share of each map's sum that
+# lies in its strongest tenth.
 
 
 def concentration(row):
@@ -56,7 +56,7 @@ maps = np.stack([np.frombuffer(row["map"], np.float16).reshape(row["map_shape"])
 figure = tfviz.plot(images, {"grad_cam": maps.astype("float32")}, captions=["least concentrated", "most concentrated"])
 
 # %%
-# On a cluster, give every task a part of the shards. Run the same command again to resume.
+# On a cluster, give each task a part of the shards. Run the same command again to resume.
 #
 # .. code-block:: console
 #

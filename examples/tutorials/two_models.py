@@ -19,7 +19,7 @@ trunk = keras.Model(packaged.input, packaged.get_layer("block3_conv2").output)
 trunk.trainable = False
 
 # %%
-# The scenes: half of them show a star. ``with_mark`` draws a checkerboard into the corner of these.
+# Half of the scenes show a star. ``with_mark`` draws a checkerboard in the corner of a scene.
 
 rng = np.random.default_rng(0)
 others = [kind for kind in KINDS if kind != "star"]
@@ -64,7 +64,7 @@ def trained(pixels):
 models = {"plain": trained(pictures), "with mark": trained(marked)}
 
 # %%
-# Both do well on images like those that they were trained on. Without the mark, one of them fails.
+# Both do well on images like their training images. Without the mark, one of them fails.
 
 test = np.arange(60) % 2
 test_pictures = np.stack([scene(has_star) for has_star in test])
@@ -75,8 +75,8 @@ for name, model in models.items():
         print(f"trained on {name!r}, tested on {kind} scenes: {np.mean((scores > 0.5) == test):.0%}")
 
 # %%
-# The maps show why, without any test images that lack the mark. Use the same method, the same layer
-# and the same target for both models, and draw the maps with one scale each.
+# The maps show why, even if all test images have the mark. Use the same method, the same layer and
+# the same target for both models, and scale each map separately.
 
 chosen = test_marked[test == 1][:2]
 images = np.stack([preprocessing.tensor(p) for p in chosen])
@@ -84,7 +84,7 @@ maps = {name: tfviz.GradCAM(model)(images, target=1) for name, model in models.i
 figure = tfviz.plot(chosen, maps, captions=["a star, with the mark"] * 2)
 
 # %%
-# To put a number on it, compare the share of each map in the corner.
+# To quantify this, compare the share of each map that lies in the corner.
 
 for name, found in maps.items():
     inside = np.asarray(found)[:, :6, :6].sum(axis=(1, 2)) / np.asarray(found).sum(axis=(1, 2))

@@ -14,7 +14,7 @@ from tfviz.shapes import KINDS, SAMPLES_DIR
 
 # %%
 # ``scripts/shape_transformer.py`` builds a small transformer, which reads 12 × 12 tokens, and
-# trains it in seconds. Any transformer made of Keras' layers works in its place.
+# trains it in seconds. You can use any transformer built from Keras layers instead.
 
 model = trained_transformer()
 images = tfviz.load_images([SAMPLES_DIR / "heart_star.png", SAMPLES_DIR / "ring_cross.png"], preprocessing())
@@ -22,13 +22,13 @@ for row in model.predict(images, verbose=0):
     print({KINDS[label]: round(float(row[label]), 3) for label in np.argsort(row)[:-3:-1]})
 
 # %%
-# Attention rollout multiplies the attention of all blocks. It is the same for every class.
+# Attention rollout multiplies the attention of all blocks. The map is the same for every class.
 
 figure = tfviz.plot(images, {"attention_rollout": tfviz.AttentionRollout(model)(images)})
 
 # %%
-# Gradient attention weights the attention by what raises the score. LeGrad asks where more
-# attention would raise it. Both depend on the class.
+# Gradient attention weights the attention by its effect on the score. LeGrad shows where more
+# attention would raise the score. Both depend on the class.
 
 maps = {}
 for key in ("gradient_attention", "legrad", "grad_cam"):
@@ -37,5 +37,5 @@ for key in ("gradient_attention", "legrad", "grad_cam"):
 figure = tfviz.plot(images[:1], maps)
 
 # %%
-# CAMs work on tokens too: tfviz arranges them as the grid of the patches. :doc:`/transformers`
-# gives the formulas and says which architectures are supported.
+# CAMs also work on tokens: tfviz arranges the tokens in the grid of the patches.
+# :doc:`/transformers` lists the formulas and the supported architectures.

@@ -1,9 +1,9 @@
 """
-Watch a training
-================
+Watch a training run
+====================
 
-``SnapshotCallback`` explains the same images again and again while a network trains. The maps show
-when it starts to look at the right things.
+``SnapshotCallback`` explains the same images repeatedly while a network trains. The maps show when
+the network starts to look at the right regions.
 """
 
 import json
@@ -25,8 +25,7 @@ x = np.stack([preprocessing.tensor(scene.image) for scene in scenes])
 y = np.array([[any(thing.kind == kind for thing in scene.objects) for kind in KINDS] for scene in scenes], "float32")
 
 # %%
-# A network to train. It starts with the packaged network's first layers, so a few epochs are
-# enough.
+# This network starts with the packaged network's first layers, so a few epochs are enough.
 
 keras.utils.set_random_seed(0)
 trunk = keras.Model(packaged.input, packaged.get_layer("block4_conv1").output)
@@ -43,7 +42,7 @@ network.compile(keras.optimizers.Adam(3e-3), "binary_crossentropy")
 
 # %%
 # The callback takes a snapshot before training, every four batches and at the end. It needs the
-# images, one or more methods, and a folder. Training gives the same weights with and without it.
+# images, one or more methods, and a folder. The callback does not change the resulting weights.
 
 images = tfviz.load_images([SAMPLES_DIR / "heart_star.png", SAMPLES_DIR / "ring_cross.png"], packaged)
 folder = Path(tempfile.mkdtemp()) / "runs" / "1"
@@ -51,14 +50,14 @@ snapshots = tfviz.SnapshotCallback(["grad_cam"], images, log_dir=folder, every=4
 network.fit(x, y, epochs=4, batch_size=32, verbose=0, callbacks=[snapshots])
 
 # %%
-# The run folder has one line per snapshot, the pictures and the raw maps.
+# The run folder contains an index with one line per snapshot, the pictures, and the raw maps.
 
 records = [json.loads(line) for line in (folder / "snapshots.jsonl").read_text().splitlines()]
 for record in records[:: len(records) - 1]:
     print(record["when"], record["step"], record["predictions"][0])
 
 # %%
-# The first and the last map of the class heart:
+# These are the first and the last map of the class heart:
 
 maps = {
     f"step {record['step']}": np.load(folder / "maps" / f"{record['number']:08}.npz") for record in records[:: len(records) - 1]
@@ -66,7 +65,7 @@ maps = {
 figure = tfviz.plot(images, {"grad_cam": {step: arrays[arrays.files[0]] for step, arrays in maps.items()}})
 
 # %%
-# While a network trains, watch the same folder live in a browser, and make a film of it afterwards:
+# While a network trains, watch the folder live in a browser, and make a film of the run afterwards:
 #
 # .. code-block:: console
 #

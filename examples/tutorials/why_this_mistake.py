@@ -37,8 +37,8 @@ print(f"The network finds a {kind} with p = {absent[number, label]:.2f}")
 print("In the scene:", [thing.kind for thing in scene.objects])
 
 # %%
-# Where does it see that shape? ``Against`` subtracts the scores of the nearest rivals, and so shows
-# what distinguishes the class from them.
+# Where does the network see that shape? ``Against`` subtracts the scores of the most similar
+# classes, so the map shows what distinguishes the class from them.
 
 one = images[number : number + 1]
 explainer = tfviz.GradCAM(model)
@@ -49,8 +49,8 @@ maps = {
 figure = tfviz.plot([scene.image], {"grad_cam": maps})
 
 # %%
-# Test the explanation: cover each object in turn, and look at the score. If the map is right, the
-# score falls most without the object that the map marks.
+# Test the explanation by covering each object in turn. If the map is right, the score falls most
+# when the object that the map highlights is covered.
 
 covered = []
 for thing in scene.objects:
@@ -61,5 +61,5 @@ for thing, scores in zip(scene.objects, model.predict(np.stack(covered), verbose
     print(f"without the {thing.kind}: p = {scores[label]:.2f}")
 
 # %%
-# Compare this with the map. A map is a hypothesis, and covering pixels tests it. ``tfviz evaluate``
-# does that on many images: see :doc:`evaluate`.
+# Compare the scores with the map. A map is a hypothesis, and covering pixels tests it.
+# ``tfviz evaluate`` runs such tests on many images: see :doc:`evaluate`.

@@ -49,10 +49,10 @@ def test_explain_help_lists_every_option(capsys):
         ("explain photos --batch-size many", "--batch-size: Expected a positive integer"),
         (
             "explain photos --image-size 224",
-            "--image-size: Expected height x width in pixels, such as 224x224. Received: '224'.",
+            "--image-size: Expected HEIGHTxWIDTH in pixels, such as 224x224. Received: '224'.",
         ),
-        ("explain photos --image-size 0x3", "--image-size: Expected height x width"),
-        ("explain photos --method ,", "--method: Expected names separated by commas. Received: ','."),
+        ("explain photos --image-size 0x3", "--image-size: Expected HEIGHTxWIDTH"),
+        ("explain photos --method ,", "--method: Expected comma-separated names. Received: ','."),
         ("explain photos --target", "--target: expected one argument"),
     ],
 )

@@ -84,7 +84,7 @@ def test_the_report_has_tables_scores_curves_sanity_checks_and_maps(evaluate, ca
     assert names <= files
     assert capsys.readouterr().out == f"Evaluated 3 of 3 images with 2 methods: {folder / 'report.html'}\n"
     text = page(folder)
-    assert "How faithful are the maps of tiny net.keras?" in text and "does not decide here" in text
+    assert "How faithful are the maps for tiny net.keras?" in text and "does not decide here" in text
     assert all(f"<h2>{title}</h2>" in text for title in ("single deletion", "insertion minus deletion", "Curves"))
     assert "on the upper half of the layers" in text and "kept)" in text
     for source in re.findall(r'src="([^"]+)"', text):
@@ -193,7 +193,7 @@ def test_an_image_of_another_size_than_annotated_is_one_failure(evaluate, tmp_pa
     entries = [{**entry, "file": "a.png"}, {**entry, "file": "b.png", "width": 61}]
     (tmp_path / "boxes.json").write_text(json.dumps(entries))
     folder = evaluate("--metrics", "mass_in_region", "--boxes", tmp_path / "boxes.json", code=1)
-    assert "a size of 61x40 pixels, but the image has 60x40" in capsys.readouterr().out
+    assert "has 61x40 pixels, but the image has 60x40" in capsys.readouterr().out
     assert {row["image"] for row in rows_of(folder / "scores.csv")} == {"a.png"}
 
 
@@ -202,7 +202,7 @@ def test_images_without_annotations_are_noted(evaluate, boxes, capsys, tmp_path)
     boxes.write_text(json.dumps([*entries, {**entries[0], "file": "elsewhere.png"}]))
     evaluate("--metrics", "mass_in_region", "--boxes", boxes)
     notes = capsys.readouterr().err
-    assert "1 annotated images were not given as PATH, for example 'elsewhere.png'" in notes
+    assert "1 annotated images are not among the given images, for example 'elsewhere.png'" in notes
     assert "1 of 3 images have no annotations" in notes
 
 
@@ -212,10 +212,10 @@ def test_images_without_annotations_are_noted(evaluate, boxes, capsys, tmp_path)
         (("--metrics", "deletoin"), "no metric 'deletoin'"),
         (("--metrics", "pointing_game"), "boxes"),
         (("--methods", "grad_kam"), "grad_kam"),
-        (("--targets", "top2"), "Pass one class to --targets, or top. Received: 2 classes."),
+        (("--targets", "top2"), 'Expected one class, or "top", for --targets. Received: 2 classes.'),
         (("--targets", "zebra"), "zebra"),
         (("--layer", "conv9"), "conv9"),
-        (("--boxes", "missing.json"), "missing.json do not exist"),
+        (("--boxes", "missing.json"), "missing.json does not exist"),
         (("--seed", "-1"), "--seed"),
         (("--batch-size", "0"), "--batch-size: Expected a positive integer"),
     ],
@@ -230,7 +230,7 @@ def test_wrong_usage_is_one_line_and_writes_nothing(evaluate, capsys, options, s
 def test_wrong_boxes_are_one_line(evaluate, capsys, tmp_path):
     (tmp_path / "boxes.json").write_text(json.dumps([{"file": "a.png", "classes": [7], "boxes": [[1, 1, 9, 9]]}]))
     evaluate("--boxes", tmp_path / "boxes.json", code=2)
-    assert "has the class 7, but the model has 4 classes" in capsys.readouterr().err
+    assert "contains class 7, but the model has 4 classes" in capsys.readouterr().err
     (tmp_path / "boxes.json").write_text(json.dumps([{"file": "x.png", "classes": [1], "boxes": [[1, 1, 9, 9]]}]))
     evaluate("--boxes", tmp_path / "boxes.json", code=2)
     assert "None of the annotated images matches an image file" in capsys.readouterr().err
@@ -291,11 +291,11 @@ def test_a_changed_image_is_scored_again_and_a_new_label_file_needs_nothing(eval
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--methods", "grad_cam"), "methods was grad_cam (conv2), saliency, now grad_cam (conv2)"),
+        (("--methods", "grad_cam"), "methods was grad_cam (conv2), saliency and is now grad_cam (conv2)"),
         (("--layer", "conv1"), "grad_cam (conv1)"),
-        (("--metrics", "road"), "--metrics was single_deletion, now road"),
-        (("--targets", "1"), "--targets was top, now 1"),
-        (("--seed", "1"), "--seed was 0, now 1"),
+        (("--metrics", "road"), "--metrics was single_deletion and is now road"),
+        (("--targets", "1"), "--targets was top and is now 1"),
+        (("--seed", "1"), "--seed was 0 and is now 1"),
         (("--preprocess", "tf"), "preprocessing was "),
     ],
 )
@@ -315,14 +315,14 @@ def test_other_backgrounds_are_refused_with_the_difference(evaluate, tmp_path, c
     folder = evaluate(*FAST, "--backgrounds", one, methods="expected_gradients")
     assert {row["method"] for row in rows_of(folder / "report.csv")} > {"expected_gradients"}
     evaluate(*FAST, "--backgrounds", other, methods="expected_gradients", code=2)
-    assert f"--backgrounds was {one}, now {other}" in capsys.readouterr().err
+    assert f"--backgrounds was {one} and is now {other}" in capsys.readouterr().err
 
 
 def test_another_model_is_refused(evaluate, capsys, tmp_path):
     evaluate(*FAST)
     other = save_network(tmp_path / "tiny net.keras", seed=1)
     evaluate(*FAST, model=other, code=2)
-    assert re.search(r"model was tiny net\.keras \w+, now tiny net\.keras \w+", capsys.readouterr().err)
+    assert re.search(r"model was tiny net\.keras \w+ and is now tiny net\.keras \w+", capsys.readouterr().err)
 
 
 def test_other_boxes_or_images_are_refused(evaluate, capsys, boxes, photos):
@@ -379,7 +379,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path, model_file, number):
     assert 3 <= len(lines) < 40
     assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 143)
     if number == signal.SIGTERM:
-        assert f"Stopped after {len(lines)} of 40 images; start again with the same arguments" in out
+        assert f"Stopped after {len(lines)} of 40 images; run the same command again" in out
         assert (output / "report.html").is_file()
     assert main([str(word) for word in argv[3:]]) == 0
     assert finished.read_text().startswith("".join(lines))  # nothing is computed twice

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,10 +63,12 @@ def test_it_serves_the_model_and_the_images(monkeypatch: pytest.MonkeyPatch, cap
     httpx = pytest.importorskip("httpx")
     from tfviz.explorer.server import Explorer
 
-    found: dict[str, dict] = {}
+    found: dict[str, Any] = {}
     serve = Explorer.run
 
     def served(explorer: Explorer) -> None:
+        found["frozen"] = gc.get_freeze_count()
+        gc.unfreeze()
         monkeypatch.setattr(Explorer, "run", serve)  # in a thread
         with explorer:
             found["model"] = httpx.get(f"{explorer.address}api/model", timeout=120).json()
@@ -75,4 +79,5 @@ def test_it_serves_the_model_and_the_images(monkeypatch: pytest.MonkeyPatch, cap
     assert explore.run(parsed(str(SAMPLES_DIR), "--port=0", f"--backgrounds={SAMPLES_DIR}")) == 0
     assert "Exploring shapes: http://127.0.0.1:" in capsys.readouterr().out
     assert len(found["model"]["images"]) == 12
+    assert found["frozen"] > 10_000
     assert "backgrounds=tfviz.load_images([" in found["map"]["python"]

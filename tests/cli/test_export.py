@@ -107,21 +107,24 @@ def test_only_overwrite_replaces_an_export(network: Path, tmp_path: Path, capsys
 
 WRONG = {
     "unknown method": (["--method", "gradcam"], "tfviz has no method 'gradcam'. Did you mean 'grad_cam'"),
-    "two methods": (["--method", "grad_cam,saliency"], "a single method. Received: --method grad_cam,saliency."),
-    "all methods": (["--method", "all"], "Each export contains a single method"),
+    "two methods": (["--method", "grad_cam,saliency"], "only one method. Received: --method grad_cam,saliency."),
+    "all methods": (["--method", "all"], "An export contains only one method"),
     "unknown layer": (["--layer", "conv7"], "has no layer 'conv7'"),
     "unused layer": (["--method", "saliency", "--layer", "conv1"], "None of the chosen methods accepts a layer"),
-    "unknown format": (["--format", "pdf"], "There is no export format 'pdf'"),
-    "unknown class": (["--target", "9"], "Target 9 is out of range. The model has 4 classes, 0 to 3"),
-    "no target": (["--method", "visual_backprop", "--target", "1"], "takes no target. Received: target=1"),
+    "unknown format": (["--format", "pdf"], "Unknown export format 'pdf'"),
+    "unknown class": (["--target", "9"], "Target 9 is out of range. The model has 4 classes (0 to 3)"),
+    "no target": (["--method", "visual_backprop", "--target", "1"], "does not accept a target. Received: target=1"),
     "unknown option": (["--option", "color=red"], "has no option 'color'"),
     **{
-        f"option {name}": (["--option", f"{name}=x"], f"No export format supports this option. Received: --option {name}.")
+        f"option {name}": (["--option", f"{name}=x"], f"No export format has an option named '{name}'.")
         for name in ("overwrite", "format", "path", "explainer")
     },
     "no name": (["--option", "red"], "Expected NAME=VALUE, such as batch_size=8. Received: 'red'."),
-    "unknown preprocessing": (["--include", "image"], "include='image' needs the preprocessing of the model 'functional"),
-    "overlay alone": (["--overlay"], "overlay=True needs the images that include='image' adds"),
+    "unknown preprocessing": (
+        ["--include", "image"],
+        "include='image' needs the preprocessing, but none is known for the model 'functional",
+    ),
+    "overlay alone": (["--overlay"], "overlay=True requires include='image'"),
 }
 
 

@@ -54,7 +54,7 @@ def bad_file(folder: Path, kind: str) -> Path:
     ("kind", "reason"),
     [
         ("text", "is not a JPEG"),
-        ("empty", "is empty"),
+        ("empty", "is an empty file"),
         ("cut", "is truncated or damaged"),
         ("dot", "must have at least 2"),
         ("wide", "20000 pixels wide and 4 high, but each side may have at most 16384 pixels"),
@@ -114,8 +114,8 @@ def test_nan_in_a_map_fails_the_image_but_not_the_run(run, tmp_path, capsys):
     broken.save(tmp_path / "nan.keras")
     assert run(save_pictures(tmp_path / "in", ["a.png"]), "--method", "saliency", model=tmp_path / "nan.keras") == 1
     output = capsys.readouterr()
-    assert "a.png: The attribution contains 3072 NaN" in output.out.splitlines()[-1]
-    assert "They originate in the output of 'conv1' and reach the network's output" in output.out + output.err
+    assert "a.png: The attribution contains NaN or infinite values (3072 of 3072)" in output.out.splitlines()[-1]
+    assert "These values originate in the output of 'conv1' and reach the network's output" in output.out + output.err
 
 
 def test_an_image_too_small_for_the_network_is_one_failure(run, tmp_path, capsys):
@@ -163,8 +163,8 @@ def workdir(tmp_path, monkeypatch) -> Path:
         ("in --layer logits --method excitation_backprop", r"Layer 'logits' has shape .* but a map needs a height and a width"),
         ("in --layer conv1 --method saliency,deconvnet", r"None of the chosen methods accepts a layer.*grad_cam"),
         ("in --layer logits --method all", r"but a map needs a height and a width"),
-        ("in --target 4", r"4 classes\. Choose 0 to 3"),
-        ("in --target tabby", r"No class is called 'tabby'"),
+        ("in --target 4", r"4 classes \(0 to 3\)"),
+        ("in --target tabby", r"No class is named 'tabby'"),
         ("in --target top5", r"top1 to top4"),
         ("in --target top0", r"top1 to top4"),
         ("in --labels nowhere.txt", r"nowhere\.txt cannot be read"),
@@ -174,8 +174,8 @@ def workdir(tmp_path, monkeypatch) -> Path:
         ("in --image-size 64x64", r"supports only images of \(32, 32\)"),
         ("in --weights notes.txt", r"notes\.txt has an unsupported file extension"),
         ("in --weights gone.weights.h5", r"The file gone\.weights\.h5 does not exist"),
-        ("in --model vgg61", r"'vgg61' is neither a network nor a file.*Did you mean .*'vgg16'"),
-        ("in --model gone.keras", r"'gone\.keras' is neither a network nor a file"),
+        ("in --model vgg61", r"'vgg61' is neither the name of a network nor a file.*Did you mean .*'vgg16'"),
+        ("in --model gone.keras", r"'gone\.keras' is neither the name of a network nor a file"),
         ("in --model notes.txt", r"notes\.txt is not a complete model"),
     ],
 )

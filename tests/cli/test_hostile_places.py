@@ -54,7 +54,7 @@ def test_every_bad_link_or_pipe_in_a_folder_is_one_failure(
     assert lines[1:] == [
         f"Not explained: {folder}/loop.png cannot be read (Too many levels of symbolic links). Check its permissions.",
         f"Not explained: The file {folder}/nowhere.png does not exist. Check the path.",
-        f"Not explained: {folder}/pipe.png is a pipe or device. Expected: an image file. Save its content to a file first.",
+        f"Not explained: {folder}/pipe.png is a pipe or device, not an image file. Save its content to a file first.",
     ]
 
 

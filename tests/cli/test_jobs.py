@@ -41,7 +41,7 @@ def test_earlier_results_are_not_explained_unless_given_as_a_path(tmp_path):
     assert folders([tmp_path], tmp_path / "out") == ["a"]
     assert folders([tmp_path / "out/a/image.png"], tmp_path / "out") == ["image"]
     (tmp_path / "a.png").unlink()
-    with pytest.raises(ImageError, match="All images are in the output folder"):
+    with pytest.raises(ImageError, match="All images found are in the output folder"):
         folders([tmp_path], tmp_path / "out")
 
 
@@ -56,7 +56,7 @@ def test_checking_the_output_creates_nothing(tmp_path):
 def test_a_read_only_folder_is_an_error(tmp_path, monkeypatch):
     # Root may write to any folder.
     monkeypatch.setattr("os.access", lambda *_: False)
-    with pytest.raises(OutputError, match=r"cannot be written: .* is read-only"):
+    with pytest.raises(OutputError, match=r"cannot be written to: .* is read-only"):
         require_writable(tmp_path / "out")
 
 

@@ -18,7 +18,9 @@ import pytest
 from support.cli_material import picture, save_network, save_pictures
 
 from tfviz.cli.main import main
+from tfviz.cli.result_pages import ResultPages
 from tfviz.cli.results import Results
+from tfviz.cli.run_store import RunStore
 from tfviz.images import write_image
 
 COUNT = 12
@@ -148,11 +150,17 @@ def test_other_options_are_refused_with_the_differences(
     capsys.readouterr()
     assert explain(folder, "--target", "2", "--raw", "--scale", "image", "--underlay", "color") == 2
     error = capsys.readouterr().err
-    for difference in ("--target was top, now 2", "--raw was no", "--scale was map", "--underlay was gray", "--overwrite"):
+    for difference in (
+        "--target was top and is now 2",
+        "--raw was no",
+        "--scale was map",
+        "--underlay was gray",
+        "--overwrite",
+    ):
         assert difference in error
     words = [other if word == str(model_file) else word for word in arguments(model_file, tmp_path / "out", folder)]
     assert main([str(word) for word in words]) == 2
-    assert re.search(r"model was net\.keras \w+, now net\.keras \w+\.", capsys.readouterr().err)
+    assert re.search(r"model was net\.keras \w+ and is now net\.keras \w+\.", capsys.readouterr().err)
     assert contents(tmp_path / "out") == before
     assert explain(folder, "--target", "2", "--overwrite") == 0
     assert "grad_cam-2" in (tmp_path / "out/predictions.csv").read_text()
@@ -171,7 +179,7 @@ def test_a_full_disk_ends_the_run_and_a_later_one_goes_on(
             patch.setattr(Path, "write_bytes", raising_after(count, full, Path.write_bytes))
         assert explain(photos) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Skipped")]
-    assert len(error) == 1 and "No space left on device). Free some space." in error[0]
+    assert len(error) == 1 and "No space left on device). Free some disk space" in error[0]
     assert not list((tmp_path / "out").rglob("*.tmp"))
     assert explain(photos) == 1
     assert explain(photos, output="whole") == 1
@@ -207,6 +215,15 @@ def test_a_folder_that_is_removed_ends_the_run(
     assert not (tmp_path / "out/index.html").exists()
     assert explain(photos) == 1 and explain(photos, output="whole") == 1
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_refresh_reads_the_records_once(explain: Explain, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    records = RunStore.records
+    monkeypatch.setattr(RunStore, "records", lambda store: reads.append(1) or records(store))
+    monkeypatch.setattr(ResultPages, "refresh", lambda pages: None)
+    explain(photos)
+    assert len(reads) == 4  # for known images, finished images, the table and page, and the summary
 
 
 def test_two_runs_do_not_write_to_one_folder(

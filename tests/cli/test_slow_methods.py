@@ -42,7 +42,7 @@ def test_all_leaves_out_what_takes_longest_and_says_so(
     assert explain(model_file, photos, tmp_path, "--method", "all") == 0
     said = capsys.readouterr().err
     assert "Skipped rise: This method runs the network 4000 times per image" in said and "--method all,rise" in said
-    assert "Skipped expected_gradients: It compares the image with typical images" in said
+    assert "Skipped expected_gradients: This method compares the image with typical images" in said
     assert (
         "integrated_gradients 32, smooth_grad 25, square_grad 25, var_grad 25, score_cam 8, ablation_cam 8, occlusion" in said
     )
@@ -72,7 +72,7 @@ def test_backgrounds_are_read_as_the_network_reads_images(model_file: Path, phot
     [
         (
             ("--method", "expected_gradients"),
-            "expected_gradients: It compares the image with typical images. .*--backgrounds PATH",
+            "expected_gradients: This method compares the image with typical images. .*--backgrounds PATH",
         ),
         (
             ("--method", "rise", "--backgrounds", "{photos}"),

@@ -46,7 +46,7 @@ def test_layers_lists_every_layer_and_marks_the_default(nested, capsys):
     assert rows["classes"].split() == ["classes", "classes", "2", "Dense"]
     marked = [path for path, line in rows.items() if line.startswith("*")]
     assert marked == [tfviz.GradCAM(tfviz.load_model(nested)).layer_path] == ["backbone/relu1"]
-    assert remark == "* Class activation maps use 'backbone/relu1' unless --layer names another layer."
+    assert remark == "* Class activation maps use 'backbone/relu1' unless you pass another --layer."
 
 
 def test_layers_shows_the_grid_of_each_token_map(tmp_path, capsys):
@@ -82,9 +82,9 @@ def test_layers_shows_the_classes_of_the_weights_file(tmp_path, capsys):
 def test_a_model_without_feature_maps_has_no_default_layer(tmp_path, capsys):
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "dense.keras")
     assert main(["layers", "--model", str(tmp_path / "dense.keras")]) == 0
-    assert "There is no default layer: The model" in capsys.readouterr().out
+    assert "This model has no default layer: The model" in capsys.readouterr().out
 
 
 def test_an_unknown_model_is_a_usage_error(capsys):
     assert main(["layers", "--model", "resnet5"]) == 2
-    assert capsys.readouterr().err.startswith("tfviz layers: error: 'resnet5' is neither a network nor a file")
+    assert capsys.readouterr().err.startswith("tfviz layers: error: 'resnet5' is neither the name of a network nor a file")

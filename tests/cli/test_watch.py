@@ -38,7 +38,7 @@ def test_the_default_address_is_port_1337_of_localhost() -> None:
 def test_an_invalid_port_is_a_usage_error(port: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         parsed("runs", f"--port={port}")
-    assert f"Expected a port, 0 to 65535. Received: '{port}'." in capsys.readouterr().err
+    assert f"Expected a port number from 0 to 65535. Received: '{port}'." in capsys.readouterr().err
 
 
 def test_a_missing_extra_is_reported_with_its_install_command() -> None:

@@ -6,9 +6,11 @@ import io
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
+import keras
 import numpy as np
 import pytest
 
@@ -21,7 +23,13 @@ from support.explorer_material import FIRST, SAMPLES, explorer  # noqa: E402
 import tfviz  # noqa: E402
 from tfviz.explorer.explainer_cache import ExplainerCache  # noqa: E402
 from tfviz.explorer.limits import ExplorerLimits  # noqa: E402
+from tfviz.explorer.network import Network  # noqa: E402
+from tfviz.explorer.python_lines import ModelCode  # noqa: E402
+from tfviz.explorer.recipe import Recipe  # noqa: E402
 from tfviz.explorer.server import Explorer  # noqa: E402
+from tfviz.explorer.session import Session  # noqa: E402
+from tfviz.explorer.turns import Turn  # noqa: E402
+from tfviz.images.folders import find_images  # noqa: E402
 from tfviz.images.preprocessing import Preprocessing  # noqa: E402
 from tfviz.render.overlays import Look, blended  # noqa: E402
 
@@ -142,7 +150,7 @@ def test_an_upload_is_found_by_its_digest_until_newer_ones_replace_it(client: ht
         ({"method": "legrad"}, 422, "vision transformers"),
         ({"layer": "nowhere"}, 422, "has no layer 'nowhere'"),
         ({"method": "saliency", "layer": "block1_pool"}, 422, "does not accept a layer"),
-        ({"target": 10}, 422, "The model has 10 classes, 0 to 9. Received: 10."),
+        ({"target": 10}, 422, "The model has 10 classes (0 to 9). Received: 10."),
         ({"target": 1, "against": 10}, 422, "Received: 10."),
         ({"target": -1}, 422, "Invalid target"),
         ({"against": "x"}, 422, "Invalid against"),
@@ -267,3 +275,28 @@ def test_too_many_waiting_computations_are_refused(monkeypatch: pytest.MonkeyPat
         turns.close()
 
     asyncio.run(scene())
+
+
+def test_a_file_that_changed_is_explained_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(SAMPLES[0].read_bytes())
+    code, limits = ModelCode(""), ExplorerLimits()
+    session = Session(MODEL, find_images([path]), name="", code=code, backgrounds=None, limits=limits)
+    recipe = Recipe("file/a.png", "saliency", target=1)
+    first = session.maps.get(recipe, Turn()).values
+    path.write_bytes(SAMPLES[1].read_bytes())
+    np.testing.assert_array_equal(session.images.image(recipe.image).picture, tfviz.read_image(SAMPLES[1]))
+    assert not np.array_equal(session.maps.get(recipe, Turn()).values, first)
+    assert session.maps.get(recipe, Turn()) is session.maps.get(recipe, Turn())
+
+
+def test_a_method_without_a_default_layer_is_described_as_needing_one() -> None:
+    inputs = keras.Input((8, 8, 3))
+    convolved = [keras.layers.Conv2D(2, 3, activation="relu", name=name)(inputs) for name in "ab"]
+    branches = [keras.layers.GlobalAveragePooling2D()(one) for one in convolved]
+    network = Network(keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Concatenate()(branches))))
+    described = {one["key"]: one for one in network.methods()}
+    assert (described["grad_cam"]["reason"], described["grad_cam"]["needs_layer"]) == (None, True)
+    assert network.default_layer("grad_cam") is None
+    assert {"a", "b"} <= {one.path for one in network.layers("grad_cam")}
+    assert not described["excitation_backprop"]["needs_layer"] and not described["legrad"]["needs_layer"]

@@ -26,10 +26,12 @@ from support.explorer_material import FIRST, SAMPLES, explorer  # noqa: E402
 
 import tfviz  # noqa: E402
 from tfviz.explorer.server import Explorer  # noqa: E402
-from tfviz.shapes import SAMPLES_DIR  # noqa: E402
+from tfviz.shapes import KINDS, SAMPLES_DIR  # noqa: E402
 
 DROPPED = SAMPLES_DIR / "ring_cross.png"
 CLIPBOARD = ["clipboard-read", "clipboard-write"]
+MAP, IMAGE, LAYERS = "**/api/map?*", "**/api/image.png?*", "**/api/layers?*method=layer_cam*"
+ROW = {"path": "block4_conv1", "shape": "12×12×128", "kind": "Conv2D"}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,9 @@ def test_a_person_explores_an_image(server: Explorer, open_page: Callable[..., A
     page.get_by_role("tab", name="Gradient × Input").click()
     until_ready(page, "b", "Gradient × Input", "star · score")
     page.get_by_role("tab", name="LeGrad").click(force=True)  # it has aria-disabled
-    playwright.expect(page.locator("#question")).to_contain_text("LeGrad is not available. legrad explains vision transformers")
+    playwright.expect(page.locator("#question")).to_contain_text(
+        "LeGrad is not available. legrad supports only vision transformers"
+    )
     until_ready(page, "b", "Gradient × Input")
     page.locator("#panel-image canvas").hover(position={"x": 30, "y": 40})
     playwright.expect(page.locator("#panel-a .value")).to_contain_text("row")
@@ -148,6 +152,86 @@ def test_a_hundred_random_clicks_cause_no_error(
     assert len(statuses) > 50
     assert set(statuses) <= {200, 409}
     assert caplog.messages == []
+
+
+def answered(page: Any) -> list[tuple[str, int]]:
+    """Collect the URLs and statuses of all responses from now on."""
+    found: list[tuple[str, int]] = []
+    page.on("response", lambda response: found.append((response.url, response.status)))
+    return found
+
+
+def test_a_layer_clicked_just_after_another_method_was_chosen_is_ignored(
+    server: Explorer, open_page: Callable[..., Any]
+) -> None:
+    """The page redraws once per frame, so two clicks can come before the layers disappear."""
+    page = open_page(f"{server.address}#image={FIRST}")
+    until_ready(page)
+    playwright.expect(page.locator("#layers input:checked")).to_have_count(1)
+    responses = answered(page)
+    page.evaluate("""() => {
+        document.getElementById("tab-saliency").click();
+        document.querySelector("#layers input[value='block2_pool']").click();
+    }""")
+    until_ready(page, "a", "Saliency")
+    assert {status for _, status in responses} == {200}
+    assert "layer" not in page.evaluate("() => location.hash")
+
+
+def test_a_layer_is_dropped_before_the_map_is_requested_if_the_new_method_lacks_it(
+    server: Explorer, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(f"{server.address}#image={FIRST}&layer=block2_pool")
+    until_ready(page, "a", "at block2_pool")
+    page.route(LAYERS, lambda route: route.fulfill(json={"default": "block4_conv1", "layers": [ROW]}))
+    responses = answered(page)
+    page.get_by_role("tab", name="Layer-CAM").click()
+    until_ready(page, "a", "Layer-CAM", "at block4_conv2")
+    assert [url for url, _ in responses if "/map?" in url and "block2_pool" in url] == []
+    playwright.expect(page.locator("#layers input")).to_have_count(1)
+
+
+def test_a_method_without_a_default_layer_waits_for_its_layers(server: Explorer, open_page: Callable[..., Any]) -> None:
+    model = httpx.get(f"{server.address}api/model", timeout=60).json()
+    next(one for one in model["methods"] if one["key"] == "layer_cam")["needs_layer"] = True
+    page = open_page("about:blank")
+    page.route("**/api/model", lambda route: route.fulfill(json=model))
+    page.route(LAYERS, lambda route: route.fulfill(json={"default": None, "layers": [ROW]}))
+    responses = answered(page)
+    page.goto(f"{server.address}#image={FIRST}&method=layer_cam")
+    until_ready(page, "a", "Layer-CAM", "at block4_conv1")
+    assert all("layer=block4_conv1" in url for url, _ in responses if "/api/map" in url)
+
+
+def test_a_link_with_choices_that_do_not_fit_leads_to_a_map(server: Explorer, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{server.address}#image={FIRST}")
+    until_ready(page)
+    responses = answered(page)
+    for link, words in (
+        ("method=legrad&layer=nowhere", ["Saliency"]),  # the first method that supports the model
+        ("method=layer_cam&layer=nowhere", ["Layer-CAM", "at block4_conv2"]),
+        ("method=saliency&layer=block2_pool&target=3&against=3", ["Saliency", f"{KINDS[3]} · score"]),
+    ):
+        page.evaluate("(link) => { location.hash = link; }", f"image={FIRST}&{link}")
+        until_ready(page, "a", *words)
+    assert {status for _, status in responses} == {200}
+    assert not [url for url, _ in responses if "against" in url]
+
+
+def test_what_failed_is_requested_again(server: Explorer, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{server.address}#image={FIRST}")
+    until_ready(page)
+    for pattern in (MAP, IMAGE):
+        page.route(pattern, lambda route: route.abort())
+    page.locator("#images input").nth(1).check(force=True)
+    panel = page.locator("#panel-a")
+    playwright.expect(panel).to_contain_text("The server is not responding")
+    for pattern in (MAP, IMAGE):
+        page.unroute(pattern)
+    panel.get_by_role("button", name="Try again").click()
+    until_ready(page, "a", "score")
+    playwright.expect(page.locator("#panel-image canvas")).to_have_class("")
+    playwright.expect(page.locator("#message")).to_be_hidden()
 
 
 def test_an_image_that_the_server_no_longer_has_is_asked_for(server: Explorer, open_page: Callable[..., Any]) -> None:

@@ -127,12 +127,12 @@ def test_no_id_leads_to_a_file_that_is_not_listed(server: Explorer, image: str) 
 @pytest.mark.parametrize(
     ("data", "status", "words"),
     [
-        (b"", 422, "is empty"),
+        (b"", 422, "is an empty file"),
         (b"<svg onload='alert(1)'/>", 422, "is not a JPEG, PNG"),
         (GOOD[:60], 422, "truncated or damaged"),
         (bomb(8_000), 422, "may have at most 1000000 pixels"),
         (bomb(60_000), 422, "may have at most 1000000 pixels"),
-        (bomb(32), 422, "truncated or damaged"),
+        (bomb(32), 422, "is truncated, damaged, or"),
         (b" " * 30_000, 413, "at most 20000 bytes"),
     ],
 )

@@ -203,7 +203,7 @@ def test_the_file_passes_the_onnx_checker(exported: Path) -> None:
 def test_operations_that_onnx_lacks_are_named_and_nothing_is_written(tmp_path: Path) -> None:
     explainer = tfviz.Saliency(with_layer(lambda x: tf.math.erfinv(tf.tanh(x) / 2)))
     with pytest.raises(
-        tfviz.ExportError, match=r"cannot be exported to ONNX\. Its graph uses 'Erfinv', but ONNX has no such op"
+        tfviz.ExportError, match=r"cannot be exported to ONNX\. Its graph uses 'Erfinv', for which ONNX has no op"
     ):
         explainer.export(tmp_path / "explainer", format="onnx")
     assert not list(tmp_path.iterdir())
@@ -214,7 +214,7 @@ def test_a_conversion_with_other_results_is_rejected(
 ) -> None:
     wrong = {**onnx_format.REPLACEMENTS, "ReluGrad": lambda operation, p, x: p}
     monkeypatch.setattr(onnx_format, "REPLACEMENTS", wrong)
-    with pytest.raises(tfviz.ExportError, match="The converted graph's 'attribution' differs from TensorFlow's"):
+    with pytest.raises(tfviz.ExportError, match="The converted graph's output 'attribution' differs from TensorFlow's"):
         tfviz.Saliency(model).export(tmp_path / "explainer", format="onnx")
     assert not list(tmp_path.iterdir())
 

@@ -368,7 +368,7 @@ class PlainModule(tf.Module):
 def test_any_callable_with_a_known_input_shape_is_exported(tmp_path: Path) -> None:
     explainer = tfviz.Saliency(PlainModule())
     with pytest.raises(
-        tfviz.ExportError, match=r"does not define the shape of images.*image_shape=\(height, width, channels\)"
+        tfviz.ExportError, match=r"does not define the shape of its input images.*image_shape=\(height, width, channels\)"
     ):
         explainer.export(tmp_path / "x")
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "x", image_shape=(None, None, 3)))

@@ -350,4 +350,4 @@ def test_the_example_rejects_an_invalid_class(exported: Path, explainer: Explain
     np.save(tmp_path / "images.npy", images_for(explainer, 1))
     done = run(exported, tmp_path / "images.npy", tmp_path / "maps.npy", "--target", 7)
     assert done.returncode == 1
-    assert "--target 7 is out of range. The network has the classes 0 to 4." in done.stderr
+    assert "--target 7 is out of range. Choose a class from 0 to 4." in done.stderr

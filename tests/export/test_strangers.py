@@ -72,7 +72,7 @@ def test_loading_does_not_write_a_file(export: Path, tmp_path: Path) -> None:
     resource.resource_handle  # noqa: B018 - created on first use
     folder = tampered(export, tmp_path / "x", lambda _: None, resource=resource)
     (tmp_path / "written").unlink(missing_ok=True)
-    with pytest.raises(tfviz.ExportError, match=r"could do more than compute: it contains WriteFile\. .*pass trusted=True"):
+    with pytest.raises(tfviz.ExportError, match=r"can do more than compute: WriteFile\. .*pass trusted=True"):
         tfviz.load_explainer(folder)
     assert not (tmp_path / "written").exists()
     tfviz.load_explainer(folder, trusted=True)
@@ -164,7 +164,7 @@ def test_a_table_filled_from_a_file_is_rejected(export: Path, tmp_path: Path) ->
         tf.lookup.TextFileIndex.LINE_NUMBER,
     )
     folder = tampered(export, tmp_path / "x", lambda _: None, table=tf.lookup.StaticHashTable(lines, -1))
-    with pytest.raises(tfviz.ExportError, match="it contains InitializeTableFromTextFileV2"):
+    with pytest.raises(tfviz.ExportError, match=r"more than compute: .*InitializeTableFromTextFileV2"):
         tfviz.load_explainer(folder)
 
 
@@ -209,8 +209,8 @@ def without_objects(meta_graph: Any) -> None:
 
 EDITS = {
     "a call of the checkpoint's own function": (calling_the_saver, "it contains .*SaveV2"),
-    "an operation of another library": (of_another_library, r"it contains RunCommand\\x1b\[2J"),
-    "a function with the name of an operation": (behind_a_name, "it contains WriteFile"),
+    "an operation of another library": (of_another_library, r"it contains .*RunCommand\\x1b\[2J"),
+    "a function with the name of an operation": (behind_a_name, "it contains .*WriteFile"),
     "two functions of one name": (twice, "Several functions have the same name in"),
     "a graph of TensorFlow 1": (without_objects, "There is no object graph in"),
 }
@@ -267,5 +267,5 @@ def test_a_stablehlo_program_with_foreign_calls_is_rejected(tmp_path: Path) -> N
     manifest.files = {}
     (folder / FILE_NAME).unlink()
     manifest.write(folder)
-    with pytest.raises(tfviz.ExportError, match=r"was not loaded.* it calls lapack_\w+\. .*trusted=True"):
+    with pytest.raises(tfviz.ExportError, match=r"was not loaded.* it calls .*lapack_\w+\. .*trusted=True"):
         tfviz.load_explainer(folder)

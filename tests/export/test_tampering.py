@@ -61,5 +61,5 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
     content = json.loads((export / FILE_NAME).read_text())
     for name in ("../secret", str(tmp_path / "secret"), "a/../../secret"):
         (export / FILE_NAME).write_text(json.dumps(content | {"files": {name: "0" * 64}}))
-        with pytest.raises(tfviz.ExportError, match="The export is missing the file"):
+        with pytest.raises(tfviz.ExportError, match="The export does not contain the file"):
             tfviz.load_explainer(export)

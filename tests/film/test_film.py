@@ -307,7 +307,7 @@ def test_a_folder_with_no_run_or_several_is_an_error(trainer: FakeTrainer, tmp_p
     output = tmp_path / "film.mp4"
     with pytest.raises(SnapshotsError, match=r"There is no run in .*nowhere: run.json cannot be read \(No such file"):
         write_film(tmp_path / "nowhere", output)
-    with pytest.raises(SnapshotsError, match=r"The run in .*run has no snapshots yet. Wait for the first one"):
+    with pytest.raises(SnapshotsError, match=r"The run in .*run has no snapshots yet. Wait for the first snapshot"):
         write_film(trainer.folder, output)
     FakeTrainer(tmp_path / "second", ID[::-1])
     with pytest.raises(SnapshotsError, match=r"contains 2 runs, .* only one. Pass the folder of one run: .*/run, .*/second\."):
@@ -481,8 +481,8 @@ def test_the_command_prints_a_summary(trainer: FakeTrainer, tmp_path: Path, caps
     output = capsys.readouterr()
     assert output.out.splitlines()[0].startswith(f"{tmp_path / 'film.mp4'}: 3.0 s, 300x")
     assert output.out.splitlines()[1:] == [
-        "It shows 7 of 30 snapshots. --every 1 shows all of them.",
-        "1 picture is missing. The previous one is shown instead, with a marked corner.",
+        "It shows 7 of 30 snapshots. To show all of them, pass --every 1.",
+        "1 picture is missing. The previous one is shown instead, darkened and with a marked corner.",
     ]
     assert output.err == "" and len(frames_of(tmp_path / "film.mp4")) == 15
 
@@ -493,7 +493,7 @@ def test_the_command_prints_a_summary(trainer: FakeTrainer, tmp_path: Path, caps
         ("film runs", "required: --output"),
         (
             "film runs --output a.mp4 --images 0,x",
-            "--images: Expected numbers separated by commas, such as 1,3,6. Received: '0,x'.",
+            "--images: Expected comma-separated numbers, such as 1,3,6. Received: '0,x'.",
         ),
         ("film runs --output a.mp4 --every 0", "--every: Expected a positive integer. Received: '0'."),
         ("film runs --output a.mp4 --every 2 --seconds 3", "not allowed with"),

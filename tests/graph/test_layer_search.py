@@ -149,7 +149,7 @@ def built_in(x: Any) -> Any:
 
 def test_the_stem_of_a_transformer_is_not_the_automatic_layer() -> None:
     assert tfviz.GradCAM(tokenizer(1, built_in)).layer_path == "tokens"
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"no attention .* that tfviz can read\. Name a layer"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"no attention .* that tfviz can read\. Choose a layer"):
         tfviz.GradCAM(tokenizer(2, lambda x: Untraceable()(x)))
     opaque = tokenizer(1, lambda x: Untraceable()(x))
     assert tfviz.GradCAM(opaque).layer_path == "c1", "more convolutions than attention"

@@ -145,7 +145,7 @@ def test_the_top_class_of_one_sigmoid_unit_is_1_above_one_half() -> None:
 
 def test_one_unit_has_no_third_class() -> None:
     model = one_unit()
-    with pytest.raises(tfviz.TargetError, match=r"Target 2 is out of range\. The model has 2 classes, 0 to 1"):
+    with pytest.raises(tfviz.TargetError, match=r"Target 2 is out of range\. The model has 2 classes \(0 to 1\)"):
         tfviz.Saliency(model)(networks.pictures(model), 2)
     with pytest.raises(tfviz.TargetError, match=r"Target 1 is out of range\. The model has 1 classes"):
         tfviz.Saliency(model, score="outputs")(networks.pictures(model), 1)

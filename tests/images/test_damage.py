@@ -35,7 +35,7 @@ def read(tmp_path: Path, data: bytes) -> np.ndarray:
 def test_a_truncated_tiff_is_rejected(tmp_path: Path, compression: str) -> None:
     data = encoded(PICTURE, "TIFF", compression=compression)
     assert read(tmp_path, data).shape == PICTURE.shape
-    with pytest.raises(ImageError, match="truncated or damaged"):
+    with pytest.raises(ImageError, match=r"truncated(,| or) damaged"):
         read(tmp_path, data[: len(data) * 2 // 3])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import stat
 import struct
 import unicodedata
@@ -175,7 +176,7 @@ def refusal(tmp_path: Path, data: bytes, name: str = "holiday.jpg") -> str:
 def test_a_truncated_file_is_rejected_by_name(tmp_path: Path, kind: str, share: Any, capfd: Any) -> None:
     data = encoded(smooth(200, 300), kind)
     cut = data[:-1] if isinstance(share, str) else data[: int(len(data) * share)]
-    assert "truncated or damaged" in refusal(tmp_path, cut)
+    assert re.search("truncated(,| or) damaged", refusal(tmp_path, cut))
     assert capfd.readouterr().err == ""  # and no decoder prints anything
 
 
@@ -216,13 +217,13 @@ def test_other_image_formats_are_rejected(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_is_rejected(tmp_path: Path) -> None:
-    assert "is empty (0 bytes)" in refusal(tmp_path, b"")
+    assert "is an empty file (0 bytes)" in refusal(tmp_path, b"")
 
 
 def test_a_missing_file_and_a_folder_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"The file .*nowhere\.png does not exist"):
         read_image(tmp_path / "nowhere.png")
-    with pytest.raises(ImageError, match=r"is a folder\. Expected: an image file"):
+    with pytest.raises(ImageError, match=r"is a folder, not an image file"):
         read_image(tmp_path)
 
 
@@ -246,7 +247,7 @@ def test_a_size_that_opencv_rejects_is_an_image_error(tmp_path: Path) -> None:
 
 def test_floating_point_images_are_rejected(tmp_path: Path) -> None:
     message = refusal(tmp_path, encoded(Image.fromarray(smooth()[..., 0].astype(np.float32)), "TIFF"), "depth.tif")
-    assert "float32 values. Expected: 8 or 16 bits" in message
+    assert "float32 values, but only images with 8 or 16 bits" in message
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -279,7 +280,7 @@ def test_the_extension_determines_the_format_that_is_written(tmp_path: Path, suf
 
 @pytest.mark.parametrize("wrong", [smooth().astype(np.float32), smooth()[..., 0], smooth()[None], smooth()[:0], [[1]]])
 def test_only_images_are_written(tmp_path: Path, wrong: Any) -> None:
-    with pytest.raises(ImageError, match=r"Expected an image, a uint8 RGB array \(height, width, 3\)\. Received: "):
+    with pytest.raises(ImageError, match=r"Expected an image as a uint8 RGB array of shape \(height, width, 3\)\. Received: "):
         write_image(tmp_path / "a.png", wrong)
 
 
@@ -376,7 +377,7 @@ def test_a_path_that_does_not_exist_is_rejected(tree: Path) -> None:
 
 
 def test_a_folder_without_images_is_rejected(tree: Path) -> None:
-    with pytest.raises(ImageError, match=r"empty contains no image\. Expected: files such as \.bmp"):
+    with pytest.raises(ImageError, match=r"empty contains no images\. Supported file extensions: \.bmp"):
         find_images([tree / "empty"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,13 @@ def test_snapshots_of_unknown_colors_warn(images: LoadedImages) -> None:
         (lambda x: x[1][None], [1]),
         (lambda x: np.stack([x[2], x[1]]), [2, 1]),
         (lambda x: np.concatenate([x[2:], x[:1]]), [2, 0]),
+        (lambda x: x[1:, :, :], [1, 2]),
+        (lambda x: x[[2, 0], :], [2, 0]),
+        (lambda x: x[...], [0, 1, 2]),
         (lambda x: x.copy(), [0, 1, 2]),
+        (copy.copy, [0, 1, 2]),
+        (copy.deepcopy, [0, 1, 2]),
+        (lambda x: pickle.loads(pickle.dumps(x)), [0, 1, 2]),
     ],
 )
 def test_selecting_and_joining_images_keeps_their_pictures(images: LoadedImages, choose: Any, chosen: list[int]) -> None:
@@ -104,7 +111,6 @@ def test_selecting_and_joining_images_keeps_their_pictures(images: LoadedImages,
         lambda x: np.concatenate([x, x], axis=2),
         lambda x: np.stack([x[0], x[1]], axis=1),
         lambda x: x[np.ones(x.shape, bool)],
-        lambda x: pickle.loads(pickle.dumps(x)),
         np.asarray,
     ],
 )

@@ -141,7 +141,7 @@ def test_the_given_image_is_not_changed() -> None:
 
 @pytest.mark.parametrize("wrong", [noise().astype(np.float32), noise()[..., :2], noise()[None]])
 def test_only_uint8_rgb_images_are_accepted(wrong: np.ndarray) -> None:
-    with pytest.raises(ImageError, match="Expected an image, a uint8 RGB array"):
+    with pytest.raises(ImageError, match="Expected an image as a uint8 RGB array"):
         named("tf").tensor(wrong)
 
 
@@ -156,15 +156,21 @@ def test_only_uint8_rgb_images_are_accepted(wrong: np.ndarray) -> None:
         ({"formula": 3}, "Unknown formula 3"),
         ({"formula": "x - mean"}, r"'x - mean' uses mean\. Received: mean=None"),
         ({"mean": MEAN}, r"'x' does not use mean\. Received: mean="),
-        ({"formula": "x - mean", "mean": (1, 2)}, r"`mean` must be 3 numbers \(RGB\)\. Received: \(1, 2\)"),
-        ({"formula": "x - mean", "mean": ("a", 2, 3)}, "`mean` must be 3 numbers"),
-        ({**TORCH, "std": (1, 0, 1)}, "`std` must be 3 positive numbers"),
+        (
+            {"formula": "x - mean", "mean": (1, 2)},
+            r"`mean` must contain 3 numbers, one per channel \(RGB\)\. Received: \(1, 2\)",
+        ),
+        ({"formula": "x - mean", "mean": ("a", 2, 3)}, "`mean` must contain 3 numbers"),
+        ({**TORCH, "std": (1, 0, 1)}, "`std` must contain 3 positive numbers"),
         ({**TORCH, "std": None}, r"uses std\. Received: std=None"),
         ({"channel_order": "RGBA"}, r"`channel_order` must be 'RGB', 'BGR' or 'gray'\. Received: 'RGBA'"),
         ({"size": 224}, r"`size` must be \(height, width\) in pixels, or None\. Received: 224"),
         ({"size": (224, 0)}, "`size` must be"),
-        ({"resize": "crop"}, r"`resize` must be 'stretch' or like 'short side 256, center crop 224'\. Received: 'crop'"),
-        ({"resize": "short side 200, center crop 224"}, "The crop must be at least 1 pixel and at most the short side"),
+        (
+            {"resize": "crop"},
+            r"`resize` must be 'stretch', or have the form 'short side 256, center crop 224'\. Received: 'crop'",
+        ),
+        ({"resize": "short side 200, center crop 224"}, "The crop size must be between 1 pixel and the short side"),
     ],
 )
 def test_an_invalid_preprocessing_is_rejected_with_what_was_expected(fields: dict[str, Any], message: str) -> None:
@@ -192,8 +198,8 @@ def test_a_file_may_nest_its_keys_under_preprocessing(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("{", r"how\.json is not valid JSON"),
-        ("[1]", "Expected an object with keys such as size, channel_order"),
-        ({"a": 1}, "Expected keys such as size, .* Received: 'a'"),
+        ("[1]", "Expected a JSON object with keys such as size, channel_order"),
+        ({"a": 1}, "needs keys such as size, .* Received: 'a'"),
         ({"preprocessing": {"size": [9, 9], "formulae": "x"}}, "Unknown key 'formulae'. Did you mean 'formula'"),
         ({"size": [1, 2, 3]}, r"The preprocessing file .*how\.json is invalid\. `size` must be"),
     ],
@@ -218,7 +224,7 @@ def test_a_preprocessing_that_does_not_fit_the_network_is_rejected(tmp_path: Pat
         preprocessing_from(path, (9, 9), channels=1)
     with pytest.raises(OptionError, match=r"'torch' produces 3 channels, but the network expects 1\. .*\"gray\""):
         named("torch", channels=1)
-    with pytest.raises(OptionError, match=r"the network expects 4\. .* pass arrays from Python"):
+    with pytest.raises(OptionError, match=r"the network expects 4\. .* pass arrays in Python"):
         named("none", channels=4)
 
 

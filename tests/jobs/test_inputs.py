@@ -49,8 +49,11 @@ def test_a_glob_reaches_into_folders(photos: list[Path]) -> None:
     assert_same(pixels(f"{photos[0].parent}/**/*.png"), [photos[1], photos[0], photos[2]])
 
 
-def test_an_image_that_is_named_twice_counts_once(photos: list[Path]) -> None:
+def test_an_image_that_is_named_twice_counts_once(photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(find_inputs([str(photos[0]), str(photos[0]), str(photos[1])])) == 2
+    monkeypatch.chdir(photos[0].parent)
+    Path("list.txt").write_text(f"b.png\n./b.png\n{photos[0]}\n")
+    assert [one.path for one in find_inputs(["list.txt", "b.png"])] == ["b.png"]
 
 
 @pytest.mark.parametrize("kind", ["txt", "csv", "parquet"])
@@ -76,7 +79,9 @@ def test_missing_files_of_a_list_are_named(photos: list[Path], tmp_path: Path) -
 
 def test_a_list_without_a_column_of_paths_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("label,name\n0,a.png\n")
-    with pytest.raises(ImageError, match=r"has no path column\. Received: 'label', 'name'\. Name the column 'path'"):
+    with pytest.raises(
+        ImageError, match=r"has no column 'path'\. Its columns: 'label', 'name'\. Name the column with the file paths 'path'"
+    ):
         find_inputs([str(tmp_path / "list.csv")])
 
 
@@ -137,3 +142,9 @@ def test_nothing_found_is_an_error(tmp_path: Path) -> None:
         find_inputs([str(tmp_path / "*.png")])
     with pytest.raises(ImageError, match="does not exist"):
         find_inputs([str(tmp_path / "nothing")])
+
+
+def test_a_list_with_only_a_header_lists_no_files(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path\n")
+    with pytest.raises(ImageError, match=r"list\.csv lists no files"):
+        find_inputs([str(tmp_path / "list.csv")])

@@ -16,8 +16,14 @@ import numpy as np
 import pytest
 
 import tfviz
+from tfviz.class_scores import Classifier
 from tfviz.cli.main import main
+from tfviz.cli.plan import Plan
+from tfviz.errors import JobError
+from tfviz.jobs.inputs import find_inputs
 from tfviz.jobs.schema import arrow, result_schema
+from tfviz.jobs.shard_work import ShardWorker
+from tfviz.jobs.shards import ExplainShard
 from tfviz.render.overlays import Look
 
 SIDE = 96
@@ -98,6 +104,55 @@ def test_an_image_that_fails_is_a_row_with_its_error(finished: Path) -> None:
     assert report["errors"][0][0] == row["path"]
 
 
+def test_a_map_with_nan_fails_only_its_image(finished: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = ShardWorker(json.loads((finished / "job.json").read_text())["run"])
+    whole = Plan.scores_and_first_maps
+
+    def spoiled(plan: Plan, tensors: np.ndarray) -> object:
+        scores, maps = whole(plan, tensors)
+        maps = np.array(maps)
+        maps[1, 0, 0] = np.nan
+        return scores, maps
+
+    monkeypatch.setattr(Plan, "scores_and_first_maps", spoiled)
+    monkeypatch.setattr(Classifier, "scores", lambda *_: pytest.fail("a pass for the scores alone"))
+    found = worker.table(find_inputs([str(photos / f"0{number}.png") for number in range(3)])).to_pylist()
+    assert [row["status"] for row in found] == ["explained"] * 2 + ["failed"] + ["explained"] * 2
+    assert "NaN" in found[2]["error"] and found[2]["path"].endswith("01.png")
+
+
+def test_the_last_shard_removes_what_killed_processes_left(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [finished / "attempts/000000-1", *(finished / folder / ".tfviz-0.tmp" for folder in ("", "shards", "inputs"))]
+    for file in left:
+        file.write_text("")
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    assert job("--output", finished) == 1
+    assert not any(file.exists() for file in left)
+    assert json.loads((finished / "report.json").read_text())["attempts"] == 0
+    assert len(synced) == 2  # report.json and _SUCCESS survive a power failure
+
+
+def test_a_folder_that_is_removed_is_not_created_again(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "job"
+    assert job(photos / "00.png", "--output", folder) == 0
+    explain = ExplainShard(str(folder))
+    (folder / "shards/part-000000.parquet").unlink()
+    table = explain._worker.table
+    explain._worker.table = lambda inputs: folder.rename(tmp_path / "gone") and table(inputs)  # type: ignore[method-assign]
+    for _ in range(2):  # while a shard is computed, and before
+        with pytest.raises(JobError, match=r"job was removed during the job\. Run the command again"):
+            explain(0)
+        assert not folder.exists()
+    (folder / "shards").mkdir(parents=True)
+    (folder / "shards/part-000000.parquet").write_text("of another job")
+    capsys.readouterr()
+    assert job(photos / "00.png", "--output", folder) == 2
+    assert "contains results but no job.json" in capsys.readouterr().err
+
+
 def test_a_second_run_repeats_nothing_and_other_options_are_refused(
     finished: Path, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,7 +165,10 @@ def test_a_second_run_repeats_nothing_and_other_options_are_refused(
     assert job(photos, "--output", finished, "--shard-size", SHARD, "--method", "grad_cam", "--overlays") == 2
     assert 'methods was ["grad_cam", "saliency"] and is now ["grad_cam"]' in capsys.readouterr().err
     assert job(photos / "00.png", *same[1:]) == 2
-    assert "a job on other images: 0 are new and 10 are missing" in capsys.readouterr().err
+    assert (
+        "a job with other images: 0 of the given images are new, and 10 of the job's images were not given"
+        in capsys.readouterr().err
+    )
 
 
 def test_shares_make_one_complete_folder(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,6 +180,22 @@ def test_shares_make_one_complete_folder(photos: Path, tmp_path: Path, capsys: p
     capsys.readouterr()
     assert main(["job", "status", str(tmp_path)]) == 0
     assert "3 of 3 shards done, 11 rows" in capsys.readouterr().out
+
+
+def test_the_labels_file_is_stored_by_its_absolute_path(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers may run in other folders."""
+    monkeypatch.chdir(tmp_path)
+    Path("labels.txt").write_text("\n".join(f"class {number}" for number in range(10)))
+    assert job(photos / "03.png", "--labels", "labels.txt", "--output", "done") == 0
+    monkeypatch.chdir(photos)
+    assert (
+        job(
+            photos / "03.png", photos / "04.png", "--labels", tmp_path / "labels.txt", "--output", tmp_path / "done", "--extend"
+        )
+        == 0
+    )
+    assert json.loads((tmp_path / "done" / "job.json").read_text())["run"]["labels"] == str(tmp_path / "labels.txt")
+    assert {row["target_name"][:6] for row in rows(tmp_path / "done")} == {"class "}
 
 
 def test_images_are_added_and_failed_ones_tried_again(photos: Path, tmp_path: Path) -> None:
@@ -177,7 +251,7 @@ def test_an_image_that_kills_its_process_is_found(photos: Path, tmp_path: Path) 
     found = rows(tmp_path / "job")
     assert [Path(row["path"]).name for row in found] == ["00.png", "01.png", "011.png", "02.png"]
     assert [row["status"] for row in found] == ["explained", "explained", "failed", "explained"]
-    assert "ended the process (signal 9)" in found[2]["error"]
+    assert "died while it explained this image (signal 9)" in found[2]["error"]
     assert not list((tmp_path / "job" / "attempts").iterdir())
 
 
@@ -199,9 +273,9 @@ def test_a_job_that_is_killed_goes_on_where_it_was(photos: Path, tmp_path: Path)
     ("args", "message"),
     [
         (["--output", "out"], "out contains no job to resume"),
-        (["photos"], "No job folder was given. Pass --output DIR"),
-        (["photos", "--output", "out", "--shards", "3/2"], "Expected a share such as 2/8"),
-        (["photos", "--output", "out", "--shards", "0/2"], "Expected a share such as 2/8"),
+        (["photos"], "No output folder was given. Pass --output DIR"),
+        (["photos", "--output", "out", "--shards", "3/2"], "Expected I/N with 1 ≤ I ≤ N, such as 2/8"),
+        (["photos", "--output", "out", "--shards", "0/2"], "Expected I/N with 1 ≤ I ≤ N, such as 2/8"),
         (["photos", "--output", "out", "--engine", "spark"], "Unknown engine 'spark'. Available: 'local', 'ray'"),
         (["nothing", "--output", "out"], "does not exist"),
         (["photos", "--output", "out", "--method", "grad_cma"], "Did you mean 'grad_cam'"),

@@ -168,7 +168,9 @@ def test_a_difference_of_classes_may_be_the_target(explainer: Explainer, images:
 
 
 def test_a_method_without_a_target_rejects_one(model: keras.Model, images: np.ndarray) -> None:
-    with pytest.raises(tfviz.TargetError, match=r"visual_backprop is class-agnostic and takes no target\. Received: target=3"):
+    with pytest.raises(
+        tfviz.TargetError, match=r"visual_backprop is class-agnostic and does not accept a target\. Received: target=3"
+    ):
         tfviz.VisualBackProp(model)(images, 3)
 
 

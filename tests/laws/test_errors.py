@@ -33,15 +33,21 @@ def images(model: keras.Model) -> np.ndarray:
 # --- images ---------------------------------------------------------------------------------------
 
 CHANGES: dict[str, tuple[Any, str]] = {
-    "one image": (lambda x: x[0], r"needs batches \(N, 20, 17, 3\)\. Received: one image \(20, 17, 3\)\. Pass image\[None\]"),
-    "too high a rank": (lambda x: x[None], r"needs images \(N, 20, 17, 3\)\. Received: \(1, 4, 20, 17, 3\)"),
+    "one image": (
+        lambda x: x[0],
+        r"needs batches of shape \(N, 20, 17, 3\)\. Received: one image of shape \(20, 17, 3\)\. Pass image\[None\]",
+    ),
+    "too high a rank": (lambda x: x[None], r"needs images of shape \(N, 20, 17, 3\)\. Received: \(1, 4, 20, 17, 3\)"),
     "gray for color": (
         lambda x: x[..., :1],
-        r"needs images \(N, 20, 17, 3\)\. Received: \(4, 20, 17, 1\)\. Resize the images and check",
+        r"needs images of shape \(N, 20, 17, 3\)\. Received: \(4, 20, 17, 1\)\. Resize the images and check",
     ),
-    "channels first": (lambda x: x.transpose(0, 3, 1, 2), r"needs images \(N, 20, 17, 3\)\. Received: \(4, 3, 20, 17\)"),
-    "another size": (lambda x: x[:, :16], r"needs images \(N, 20, 17, 3\)\. Received: \(4, 16, 17, 3\)"),
-    "no image": (lambda x: x[:0], r"Expected at least one image\. Received: an empty batch \(0, 20, 17, 3\)"),
+    "channels first": (
+        lambda x: x.transpose(0, 3, 1, 2),
+        r"needs images of shape \(N, 20, 17, 3\)\. Received: \(4, 3, 20, 17\)",
+    ),
+    "another size": (lambda x: x[:, :16], r"needs images of shape \(N, 20, 17, 3\)\. Received: \(4, 16, 17, 3\)"),
+    "no image": (lambda x: x[:0], r"Expected at least one image\. Received: an empty batch of shape \(0, 20, 17, 3\)"),
     "text": (lambda x: "cat.jpg", r"Expected images as an array of numbers .*Received: str\."),
     "nothing": (lambda x: None, "Input 'input_layer.*' is None, but tfviz needs a value for each input"),
     "different sizes": (lambda x: [x[0], x[0, :5]], r"Expected images as an array of numbers .*Received: list\."),
@@ -64,7 +70,7 @@ def test_images_that_are_not_finite_are_rejected_by_index(
     images[1, 2, 3, 0] = images[3, 0, 0, 0] = bad
     explainer = built(method, model)
     for batch in (images, tf.constant(images)):
-        with pytest.raises(tfviz.ImageError, match=r"Images 1, 3 of the batch contain NaN or infinity.*division by zero\."):
+        with pytest.raises(tfviz.ImageError, match=r"Images 1, 3 in the batch contain NaN or infinity.*division by zero\."):
             explainer(batch)
 
 
@@ -75,7 +81,7 @@ def test_nan_is_found_in_every_floating_type(dtype: str, model: keras.Model) -> 
     rows = images.numpy()
     rows[1, 2, 3, 0] = np.nan
     for batch in (rows, tf.constant(rows)):
-        with pytest.raises(tfviz.ImageError, match="Image 1 of the batch contains NaN or infinity"):
+        with pytest.raises(tfviz.ImageError, match="Image 1 in the batch contains NaN or infinity"):
             tfviz.Saliency(model)(batch, 0)
 
 
@@ -119,7 +125,7 @@ SOURCES: dict[str, tuple[Any, str]] = {
         tf.data.Dataset.from_tensor_slices(np.zeros((0, 20, 17, 3))),
         "Expected at least one image. Received: none",
     ),
-    "one image": (np.zeros((20, 17, 3)), r"Received: one image \(20, 17, 3\)\. Pass image\[None\]"),
+    "one image": (np.zeros((20, 17, 3)), r"Received: one image of shape \(20, 17, 3\)\. Pass image\[None\]"),
     "a generator": (
         iter([1]),
         r"Expected an array of images, a tf\.data\.Dataset or a keras\.utils\.PyDataset\. Received: list_iterator",
@@ -240,8 +246,12 @@ def test_an_unknown_method_lists_similar_names(model: keras.Model, images: np.nd
 
 @pytest.mark.parametrize("batch_size", [0, -1, 2.5, None, "8"])
 def test_batch_size_must_be_a_positive_integer(batch_size: Any, model: keras.Model, images: np.ndarray) -> None:
-    with pytest.raises(tfviz.OptionError, match=r"`batch_size` must be an integer of at least 1\. Received: "):
+    with pytest.raises(tfviz.OptionError, match=r"`batch_size` must be a positive integer.*Received: "):
         tfviz.Saliency(model).explain(images, batch_size=batch_size, verbose=0)
+    with pytest.raises(tfviz.OptionError, match=r"`batch_size` must be a positive integer.*Received: "):
+        tfviz.Saliency(model).show(images, batch_size=batch_size)
+    with pytest.raises(tfviz.OptionError, match=r"`batch_size` must be a positive integer.*Received: "):
+        tfviz.Saliency(model).explain_files("nowhere", batch_size=batch_size)  # before reading
 
 
 def test_an_unknown_output_lists_the_known_ones() -> None:
@@ -309,7 +319,7 @@ def test_a_guided_method_warns_of_a_relu_in_a_function_of_tensorflow(name: str, 
     tfviz.GuidedBackprop(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
     (warning,) = warned
     assert "cannot redirect ReLUs inside the opaque layer 'hidden" in str(warning.message)
-    assert "they keep their own derivative" in str(warning.message)
+    assert "They keep their own derivative" in str(warning.message)
 
 
 def test_no_guided_method_warns_of_a_function_without_a_relu(warned: list[warnings.WarningMessage]) -> None:

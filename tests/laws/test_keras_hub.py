@@ -85,7 +85,7 @@ def classifier(backbone: str, **options: Any) -> Callable[[Head], Any]:
     return make
 
 
-NOT_ON_ATTENTION = dict.fromkeys((*EXCITATIONS, "visual_backprop"), "is not defined on attention")
+NOT_ON_ATTENTION = dict.fromkeys((*EXCITATIONS, "visual_backprop"), "is not defined for attention")
 
 CLASSIFIERS = {
     "ResNet": Species(classifier("ResNet", block_type="basic_block", **RESNET), "stack1_block0_out"),

@@ -134,7 +134,11 @@ def test_no_method_computes_a_filter_gradient(method: str, model: Callable[[], k
             "first",
             r"grad_cam at layer 'first' are zero everywhere\. The score does not depend on the explained values",
         ),
-        (broken, "last", r"grad_cam at layer 'last' contain NaN or infinity\. They originate in the output of 'out' and reach"),
+        (
+            broken,
+            "last",
+            r"grad_cam at layer 'last' contain NaN or infinity\. These values originate in the output of 'out' and reach",
+        ),
     ],
 )
 def test_a_reason_is_found_without_filter_gradients(

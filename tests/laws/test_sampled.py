@@ -146,6 +146,26 @@ def test_the_progress_bar_counts_rows(
     assert f"{rows}/{rows}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("method", ["integrated_gradients", "smooth_grad", "rise"])
+def test_a_class_is_explained_without_an_extra_forward_pass(method: str, model: keras.Model) -> None:
+    explainer = built(method, model)
+    assert "Conv2D" in operations_of(explainer, None)  # the top class needs one
+    assert "Conv2D" not in operations_of(explainer, tf.constant([2]))
+
+
+def operations_of(explainer: Explainer, target: tf.Tensor | None) -> set[str]:
+    """Return the types of the operations that run before the first copy."""
+    choose = tf.function(lambda images: explainer.begin([images], target, False)[:3], autograph=False)
+    graph = choose.get_concrete_function(tf.TensorSpec((None, *SHAPE))).graph
+    pending, found = [x.op for x in graph.outputs], set()
+    while pending:
+        operation = pending.pop()
+        if operation not in found:
+            found.add(operation)
+            pending += [x.op for x in operation.inputs]
+    return {operation.type for operation in found}
+
+
 # --- the target is chosen once --------------------------------------------------------------------
 
 

@@ -92,7 +92,7 @@ def test_a_vector_input_gets_one_number_per_element() -> None:
 @pytest.mark.parametrize("name", ["outputs in a dict", "outputs in a list"])
 def test_several_outputs_require_a_choice(name: str) -> None:
     model = ZOO[name].model()
-    message = r"The model has 2 outputs\. Choose one when creating the explainer, with output=0"
+    message = r"The model has 2 outputs\. Choose an output when you create the explainer \(output=0"
     with pytest.raises(tfviz.TargetError, match=message):
         tfviz.Saliency(model)(ZOO[name].images(model), 1)
 

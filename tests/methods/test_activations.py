@@ -105,7 +105,7 @@ def test_relu_is_the_default() -> None:
 
 
 def test_the_warning_names_the_option() -> None:
-    with pytest.warns(UserWarning, match=r'has none.*elu.*Pass activations="all" to redirect these as well'):
+    with pytest.warns(UserWarning, match=r'has none.*elu.*Pass activations="all" to redirect these\.'):
         tfviz.GuidedBackprop(smooth())
 
 

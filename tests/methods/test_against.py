@@ -120,9 +120,9 @@ def test_one_sigmoid_unit_has_one_rival() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"classes": 0}, r"`classes` must be an integer of at least 1\. Received: 0"),
-        ({"classes": 1.5}, "`classes` must be an integer"),
-        ({"classes": True}, "`classes` must be an integer"),
+        ({"classes": 0}, r"`classes` must be a positive integer\. Received: 0"),
+        ({"classes": 1.5}, "`classes` must be a positive integer"),
+        ({"classes": True}, "`classes` must be a positive integer"),
         ({"alpha": np.nan}, r"`alpha` must be a finite number\. Received: nan"),
         ({"alpha": "1"}, "`alpha` must be a finite number"),
     ],
@@ -135,12 +135,12 @@ def test_wrong_options_are_rejected(options: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize(
     ("c", "said"),
     [
-        (5, r"Class 5 is out of range\. The model has 5 classes, 0 to 4\."),
+        (5, r"Class 5 is out of range\. The model has 5 classes \(0 to 4\)\."),
         (-1, "Class -1 is out of range"),
         ([0, 7], "Class 7 is out of range"),
-        (1.5, r"Against expects a class number or name, or one class per image\. Received: c=1\.5"),
-        ([0, 1, 2], r"Expected 2 classes, one per image\. Received: 3 in Against"),
-        ([[0, 1]], "Against expects"),
+        (1.5, r"`c` must be a class number or name, or a list with one class per image\. Received: c=1\.5"),
+        ([0, 1, 2], r"Against needs one class per image, 2 in total\. Received: 3 classes"),
+        ([[0, 1]], "`c` must be a class"),
         ("cow", "cow"),
     ],
 )

@@ -44,5 +44,5 @@ def test_a_sigmoid_for_each_pixel_is_two_classes(method: str, end: str) -> None:
         np.testing.assert_allclose(one, want, rtol=1e-4, atol=1e-6 * np.abs(want).max())
     if method not in ("square_grad", "var_grad"):  # they lose the sign
         assert abs(found[0] - found[1]).max() > 0
-    with pytest.raises(tfviz.TargetError, match=r"Target 2 is out of range\. The model has 2 classes, 0 to 1"):
+    with pytest.raises(tfviz.TargetError, match=r"Target 2 is out of range\. The model has 2 classes \(0 to 1\)"):
         built(method, model)(images, tfviz.At(2, MASK))

@@ -120,9 +120,9 @@ def test_one_sigmoid_unit_is_two_classes() -> None:
     ("method", "options", "said"),
     [
         ("score_cam", {"weights": "logits"}, r"`weights` must be 'probability' or 'softmax'\. Received: 'logits'"),
-        ("score_cam", {"channels": 0}, "`channels` must be an integer of at least 1"),
-        ("ablation_cam", {"channels": 2.5}, "`channels` must be an integer of at least 1"),
-        ("ablation_cam", {"batch_size": 0}, "`batch_size` must be an integer of at least 1"),
+        ("score_cam", {"channels": 0}, "`channels` must be a positive integer"),
+        ("ablation_cam", {"channels": 2.5}, "`channels` must be a positive integer"),
+        ("ablation_cam", {"batch_size": 0}, "`batch_size` must be a positive integer"),
     ],
 )
 def test_wrong_options_are_rejected(method: str, options: dict[str, Any], said: str, plain: Subject) -> None:

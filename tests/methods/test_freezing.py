@@ -98,6 +98,19 @@ def test_normalizations_after_linear_maps_are_folded(residual: keras.Model) -> N
     assert all(step.compute([x])[0] is x for step in norms)
 
 
+def test_calls_of_a_shared_layer_share_its_constants() -> None:
+    layers = keras.layers
+    backbone = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(3, 3), layers.BatchNormalization(), layers.ReLU()])
+    inputs = keras.Input((12, 12, 3))
+    x = layers.GlobalAveragePooling2D()(backbone(backbone(inputs)))
+    model = networks.with_random_weights(keras.Model(inputs, layers.Dense(3)(x)), 1)
+    explainer, images = tfviz.Saliency(model), networks.pictures(model)
+    frozen = explainer.freeze()
+    assert_equal(frozen(images, 1), explainer(images, 1))
+    (compiled,) = frozen._functions._known.values()
+    assert len(compiled.graph.variables) == 4  # one convolution, one Dense
+
+
 class Handwritten(keras.layers.Layer):
     """A convolution that only TensorFlow can trace, with a weight that Keras knows."""
 
@@ -161,9 +174,9 @@ def test_the_model_is_unchanged_also_after_an_exception(
         np.testing.assert_equal(now, then)
 
 
-# At the image, a few pixels change places: rounding decides which of two near-equal values of a
-# max pooling wins, and on which side of 0 an activation lies.
-CORRELATIONS = {"grad_cam": 0.999, "visual_backprop": 0.999, "guided_backprop": 0.98, "excitation_backprop": 0.98}
+# At the image, a few pixels change places: rounding decides on which side of 0 an activation lies
+# and, behind the second linear map, which of two near-equal values of a max pooling wins.
+CORRELATIONS = {"grad_cam": 0.999, "visual_backprop": 0.999, "guided_backprop": 0.995, "excitation_backprop": 0.995}
 
 
 @pytest.mark.parametrize("key", CORRELATIONS)

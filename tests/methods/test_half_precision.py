@@ -74,7 +74,7 @@ def test_outputs_that_are_not_finite_are_named_as_the_reason() -> None:
     for explain in (tfviz.Saliency(model), tfviz.GradCAM(model).explain):
         with pytest.warns(
             UserWarning,
-            match=r"NaN or infinity\. They originate in the output of 'last' and reach the network's output",
+            match=r"NaN or infinity\. These values originate in the output of 'last' and reach the network's output",
         ):
             explain(images, 1)
 

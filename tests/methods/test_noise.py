@@ -148,17 +148,17 @@ def test_a_segmentation_network_is_explained_at_positions(method: str) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"samples": 0}, "`samples` must be an integer of at least 1"),
-        ({"noise": -0.1}, r"`noise` must be a number of at least 0\. Received: -0\.1"),
-        ({"noise": np.nan}, "`noise` must be a number"),
-        ({"noise": "0.1"}, "`noise` must be a number"),
-        ({"noise": True}, "`noise` must be a number"),
+        ({"samples": 0}, "`samples` must be a positive integer"),
+        ({"noise": -0.1}, r"`noise` must be a non-negative number\. Received: -0\.1"),
+        ({"noise": np.nan}, "`noise` must be a non-negative number"),
+        ({"noise": "0.1"}, "`noise` must be a non-negative number"),
+        ({"noise": True}, "`noise` must be a non-negative number"),
         ({"seed": 2**31}, "`seed` must be an integer from 0 to 2147483647"),
         ({"seed": 0.5}, "`seed` must be an integer"),
-        ({"draws": np.zeros((0, *SHAPE))}, "`samples` must be an integer of at least 1"),
+        ({"draws": np.zeros((0, *SHAPE))}, "`samples` must be a positive integer"),
         ({"draws": "noise"}, "`draws` must be an array of numbers"),
         ({"draws": np.full((2, *SHAPE), np.nan)}, "`draws` contains NaN or infinity"),
-        ({"batch_size": 1.5}, "`batch_size` must be an integer of at least 1"),
+        ({"batch_size": 1.5}, "`batch_size` must be a positive integer"),
     ],
 )
 @pytest.mark.parametrize("method", METHODS)

@@ -115,10 +115,10 @@ def test_a_wrong_number_of_baselines_is_rejected(model: keras.Model) -> None:
     explainer = tfviz.IntegratedGradients(model, baseline=noise(20, 17, 3, count=2), steps=1)
     with pytest.raises(
         tfviz.ImageError,
-        match=r"Expected one baseline per image\. Received: 2 for 3 images\. Pass one baseline per image, or a single",
+        match=r"Expected one baseline per image\. Received: 2 baselines for 3 images\. Pass one baseline per image, or",
     ):
         explainer(images, 1)
-    with pytest.raises(tfviz.ImageError, match="Received: 2 for 3 images or more"):
+    with pytest.raises(tfviz.ImageError, match="Received: 2 baselines for at least 3 images"):
         explainer.explain(images, 1, batch_size=1, verbose=0)
     assert explainer(images[:2], 1).shape == (2, 20, 17, 3), "the failure left nothing behind"
 
@@ -128,7 +128,7 @@ def test_a_wrong_number_of_baselines_is_rejected(model: keras.Model) -> None:
     [
         ("blak", r"Unknown baseline 'blak'\. Did you mean 'black'"),
         ([], "`baseline` is an empty list"),
-        ("white", "The baseline 'white' needs the preprocessing of 'model', which is unknown"),
+        ("white", "The baseline 'white' needs the preprocessing, but none is known for the model 'model'"),
         (np.full((20, 17, 3), np.nan), "`baseline` contains NaN or infinity"),
         (["black", "grey"], "Unknown baseline 'grey'"),
         ([np.zeros((2, 20, 17, 3)), np.zeros((3, 20, 17, 3))], r"the same number of rows\. Received: \[2, 3\]"),
@@ -150,7 +150,7 @@ def test_a_baseline_of_another_size_is_rejected(shape: tuple[int, ...], model: k
 
 @pytest.mark.parametrize("steps", [0, -1, 2.0, True, "8", None])
 def test_steps_must_be_a_positive_integer(steps: Any, model: keras.Model) -> None:
-    with pytest.raises(tfviz.OptionError, match=r"`steps` must be an integer of at least 1\. Received: "):
+    with pytest.raises(tfviz.OptionError, match=r"`steps` must be a positive integer\. Received: "):
         tfviz.IntegratedGradients(model, steps=steps)
 
 
@@ -194,7 +194,7 @@ def test_the_completeness_error_is_measured() -> None:
     explainer = tfviz.IntegratedGradients(model, steps=1)
     exact = explainer(images, 0)
     np.testing.assert_allclose(explainer.completeness_error(images, exact, 0), [0, 0], atol=1e-6)
-    with pytest.warns(UserWarning, match="have a sum that differs from the score difference"):
+    with pytest.warns(UserWarning, match="the sum differs from the score difference"):
         rough = explainer(images, 4)  # 2 · 4 · 1³ = 8 instead of 2⁴ = 16
     np.testing.assert_allclose(explainer.completeness_error(images, rough, 4), [0.5, 0], atol=1e-6)
     np.testing.assert_array_equal(explainer.completeness_error(images, np.ones_like(rough), 4)[1], np.inf)
@@ -207,8 +207,8 @@ def test_an_error_above_5_percent_is_warned_of_once(is_call: bool) -> None:
     explainer = tfviz.IntegratedGradients(model, steps=1)
     explain = explainer if is_call else (lambda x, t: explainer.explain(x, t, batch_size=2, verbose=0))
     message = (
-        r"[23] of [23] maps of integrated_gradients have a sum that differs from the score difference by more than 5% \(the "
-        r"worst by 50%\)\. Increase `steps` from 1, or choose a baseline whose score differs more\."
+        r"For [23] of [23] maps of integrated_gradients, the sum differs from the score difference by more than 5% \(by "
+        r"up to 50%\)\. Increase `steps` from 1, or choose a baseline whose score differs more\."
     )
     with pytest.warns(UserWarning, match=message) as caught:
         explain(images, 4)
@@ -260,20 +260,20 @@ def test_positions_are_drawn_one_in_each_part_of_the_path(
 @pytest.mark.parametrize(
     ("backgrounds", "options", "said"),
     [
-        (None, {}, r"expected_gradients needs at least 8 background images, \(B, H, W, C\)\. Received: none"),
+        (None, {}, r"expected_gradients needs at least 8 background images of shape \(B, H, W, C\)\. Received: none"),
         (np.zeros((7, 20, 17, 3)), {}, r"at least 8 background images.*Received: shape \(7, 20, 17, 3\)"),
         (np.full((8, 20, 17, 3), np.inf), {}, "`backgrounds` contains NaN or infinity"),
         (
             np.zeros((8, 20, 17, 3)),
             {"positions": [0.5, 1.5]},
-            r"Received: shape \(2,\), from 0\.5 to 1\.5",
+            r"Received: shape \(2,\), with values from 0\.5 to 1\.5",
         ),
         (np.zeros((8, 20, 17, 3)), {"positions": [[0.5]]}, r"Received: shape \(1, 1\)"),
         (np.zeros((8, 20, 17, 3)), {"positions": []}, "`positions` must be numbers from 0 to 1"),
-        (np.zeros((8, 20, 17, 3)), {"samples": 0}, "`samples` must be an integer of at least 1"),
+        (np.zeros((8, 20, 17, 3)), {"samples": 0}, "`samples` must be a positive integer"),
         (np.zeros((8, 20, 17, 3)), {"seed": -1}, r"`seed` must be an integer from 0 to 2147483647\. Received: -1"),
         (np.zeros((8, 20, 17, 3)), {"seed": None}, "`seed` must be an integer"),
-        (np.zeros((8, 20, 17, 3)), {"batch_size": 0}, "`batch_size` must be an integer of at least 1"),
+        (np.zeros((8, 20, 17, 3)), {"batch_size": 0}, "`batch_size` must be a positive integer"),
     ],
 )
 def test_wrong_options_of_expected_gradients_are_rejected(
@@ -290,5 +290,7 @@ def test_backgrounds_of_another_size_are_rejected(model: keras.Model, images: np
 
 def test_expected_gradients_need_a_model_with_one_input() -> None:
     model = ZOO["two images"].model()
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"expected_gradients explains models with one input, but .* has 2\."):
+    with pytest.raises(
+        tfviz.UnsupportedModelError, match=r"expected_gradients supports only models with one input, but .* has 2\."
+    ):
         tfviz.ExpectedGradients(model, np.zeros((8, 12, 10, 3)))

@@ -155,24 +155,24 @@ def test_rise_weighs_by_probabilities_also_of_a_model_that_ends_in_logits() -> N
 @pytest.mark.parametrize(
     ("method", "options", "said"),
     [
-        ("occlusion", {"window": 0}, "`window` must be an integer of at least 1"),
-        ("occlusion", {"stride": 1.5}, "`stride` must be an integer of at least 1"),
+        ("occlusion", {"window": 0}, "`window` must be a positive integer"),
+        ("occlusion", {"stride": 1.5}, "`stride` must be a positive integer"),
         ("occlusion", {"value": np.nan}, "`value` contains NaN or infinity"),
         ("occlusion", {"value": "grey"}, "`value` must be an array of numbers"),
         (
             "occlusion",
             {"value": [1, 2]},
-            r"`value` must be one number, or one per channel of the images .*Received: shape \(2,\)",
+            r"`value` must be one number, or one number per image channel. Received: shape \(2,\)",
         ),
-        ("rise", {"value": np.zeros((20, 17, 3))}, r"one per channel .*Received: shape \(20, 17, 3\)"),
-        ("rise", {"samples": 0}, "`samples` must be an integer of at least 1"),
-        ("rise", {"grid": 0}, "`grid` must be an integer of at least 1"),
+        ("rise", {"value": np.zeros((20, 17, 3))}, r"one number per image channel.*Received: shape \(20, 17, 3\)"),
+        ("rise", {"samples": 0}, "`samples` must be a positive integer"),
+        ("rise", {"grid": 0}, "`grid` must be a positive integer"),
         ("rise", {"kept": 0}, r"`kept` must be a probability greater than 0 and at most 1\. Received: 0"),
         ("rise", {"kept": 1.5}, "`kept` must be a probability"),
         ("rise", {"kept": True}, "`kept` must be a probability"),
         ("rise", {"seed": -1}, "`seed` must be an integer from 0"),
         ("rise", {"masks": np.full((2, *SIZE), np.inf)}, "`masks` contains NaN or infinity"),
-        ("rise", {"masks": np.zeros((0, *SIZE))}, "`samples` must be an integer of at least 1"),
+        ("rise", {"masks": np.zeros((0, *SIZE))}, "`samples` must be a positive integer"),
     ],
 )
 def test_wrong_options_are_rejected(method: str, options: dict[str, Any], said: str, model: keras.Model) -> None:

@@ -343,16 +343,16 @@ def test_an_unknown_box_format_is_rejected() -> None:
 
 UNFIT: dict[str, tuple[Callable[[], keras.Model], Callable[[], Any], str]] = {
     "another length": (embedding, lambda: tfviz.Similarity(np.ones(4)), r"an output of shape \(N, 4\), like the reference"),
-    "several outputs": (detector, lambda: tfviz.Similarity(np.ones(4)), "the model has several outputs. Choose one"),
+    "several outputs": (detector, lambda: tfviz.Similarity(np.ones(4)), "the model has several outputs. Choose an output"),
     "too few references": (embedding, lambda: tfviz.Similarity(np.ones((3, 5))), "has rows for 3 images. Received: 2 images"),
     "one output": (embedding, lambda: tfviz.Detection(np.ones(4), 1), "needs a dict or list of two outputs.*one output"),
     "a class too high": (detector, lambda: tfviz.Detection(np.ones(4), 3), "Class 3 is out of range. .* has 3 classes"),
     "a class below 0": (detector, lambda: tfviz.Detection(np.ones(4), [0, -1]), "Class -1 is out of range"),
     "boxes and classes": (
-        detector, lambda: tfviz.Detection(np.ones((2, 4)), [0, 1, 2]), "needs as many rows in box as in class_index.* 2 and 3"
+        detector, lambda: tfviz.Detection(np.ones((2, 4)), [0, 1, 2]), "same number of rows .* class_index, anchors: .* 2 and 3"
     ),
     "too few anchors": (
-        detector, lambda: tfviz.Detection(np.ones(4), 0, anchors=np.ones((7, 4))), "one anchor per prediction, 12. Received: 7"
+        detector, lambda: tfviz.Detection(np.ones(4), 0, anchors=np.ones((7, 4))), "per prediction, 12 in total. Received: 7"
     ),
     "four classes in a list": (
         lambda: detector("list", 4), lambda: tfviz.Detection(np.ones(4), 0), "Pass read=lambda outputs"

@@ -82,7 +82,7 @@ def test_the_names_that_load_model_knows_are_used(tmp_path: Path, model: keras.M
     model.save(tmp_path / "m.keras")
     named = tfviz.load_model(tmp_path / "m.keras", labels=NAMES)
     np.testing.assert_array_equal(tfviz.GradCAM(named)(images, "goldfish"), tfviz.GradCAM(named)(images, 1))
-    with pytest.raises(tfviz.TargetError, match="No class is called 'goldfish'"):
+    with pytest.raises(tfviz.TargetError, match="No class is named 'goldfish'"):
         tfviz.GradCAM(named, class_names=list("abcde"))(images, "goldfish")
 
 
@@ -99,13 +99,13 @@ def test_a_class_at_positions_may_be_named() -> None:
 @pytest.mark.parametrize(
     ("target", "options", "message"),
     [
-        ("goldfsh", {"class_names": NAMES}, r"No class is called 'goldfsh'\. Did you mean 'goldfish'"),
-        (["tench", "taby", "tench"], {"class_names": NAMES}, r"No class is called 'taby'\. Did you mean 'tabby'"),
-        ("crane", {"class_names": NAMES}, r"Several classes are called 'crane': 2, 3\. Pass the number"),
-        ("goldfish", {}, r"No class is called 'goldfish'\. .*class_names"),
-        ("top6", {}, "'top6' is out of range. Choose top1 to top5, because the model has 5 classes"),
-        ("top0", {}, "'top0' is out of range. Choose top1 to top5"),
-        ("7", {}, "'7' is out of range. The model has 5 classes. Choose 0 to 4"),
+        ("goldfsh", {"class_names": NAMES}, r"No class is named 'goldfsh'\. Did you mean 'goldfish'"),
+        (["tench", "taby", "tench"], {"class_names": NAMES}, r"No class is named 'taby'\. Did you mean 'tabby'"),
+        ("crane", {"class_names": NAMES}, r"Several classes are named 'crane': 2, 3\. Pass the class number"),
+        ("goldfish", {}, r"No class is named 'goldfish'\. .*class_names"),
+        ("top6", {}, "'top6' is out of range. Choose from top1 to top5, because the model has 5 classes"),
+        ("top0", {}, "'top0' is out of range. Choose from top1 to top5"),
+        ("7", {}, r"'7' is out of range. The model has 5 classes \(0 to 4\)"),
         (["tench", "tench"], {"class_names": NAMES}, "Expected .*per image. Received: 2"),
     ],
 )

@@ -56,8 +56,8 @@ def test_a_function_of_several_outputs_has_a_seed_for_each() -> None:
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "a class too high": (5, r"Target 5 is out of range\. The model has 5 classes, 0 to 4"),
-    "a class too low": (-1, r"Target -1 is out of range\. The model has 5 classes, 0 to 4"),
+    "a class too high": (5, r"Target 5 is out of range\. The model has 5 classes \(0 to 4\)"),
+    "a class too low": (-1, r"Target -1 is out of range\. The model has 5 classes \(0 to 4\)"),
     "one class of several too high": ([0, 7, 1], "Target 7 is out of range"),
     "a class too high, as a tensor": (tf.constant(8), "Target 8 is out of range"),
     "too few classes": ([0, 1], r"Expected 3 targets, one per image\. Received: 2"),
@@ -90,11 +90,11 @@ def test_a_target_that_does_not_fit_is_rejected(name: str) -> None:
 FUNCTIONS: dict[str, tuple[Any, str]] = {
     "a number for the whole batch": (
         lambda y: tf.reduce_sum(y),
-        r"must return one number per image.* returned shape \(\)",
+        r"must return one number per image.* Received: shape \(\)",
     ),
-    "all outputs": (lambda y: y, r"must return one number per image.* returned shape \(None, 5\)"),
-    "an array": (lambda y: np.zeros(3), "must return one number per image.* returned ndarray"),
-    "nothing": (lambda y: None, "must return one number per image.* returned NoneType"),
+    "all outputs": (lambda y: y, r"must return one number per image.* Received: shape \(None, 5\)"),
+    "an array": (lambda y: np.zeros(3), "must return one number per image.* Received: ndarray"),
+    "nothing": (lambda y: None, "must return one number per image.* Received: NoneType"),
     "a constant": (lambda y: tf.zeros(tf.shape(y)[:1]), "does not depend on the model's outputs"),
 }
 
@@ -116,7 +116,8 @@ def test_several_outputs_require_a_choice_or_a_function() -> None:
 
 def test_a_map_of_classes_requires_a_position() -> None:
     with pytest.raises(
-        tfviz.TargetError, match=r"The model's output is \(None, 8, 8, 4\), not \(N, classes\)\. Pass a class and its positions"
+        tfviz.TargetError,
+        match=r"The model's output has shape \(None, 8, 8, 4\), not \(N, classes\)\. Pass a class and its positions",
     ):
         prepare(1, (None, 8, 8, 4), 2)
 
@@ -250,7 +251,9 @@ def test_a_class_out_of_range_raises_inside_a_tf_function_too(dtype: tf.DType, c
         return explainer(images, target)
 
     np.testing.assert_array_equal(explain(tf.constant([4, 1], dtype)), explainer(images, [4, 1]))
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"The target is out of range\. The model has 5 classes, 0 to 4"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"The target is out of range\. The model has 5 classes \(0 to 4\)"
+    ):
         explain(tf.cast(tf.constant(classes), dtype))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -99,7 +100,7 @@ def test_an_infinite_dataset_is_rejected_immediately(model: keras.Model) -> None
 def test_images_with_labels_are_recognized_in_the_error(model: keras.Model) -> None:
     images = networks.pictures(model)
     for call in (tfviz.Saliency(model), lambda x: tfviz.explain(model, x, "saliency")):
-        with pytest.raises(tfviz.ImageError, match=r"images with labels\. Pass its first element"):
+        with pytest.raises(tfviz.ImageError, match=r"images with labels\. Pass only its first element"):
             call((images, np.array([1, 2])))
 
 
@@ -114,7 +115,7 @@ def test_ragged_and_sparse_tensors_are_rejected_with_instructions(model: keras.M
 def test_inputs_with_unequal_rows_and_missing_inputs_are_rejected() -> None:
     _, twin = with_side("embedding")
     images = np.ones((2, *SIZE), np.float32)
-    with pytest.raises(tfviz.ImageError, match=r"same number of rows.*2 for 'image', 1 for 'vector'"):
+    with pytest.raises(tfviz.ImageError, match=r"same number of images\. Received: 2 for 'image', 1 for 'vector'"):
         tfviz.Saliency(twin)([images, np.ones((1, 4), np.float32)], 1)
     with pytest.raises(tfviz.ImageError, match=r"'vector' is None.*needs a value for each input"):
         tfviz.Saliency(twin)([images, None], 1)
@@ -129,6 +130,26 @@ def test_a_target_function_must_return_one_number_per_image(model: keras.Model) 
     for size in (1, 2, 3):
         with pytest.raises(tfviz.TargetError, match=r"one number per image"):
             tfviz.Saliency(model).explain(images, similarity, batch_size=size, verbose=0)
+
+
+def test_a_copied_explainer_keeps_what_is_known_about_its_model(tmp_path: Path) -> None:
+    """A baseline depends on the preprocessing."""
+    small_model = networks.with_random_weights(
+        keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(4, 3, activation="relu"), layers.GlobalAveragePooling2D()]), 0
+    )
+    small_model.save(tmp_path / "model.keras")
+    model = tfviz.load_model(tmp_path / "model.keras", preprocessing="caffe", labels=list("abcd"))
+    images = np.random.default_rng(0).normal(size=(1, 8, 8, 3)).astype(np.float32)
+    explainer = tfviz.IntegratedGradients(model, baseline="white", steps=4)
+    for twin in (copy.deepcopy(explainer), pickle.loads(pickle.dumps(explainer))):
+        assert twin.labels == explainer.labels and len(twin.labels) == 4
+        np.testing.assert_allclose(twin(images, "b"), explainer(images, "b"), rtol=1e-5)
+
+
+def test_an_explainer_of_a_layer_object_is_copied(model: keras.Model) -> None:
+    cam = tfviz.GradCAM(model, layer=model.get_layer("c2"))
+    for twin in (copy.deepcopy(cam), pickle.loads(pickle.dumps(cam))):
+        assert twin.layer_path == cam.layer_path == "c2"
 
 
 @pytest.mark.parametrize("method", KEYS)

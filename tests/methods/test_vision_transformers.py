@@ -395,7 +395,9 @@ def test_fewer_keys_than_queries_are_refused(method: str) -> None:
 def test_a_network_without_attention_is_refused(method: str) -> None:
     inputs = keras.Input((16, 16, 3))
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(inputs))
-    with pytest.raises(tfviz.UnsupportedModelError, match=rf"{method} explains vision transformers, but '.*has no attention"):
+    with pytest.raises(
+        tfviz.UnsupportedModelError, match=rf"{method} supports only vision transformers, but '.*has no attention"
+    ):
         tfviz.METHODS[method](keras.Model(inputs, layers.Dense(2)(x)))
 
 
@@ -403,9 +405,9 @@ def test_a_network_without_attention_is_refused(method: str) -> None:
 def test_other_methods_say_that_they_are_not_defined_on_attention(kind: str) -> None:
     model = transformers.network(ATTENTIONS[kind])
     for method in EXCITATIONS:
-        with pytest.raises(tfviz.UnsupportedModelError, match=r"is not defined on attention.*Use gradient_attention, legrad"):
+        with pytest.raises(tfviz.UnsupportedModelError, match=r"is not defined for attention.*Use gradient_attention, legrad"):
             tfviz.METHODS[method](model)
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"VisualBackProp is not defined on attention.*Use attention_rollout"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"VisualBackProp is not defined for attention.*Use attention_roll"):
         tfviz.VisualBackProp(model)
 
 
@@ -414,7 +416,7 @@ def test_a_head_that_also_reads_the_image_is_refused() -> None:
     x = layers.GlobalAveragePooling1D()(transformers.encoder(transformers.patches(image)))
     x = layers.Concatenate()([x, layers.GlobalAveragePooling2D()(image)])
     model = with_random_weights(keras.Model(image, layers.Dense(3)(x)), 0)
-    with pytest.raises(tfviz.UnsupportedModelError, match="do not depend only on the tokens of its last attention block"):
+    with pytest.raises(tfviz.UnsupportedModelError, match="depend on more than the tokens of its last attention block"):
         tfviz.LeGrad(model)
 
 

@@ -51,7 +51,7 @@ def test_an_integer_array_holds_boxes() -> None:
         ({3: [[5, 1, 3, 4]]}, SIZE, "x0 < x1"),
         ({3: [[1, 2, 3]]}, SIZE, "four numbers"),
         ({3: ["none"]}, SIZE, "four numbers"),
-        ({3: np.ones((10, 6), bool)}, SIZE, "original image's size"),
+        ({3: np.ones((10, 6), bool)}, SIZE, "of the original image"),
         ({3: np.zeros(SIZE, bool)}, SIZE, "covers no pixel"),
         ({}, (0, 4), r"\(height, width\)"),
         ({}, (4,), r"\(height, width\)"),
@@ -63,7 +63,7 @@ def test_invalid_regions_are_reported(classes, size, message: str) -> None:
 
 
 def test_a_class_without_a_region_is_reported() -> None:
-    with pytest.raises(OptionError, match=r"Class 1 has no region in this image\. Classes with regions: 3"):
+    with pytest.raises(OptionError, match=r"Class 1 has no region in this image\. Choose a class with regions: 3"):
         Regions({3: [[0, 0, 1, 1]]}, SIZE).mask(1)
 
 

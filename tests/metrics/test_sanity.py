@@ -175,7 +175,7 @@ def test_a_copy_that_computes_something_else_is_refused() -> None:
 
 def test_a_model_without_weights_is_refused() -> None:
     model = keras.Sequential([keras.Input((24, 24, 3)), layers.GlobalAveragePooling2D()])
-    with pytest.raises(tfviz.UnsupportedModelError, match="no layers with weights"):
+    with pytest.raises(tfviz.UnsupportedModelError, match="has no weights to randomize"):
         tfviz.sanity_check(model, images(), "saliency")
 
 
@@ -289,7 +289,7 @@ def test_one_image_has_no_unrelated_map() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"orders": ("topdown",)}, tfviz.OptionError, "Unknown order 'topdown'. Did you mean 'top_down'"),
+        ({"orders": ("topdown",)}, tfviz.OptionError, "Unknown randomization order 'topdown'. Did you mean 'top_down'"),
         ({"randomization": "shuffle"}, tfviz.OptionError, "Unknown randomization 'shuffle'"),
         ({"steps": 0}, tfviz.OptionError, "`steps` must be a positive integer. Received: 0"),
         ({"batch_size": 2.5}, tfviz.OptionError, "`batch_size` must be a positive integer"),

@@ -201,7 +201,7 @@ def test_a_keras_2_archive_computes_the_same_outputs(new: keras.Model, container
     images = noise(12, 10, 3)
     np.testing.assert_allclose(old(images, training=False), new(images), rtol=1e-5)
     del groups["layers/dense"]
-    with pytest.raises(tfviz.WeightsError, match=r"lacks 2 of the model's arrays, such as out/kernel"):
+    with pytest.raises(tfviz.WeightsError, match=r"2 of the model's arrays are missing from the file, for example out/kernel"):
         tfviz.load_model(write_archive(tmp_path / "short.keras", old_config(), groups, container))
 
 
@@ -288,7 +288,8 @@ def test_misshaped_and_missing_arrays_are_named(shapes: list[tuple[int, ...]], t
     ):
         with pytest.raises(
             tfviz.WeightsError,
-            match=r"Layer 'out' has (bias of shape \(4,\)|2 arrays), but the file has (\(2,\)|1)\.",
+            match=r"The bias of layer 'out' has shape \(4,\), but in the file its shape is \(2,\)\."
+            r"|'out' has 2 arrays, but the file has 1\.",
         ):
             tfviz.load_model(path)
 
@@ -297,6 +298,29 @@ def test_a_layer_of_keras_applications_is_found_by_its_name(tmp_path: Path) -> N
     inner = [image("img", 4, 4, 3), entry("Custom>CustomScaleLayer", "scaled", "img", "img", scale=0.5)]
     model = tfviz.load_model(write(tmp_path / "old.h5", functional("old", inner, "scaled"), {}))
     np.testing.assert_allclose(model(noise(4, 4, 3)), 1.5 * noise(4, 4, 3), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("equation", "size", "shape", "known"),
+    [
+        ("abc,ce->abe", (6, 4), [None, 5], (6, 5)),
+        ("abcd,de->abce", (3, 2, 4), [None, None, 5], (3, 2, 5)),
+        ("abcd,de->acbe", (3, 2, 4), [None, None, 5], (2, 3, 5)),
+        ("...bc,cd->...bd", (6, 4), [None, 5], (6, 5)),
+    ],
+)
+def test_a_product_infers_the_sizes_that_its_config_omits(
+    equation: str, size: tuple[int, ...], shape: list[int | None], known: tuple[int, ...], tmp_path: Path
+) -> None:
+    product = entry("EinsumDense", "product", "img", equation=equation, output_shape=shape, activation="linear")
+    inner = [image("img", *size), product, entry("Flatten", "flat", "product"), entry("Dense", "out", "flat", units=3)]
+    kernel, weights = noise(4, 5)[0], noise(int(np.prod(known)), 3)[0]
+    arrays = {"product": [kernel], "out": [weights, np.zeros(3)]}
+    model = tfviz.load_model(write(tmp_path / "old.h5", functional("old", inner, "out"), arrays))
+    products = np.einsum(equation, noise(*size), kernel)
+    np.testing.assert_allclose(model(noise(*size)), products.reshape(len(products), -1) @ weights, rtol=1e-4)
+    assert type(model.get_layer("product")) is layers.EinsumDense and model.get_layer("product").output.shape[1:] == known
+    tfviz.Saliency(model)(noise(*size))
 
 
 def test_a_sequential_model_without_an_input_layer_is_read(tmp_path: Path) -> None:

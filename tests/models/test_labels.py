@@ -48,14 +48,16 @@ def test_a_class_named_by_a_digit_takes_precedence_over_its_number() -> None:
 
 
 def test_an_ambiguous_name_is_rejected_with_the_numbers_of_its_classes() -> None:
-    with pytest.raises(TargetError, match=r"Several classes are called 'crane': 2, 3\. Pass the number"):
+    with pytest.raises(TargetError, match=r"Several classes are named 'crane': 2, 3\. Pass the class number"):
         PETS.index("crane")
 
 
 def test_an_unknown_name_lists_similar_ones() -> None:
-    with pytest.raises(TargetError, match=r"No class is called 'taby'\. Did you mean 'tabby'"):
+    with pytest.raises(TargetError, match=r"No class is named 'taby'\. Did you mean 'tabby'"):
         PETS.index("taby")
-    with pytest.raises(TargetError, match=r"model's class names are unknown\. Pass the number, the names or a labels file"):
+    with pytest.raises(
+        TargetError, match=r"model's class names are unknown\. Pass the class number, the class names or a labels file"
+    ):
         Labels().index("tabby")
 
 

@@ -173,8 +173,8 @@ def test_a_size_that_a_network_cannot_take_is_rejected() -> None:
 
 @pytest.mark.parametrize("name", ["resnet5", "vgg-61", "no such thing"])
 def test_the_error_for_an_unknown_name_lists_what_is_accepted(name: str) -> None:
-    expected = r"a name of keras\.applications .* or a file \.keras or \.h5\."
-    message = rf"'{name}' is neither a network nor a file\. Expected: {expected}"
+    expected = r"a network from keras\.applications .* or a \.keras or \.h5 file\."
+    message = rf"'{name}' is neither the name of a network nor a file\. Expected {expected}"
     with pytest.raises(WeightsError, match=message) as caught:
         load_model(name)
     near = {"resnet5": "'resnet50'", "vgg-61": "'vgg16'", "no such thing": "Available: 'shapes', 'vgg16'"}
@@ -294,8 +294,8 @@ def test_a_truncated_model_file_is_rejected(tmp_path: Path, name: str) -> None:
 
 
 def test_a_missing_model_file_and_a_folder_are_rejected(tmp_path: Path) -> None:
-    assert "is neither a network nor a file" in error_of(tmp_path / "nowhere.keras")
-    assert "is a folder. Expected: " in error_of(tmp_path)
+    assert "is neither the name of a network nor a file" in error_of(tmp_path / "nowhere.keras")
+    assert "is a folder, not a model file. Expected " in error_of(tmp_path)
 
 
 def test_weights_files_are_not_models(tmp_path: Path) -> None:
@@ -316,7 +316,8 @@ def test_the_error_for_a_model_that_would_run_code_names_the_way_out(tmp_path: P
 def test_weights_of_another_network_are_rejected_with_the_differences(tmp_path: Path, small: str, suffix: str) -> None:
     deeper, wider = saved(tmp_path, network(7, deep=True), f"deep{suffix}"), saved(tmp_path, network(7, 9), f"wide{suffix}")
     message = (
-        r"contains the weights of a network other than Small\. Unexpected: \S*/conv_2/\w+ \([^/]*\), \S*/conv_2/\w+ \([^/]*\)\."
+        r"contains weights for another network, not for Small\. Unexpected: "
+        r"\S*/conv_2/\w+ \([^/]*\), \S*/conv_2/\w+ \([^/]*\)\."
     )
     # Keras itself would load the first one silently.
     with pytest.raises(WeightsError, match=message):

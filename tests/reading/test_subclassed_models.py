@@ -116,7 +116,7 @@ def test_saliency_works_on_an_opaque_model() -> None:
 @pytest.mark.parametrize("method", [key for key in KEYS if not tfviz.METHODS[key].accepts_opaque])
 def test_the_errors_of_other_methods_suggest_saliency(method: str) -> None:
     with pytest.raises(
-        tfviz.UnsupportedModelError, match=r"'subclassed' is a subclassed model \(Hidden\).*'saliency' works on it"
+        tfviz.UnsupportedModelError, match=r"'subclassed' is a subclassed model \(Hidden\).*'saliency' supports it"
     ):
         built(method, called(Hidden))
 

@@ -201,7 +201,7 @@ def test_the_top_class_is_marked_right_or_wrong(tmp_path):
     page = written(tmp_path, entries)
     assert [mark["class"] for mark in page.all("p") if "truth" in (mark.get("class") or "")] == ["truth right", "truth wrong"]
     assert "Right: tabby" in page.text and "Wrong. True class: <dog>" in page.text
-    assert "top class right for 1 of 2 images with a known class" in page.text
+    assert "top class correct for 1 of 2 images with a known class" in page.text
     assert [card.get("data-truth") for card in page.all("article")] == ["right", "wrong", None]
     assert "True class" not in written(tmp_path, [entry()]).text
 
@@ -263,5 +263,5 @@ def test_an_interrupt_keeps_the_old_page(tmp_path, monkeypatch):
 
 def test_an_unwritable_folder_is_an_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match=r"file.*index\.html cannot be written: .* Choose a writable folder\."):
+    with pytest.raises(OutputError, match=r"file.*index\.html cannot be written \(.*\)\. Pass a writable folder\."):
         write_gallery(tmp_path / "file", [], title="Shapes")

@@ -263,7 +263,7 @@ def test_half_precision_and_integer_maps_can_be_drawn():
         (GRAYS[0], RAMP.repeat(5, 0), "Received: 5 maps for 1 images"),
         (GRAYS, np.zeros((1, 10)), "such as a Dense layer"),
         (GRAYS, np.zeros((1, 0, 4)), "shape \\(0, 4\\)"),
-        (GRAYS, np.array([[[1.0, np.nan], [np.inf, 1.0]]]), "2 NaN or infinite values of 4"),
+        (GRAYS, np.array([[[1.0, np.nan], [np.inf, 1.0]]]), r"NaN or infinite values \(2 of 4\)"),
         (GRAYS, "map", r"array of numbers\. Received: str \("),
         (GRAYS[..., :2], RAMP, "\\(8, 8, 2\\)"),
         (GRAYS[0, 0], RAMP, "Received: shape \\(8, 3\\)"),

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import keras
 import numpy as np
 import pytest
+import tensorflow
 
 import tfviz
 from tfviz.errors import ImageError, OptionError
@@ -157,6 +159,19 @@ def test_an_explainer_shows_classes_scores_and_original_colors() -> None:
     assert free.classes == {} and "score" not in "".join(free.columns[0].notes)
     with pytest.raises(ImageError, match="needs batches"):
         explainer.show(images[0])
+
+
+def test_an_explainer_draws_preprocessed_images_in_the_colors_that_its_model_tells(tmp_path: Path) -> None:
+    inputs = keras.Input((8, 8, 3))
+    features = keras.layers.Conv2D(2, 3, activation="relu")(inputs)
+    keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(features)).save(tmp_path / "model.keras")
+    model = tfviz.load_model(tmp_path / "model.keras", preprocessing="caffe")
+    colors = RANDOM.integers(0, 256, (2, 8, 8, 3), np.uint8)
+    tensors = np.stack([tfviz.models.preprocessing_of(model).tensor(one) for one in colors])
+    explainer = tfviz.VisualBackProp(model)
+    for given in (tensors, list(tensors), tensorflow.constant(tensors)):
+        assert np.abs(np.array(explainer.show(given).canvas.pictures).astype(int) - colors).max() <= 1
+    assert (np.array(explainer.show(tensors, pictures=PICTURES).canvas.pictures) == PICTURES).all()
 
 
 def opened(browser: Any, path: Path, **options: Any) -> Any:

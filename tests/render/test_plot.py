@@ -95,7 +95,7 @@ def test_the_legend_explains_each_style_once():
     assert legend == [
         "negative to positive, dark is zero",
         "negative to positive, gray is zero",
-        "zero to the strongest of each map",
+        "zero to the strongest value of each map",
     ]
 
 
@@ -185,7 +185,7 @@ def test_one_scale_for_all_targets_of_an_image():
     assert {tuple(numbers_of(axes)) for axes in bars_of(shared)[:3]} == {("0", f"{MAPS[0].max():.3g}")}
     np.testing.assert_array_equal(shown_in(alone, 2)[1], shown_in(shared, 2)[1])
     assert (shown_in(alone, 4)[3] != shown_in(shared, 4)[3]).any()
-    assert "zero to the strongest of all targets of an image and method" in [text.get_text() for text in texts_of(shared)]
+    assert "zero to the strongest value of all targets of an image and method" in [text.get_text() for text in texts_of(shared)]
     with pytest.raises(OptionError, match="Unknown scale 'picture'"):
         plot(PICTURES, {"x": MAPS}, scale="picture")
 
@@ -259,7 +259,7 @@ def test_a_notebook_shows_a_figure_once_with_and_without_the_inline_backend():
         (MAPS, {}, OptionError, "must be a dict with each method's maps.*Received: ndarray"),
         ({}, {}, OptionError, "Received: an empty dict"),
         ({"grad_cam": MAPS[:2]}, {}, ImageError, "Received: 2 maps for 3 images"),
-        ({"grad_cam": MAPS}, {"captions": ["a"]}, ImageError, "`captions` .* Received: 1 for 3 images"),
+        ({"grad_cam": MAPS}, {"captions": ["a"]}, ImageError, "`captions` .* Received: 1 captions for 3 images"),
         ({"grad_cam": {}}, {}, OptionError, "at least one target"),
         ({"grad_cam": TARGETS}, {"scores": {"taby": [1, 2, 3]}}, OptionError, "`scores` .*Did you mean 'tabby'"),
         (

@@ -82,7 +82,7 @@ def test_titles_state_method_target_score_and_strength() -> None:
         SIGNALS[:1], {"grad_cam": {"a": MAPS[:1], "b": MAPS[:1] / 2}}, scores={"a": [2.0], "b": [1.0]}, captions=["x $y$"]
     )
     assert words_of(figure)[:3] == ["x $y$", "Grad-CAM, a – score 2.00", "Grad-CAM, b – score 1.00, peak 50% of a"]
-    assert "Background: zero to the strongest of each map" in words_of(figure)
+    assert "Background: zero to the strongest value of each map" in words_of(figure)
 
 
 def test_guided_backprop_is_signed_over_a_signal_and_styles_and_colors_can_be_chosen() -> None:
@@ -136,7 +136,7 @@ def test_a_kind_can_be_given() -> None:
     signals = RANDOM.random((2, 50, 1))
     assert kind_of(signals, {"saliency": signals}) == "image"
     assert len(panels_of(plot(signals, {"saliency": signals}, kind="signal"))) == 2
-    with pytest.raises(OptionError, match="Unknown kind 'sound'"):
+    with pytest.raises(OptionError, match="Unknown data kind 'sound'"):
         plot(signals, {"saliency": signals}, kind="sound")
 
 
@@ -223,7 +223,7 @@ def test_a_slice_that_does_not_exist_is_rejected(slices: list[int]) -> None:
 
 
 def test_slices_are_for_volumes() -> None:
-    with pytest.raises(OptionError, match="`slices` applies to volumes"):
+    with pytest.raises(OptionError, match="`slices` applies only to volumes"):
         plot(SIGNALS, {"grad_cam": MAPS}, slices=[0])
 
 

@@ -238,7 +238,7 @@ def test_a_run_of_a_newer_format_is_rejected(tmp_path: Path, opened: Opening) ->
     opened(tmp_path)
     run = json.loads((tmp_path / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps({**run, "format": 2}))
-    with pytest.raises(SnapshotsError, match="Install a newer tfviz"):
+    with pytest.raises(SnapshotsError, match="Install a newer version of tfviz"):
         check_folder(tmp_path, IMAGES)
 
 

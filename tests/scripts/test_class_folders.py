@@ -39,12 +39,14 @@ def test_an_empty_class_folder_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_file_among_the_class_folders_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"b\.jpg is a file\. Expected: only class folders, as in ROOT/CLASS/image\.jpg"):
+    with pytest.raises(
+        ImageError, match=r"b\.jpg is a file, but only class folders are allowed here \(ROOT/CLASS/image\.jpg\)"
+    ):
         find_labeled_images(folder_of(tmp_path, "cat/a.jpg", "b.jpg"))
 
 
 def test_a_missing_or_empty_root_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"The folder .*nowhere does not exist\. Pass a folder with images in ROOT/CLASS"):
+    with pytest.raises(ImageError, match=r"The folder .*nowhere does not exist\. Pass a folder with images at ROOT/CLASS"):
         find_labeled_images(tmp_path / "nowhere")
     with pytest.raises(ImageError, match="contains no class folders"):
         find_labeled_images(tmp_path)
@@ -64,8 +66,8 @@ def test_without_labels_classes_are_the_folders_in_sorted_order() -> None:
     ("folders", "labels", "message"),
     [
         (["cat", "dog"], Labels(), "The folder names do not match the network's 3 classes"),
-        (["cat", "dog", "tench"], Labels(("tench", "tabby", "dog")), "No class is called 'cat'"),
-        (["7"], Labels(), "The folder '7' matches none of the network's 3 classes, 0 to 2"),
+        (["cat", "dog", "tench"], Labels(("tench", "tabby", "dog")), "No class is named 'cat'"),
+        (["7"], Labels(), r"The folder '7' matches none of the network's 3 classes \(0 to 2\)"),
     ],
 )
 def test_a_folder_that_matches_no_class_is_an_error(folders: list[str], labels: Labels, message: str) -> None:

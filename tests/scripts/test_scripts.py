@@ -83,7 +83,7 @@ def test_errors_come_without_log_messages() -> None:
     assert result.returncode == 2 and result.stdout == ""
     assert result.stderr.splitlines() == [
         "guided_backprop_vgg19: error: The file or folder nowhere does not exist. "
-        "Pass image files (JPEG, PNG, BMP, WebP or TIFF) or folders that contain some."
+        "Pass image files (JPEG, PNG, BMP, WebP or TIFF) or folders with such files."
     ]
 
 
@@ -174,7 +174,7 @@ def test_unusable_folders_and_checkpoints_are_an_error(script: Script, weights: 
     (photos / "empty").mkdir()
     assert "empty contains no image" in error(weights["vgg16"])
     write_image(photos / "stray.png", picture(0))
-    assert "stray.png is a file. Expected: only class folders" in error(weights["vgg16"])
+    assert "stray.png is a file, but only class folders" in error(weights["vgg16"])
 
 
 # one_image_resnet50
@@ -208,7 +208,7 @@ def test_each_class_has_its_own_row(script: Script, weights: Any, tmp_path: Path
     assert not np.array_equal(read_image(tmp_path / "figure.png"), at_pool)
     assert "Did you mean 'block3_pool'" in script.error(*words, "--layer", "blok3_pool")
     assert "Target 7 is out of range" in script.error(*words, "--classes", "7")
-    assert "No class is called 'cat'" in script.error(*words, "--classes", "cat")
+    assert "No class is named 'cat'" in script.error(*words, "--classes", "cat")
 
 
 def test_the_digits_script_distinguishes_digits(script: Script, tmp_path: Path, monkeypatch: Any) -> None:

@@ -167,7 +167,7 @@ def is_answering(address: str) -> bool:
     [
         (("--minutes", 0), "--minutes, --epochs and --every must be positive."),
         (("--epochs", 0), "must be positive"),
-        (("--data-file", "x.npz"), "--data-file needs --data mnist."),
+        (("--data-file", "x.npz"), "--data-file requires --data mnist."),
         (("--data", "mnist", "--data-file", "nowhere.npz"), "nowhere.npz cannot be read as digits"),
         (("--data", "mnist", "--data-file", SCRIPT), "Pass an .npz file with x_train and y_train."),
     ],
@@ -193,7 +193,7 @@ def test_a_missing_extra_is_reported_with_its_install_command(
     script: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    message = r"Run: pip install fastapi uvicorn. Or train without the page: --no-page"
+    message = r"Run: pip install fastapi uvicorn. Alternatively, pass --no-page"
     with pytest.raises(script.MissingPackageError, match=message), script.page(tmp_path, None):
         pass
 

@@ -142,7 +142,7 @@ def test_a_chosen_class_is_recorded_with_its_score(tmp_path: Path, eager: Eager)
     eager.fit(eager.callback(tmp_path / "top"))
     assert "explained" not in assert_complete(tmp_path / "top")[-1]
     assert "true_classes" not in tfviz.runs.run_reader.read_run(tmp_path / "top")
-    for target, message in (("e", "No class is called 'e'"), ("top2", "explains one target per image")):
+    for target, message in (("e", "No class is named 'e'"), ("top2", "explains one target per image")):
         with pytest.raises(tfviz.TargetError, match=message):
             eager.callback(tmp_path / "wrong", labels=["a", "b", "c", "d"], target=target)
 
@@ -449,7 +449,7 @@ def test_no_snapshot_is_taken_without_training(tmp_path: Path, eager: Eager) -> 
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"explainers": []}, tfviz.OptionError, "There are no explainers. Pass at least one"),
+        ({"explainers": []}, tfviz.OptionError, "No explainers were given. Pass at least one"),
         ({"explainers": "gradcam"}, tfviz.UnknownMethodError, "Did you mean 'grad_cam'"),
         ({"explainers": [keras.layers.ReLU()]}, tfviz.OptionError, "Expected explainers, such as tfviz.GradCAM"),
         ({"every": 0}, tfviz.OptionError, "`every` must be 'epoch' or a positive number of batches. Received: 0"),
@@ -482,9 +482,9 @@ def test_invalid_arguments_are_rejected_by_the_constructor(
         (
             {"images": np.zeros((1, 4097, 2, 3), np.float32)},
             tfviz.ImageError,
-            "2 x 4097 pixels; the limit is 4096 per side",
+            "2 x 4097 pixels, but each side may have at most 4096",
         ),
-        ({"pictures": np.zeros((2, 2, 4097, 3), np.uint8)}, tfviz.ImageError, "Image 0 is 4097 x 2 pixels"),
+        ({"pictures": np.zeros((2, 2, 4097, 3), np.uint8)}, tfviz.ImageError, "Image 0 has 4097 x 2 pixels"),
         ({"labels": ["short", "x" * 501]}, tfviz.LabelsError, "class 1 in `labels` has 501 characters, but at most 500"),
         ({"labels": ["x"] * 100_001}, tfviz.LabelsError, "at most 100000 labels"),
         ({"labels": ["x" * 500] * 20_000}, tfviz.LabelsError, "at most 7340032 bytes"),

@@ -141,5 +141,5 @@ def test_another_shape_than_the_kinds_is_rejected(data: Any, kind: str | None, m
 
 
 def test_an_unknown_kind_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(tfviz.OptionError, match="Unknown kind 'sound'"):
+    with pytest.raises(tfviz.OptionError, match="Unknown data kind 'sound'"):
         tfviz.SnapshotCallback("saliency", SIGNALS, log_dir=tmp_path, kind="sound")

@@ -74,7 +74,7 @@ class Failing(tfviz.GradCAM):
 def test_an_explainer_that_raises_affects_only_its_own_pictures(tmp_path: Path, eager: Eager) -> None:
     explainers = [Failing(eager.model, {1, 2}), eager.explainer]
     messages = warned(lambda: eager.fit(eager.callback(tmp_path, explainers=explainers, every=2)))
-    assert messages == ["The snapshot of grad_cam failed: RuntimeError: no more memory. Training continues."]
+    assert messages == ["The grad_cam snapshot failed: RuntimeError: no more memory. Training continues."]
     records = assert_complete(tmp_path)
     assert [record["methods"] for record in records] == [
         ["grad_cam", "grad_cam-2"], ["grad_cam-2"], ["grad_cam-2"], ["grad_cam", "grad_cam-2"]
@@ -201,7 +201,7 @@ def test_a_removed_folder_starts_a_new_run(tmp_path: Path, eager: Eager) -> None
 
     callback = eager.callback(path, every=1, sinks=[Noting()])
     messages = warned(lambda: eager.fit(Patient(callback), at_batch(2, lambda: shutil.rmtree(path))))
-    assert messages == [f"The run in {path} was removed. A new one is started there. Training continues."]
+    assert messages == [f"The run in {path} was removed. A new run is started in the same folder. Training continues."]
     assert [record["step"] for record in assert_complete(path)] == [3, 4, 5, 5]
     assert [entry for entry in opened if not isinstance(entry, str)] == [0, 1, 2, 0, 1, 2, 3]
     first, second = (entry for entry in opened if isinstance(entry, str) and entry != "closed")

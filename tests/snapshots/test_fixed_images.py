@@ -235,6 +235,58 @@ def test_maps_are_drawn_over_given_pictures(tmp_path: Path) -> None:
         fixed_images(IMAGES, 5, pictures[:4])
 
 
+@pytest.fixture(scope="module")
+def bgr_model(tmp_path_factory: pytest.TempPathFactory) -> keras.Model:
+    file = tmp_path_factory.mktemp("bgr") / "model.keras"
+    small_model().save(file)
+    model = tfviz.load_model(file, preprocessing="caffe")
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    return model
+
+
+# Bright pixels stay in 0-255 after the mean is subtracted.
+@pytest.mark.parametrize("lowest", [0, 150])
+@pytest.mark.parametrize("form", ["array", "list", "dataset", "worst"])
+@pytest.mark.parametrize("explainers", [lambda model: "saliency", tfviz.Saliency], ids=["key", "explainer"])
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_preprocessed_images_are_drawn_in_the_colors_that_the_model_tells(
+    explainers: Callable[[keras.Model], Any], form: str, lowest: int, bgr_model: keras.Model, tmp_path: Path
+) -> None:
+    colors = np.random.default_rng(0).integers(lowest, 256, (7, 6, 5, 3), np.uint8)
+    tensors = np.stack([tfviz.models.preprocessing_of(bgr_model).tensor(one) for one in colors])
+    images = {
+        "array": lambda: tensors,
+        "list": lambda: list(tensors),
+        "dataset": lambda: tf.data.Dataset.from_tensor_slices(tensors).batch(3),
+        "worst": lambda: tfviz.images_from((tensors, LABELS), n=7, worst=True),
+    }[form]
+    for _ in range(2):  # the second callback continues the run
+        callback = SnapshotCallback(explainers(bgr_model), images(), log_dir=tmp_path, strict=True)
+        bgr_model.fit(tensors, LABELS, verbose=0, callbacks=[callback])
+    found = np.stack(callback._camera.images.pictures)
+    order = callback._camera.images.positions or slice(None)
+    assert np.abs(found.astype(int) - colors[order]).max() <= 1
+
+
+def test_colors_that_no_model_tells_are_stretched_with_a_warning(bgr_model: keras.Model, tmp_path: Path) -> None:
+    """The values of the second array cannot come from the model's preprocessing."""
+    for number, (model, images) in enumerate([(small_model(), IMAGES * 200 - 100), (bgr_model, IMAGES * 900 - 500)]):
+        callback = SnapshotCallback("saliency", images, log_dir=tmp_path / str(number))
+        with pytest.warns(UserWarning, match="true colors are unknown"):
+            model.fit(images, LABELS, verbose=0, callbacks=[callback])
+        assert np.stack(callback._images.pictures).max() == 255
+    with pytest.raises(tfviz.ImageError, match="NaN"):
+        SnapshotCallback("saliency", IMAGES * np.nan, log_dir=tmp_path / "nan")
+
+
+def test_a_run_of_other_images_is_rejected_before_training(tmp_path: Path) -> None:
+    model = small_model()
+    model.fit(IMAGES, LABELS, verbose=0, callbacks=[SnapshotCallback("saliency", IMAGES, log_dir=tmp_path)])
+    others = SnapshotCallback("saliency", IMAGES[::-1], log_dir=tmp_path)
+    with pytest.raises(tfviz.OutputError, match="a run with different images"):
+        model.fit(IMAGES, LABELS, verbose=0, callbacks=[others])
+
+
 def test_the_first_image_input_of_several_inputs_is_drawn(tmp_path: Path) -> None:
     vector, image = keras.Input((3,), name="vector"), keras.Input((6, 5, 3), name="image")
     x = layers.Flatten()(layers.Conv2D(4, 3, activation="relu")(image))
@@ -261,8 +313,8 @@ def test_the_first_image_input_of_several_inputs_is_drawn(tmp_path: Path) -> Non
         (np.zeros((6, 5, 3)), r"Received: shapes \(6, 5, 3\)\. For a single image, pass image\[None\]"),
         (np.zeros((4, 10)), r"Received: shapes \(4, 10\)"),
         ([np.zeros((6, 5, 3)), np.zeros((5, 5, 3))], "All images in a list must have the same size"),
-        ([np.zeros((2, 6, 5, 3)), np.zeros((3, 4))], "need the same number of images"),
-        (np.zeros((2, 6, 5, 4)), r"shape \(2, 6, 5, 4\)\. Also pass pictures to draw on.*pictures=images\[\.\.\., :3\]"),
+        ([np.zeros((2, 6, 5, 3)), np.zeros((3, 4))], "must have the same number of images"),
+        (np.zeros((2, 6, 5, 4)), r"shape \(2, 6, 5, 4\)\. Pass pictures to draw on as well.*pictures=images\[\.\.\., :3\]"),
     ],
 )
 def test_inputs_without_images_are_rejected(images: Any, words: str) -> None:

@@ -123,7 +123,7 @@ def test_a_tracker_that_fails_causes_one_warning_and_is_tried_again(tmp_path: Pa
     sink = Failing(1, 2, -1)
     with pytest.warns(SnapshotWarning) as caught:
         eager.fit(eager.callback(tmp_path, every=1, sinks=[sink]))
-    assert [str(one.message).partition(" The run")[0] for one in caught] == [
+    assert [str(one.message).partition(" All snapshots")[0] for one in caught] == [
         "Failing could not be written to: Failing failed (ConnectionError: nobody there)."
     ]
     assert sink.logged == [0, 1, 2, 3, 4, 5, 5, -1]
@@ -136,3 +136,17 @@ def test_a_tracker_that_fails_slowly_is_left_alone_for_a_while(tmp_path: Path, e
         eager.fit(eager.callback(tmp_path, every=1, sinks=[sink]))
     assert sink.logged == [0, 1]
     assert len(assert_complete(tmp_path)) == 7
+
+
+def test_a_failed_connection_is_tried_again(tmp_path: Path, eager: Eager, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink, connections = Failing(), iter([ConnectionError("nobody there"), ConnectionError("nobody there"), None])
+
+    def connect(_: Tracker) -> None:
+        if (error := next(connections)) is not None:
+            raise error
+
+    monkeypatch.setattr(Failing, "_connect", connect)
+    with pytest.warns(SnapshotWarning) as caught:
+        eager.fit(eager.callback(tmp_path, every=1, sinks=[sink]))
+    assert len(caught) == 1 and "Failing could not be opened" in str(caught[0].message)
+    assert sink.logged == [1, 2, 3, 4, 5, 5, -1]

@@ -121,7 +121,7 @@ def test_a_viewer_that_starts_late_receives_everything(trainer: FakeTrainer, cap
     (trouble,) = training.raised  # one warning, immediately
     assert isinstance(trouble, ViewerUnavailableError)
     assert re.search(
-        rf"The viewer at http://127.0.0.1:{port} does not respond \(Connection refused\)\. The missing snapshots", str(trouble)
+        rf"The viewer at http://127.0.0.1:{port} is not responding \(Connection refused\)\. The missing snapshots", str(trouble)
     )
     viewer = FakeViewer(port=port)
     assert eventually(lambda: viewer.numbers == [0, 1, 2, 3])
@@ -199,7 +199,7 @@ def test_a_viewer_that_takes_too_long_counts_as_unavailable(viewer: FakeViewer, 
     slow = threading.Event()
     viewer.fault = lambda method, path: slow.wait(30) and None
     training = Training(trainer, viewer.url, timeout_s=0.05)
-    assert isinstance(training.raised[0], ViewerUnavailableError) and "does not respond (timed out)" in str(training.raised[0])
+    assert isinstance(training.raised[0], ViewerUnavailableError) and "is not responding (timed out)" in str(training.raised[0])
     slow.set()
     training.snap(2)
     training.close()
@@ -239,9 +239,9 @@ def failing(times: int, answer: tuple[int, bytes], of: str = "") -> Callable[[st
         ((200, b"<html>It works!</html>"), "not a tfviz viewer. Received: '200 <html>It works!</html>'. Pass the address that"),
         ((301, b"moved"), "is not a tfviz viewer. Received: '301 moved'"),
         ((200, b"x" * 5_000_000), "is not a tfviz viewer. Received: '200 xxxxx"),
-        ((0, b"SSH-2.0-OpenSSH_9.6\r\n"), "does not respond (SSH-2.0-OpenSSH_9.6)"),
-        ((0, b""), "does not respond (Remote end closed connection without response)"),
-        ((0, b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 2000), "does not respond (got more than 100 headers)"),
+        ((0, b"SSH-2.0-OpenSSH_9.6\r\n"), "is not responding (SSH-2.0-OpenSSH_9.6)"),
+        ((0, b""), "is not responding (Remote end closed connection without response)"),
+        ((0, b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 2000), "is not responding (got more than 100 headers)"),
     ],
 )
 def test_an_unexpected_response_is_reported_once_and_retried(
@@ -507,7 +507,7 @@ def test_an_unavailable_viewer_causes_a_warning_and_training_goes_on(tmp_path: P
     with pytest.warns(SnapshotWarning) as caught:
         small_training(log_dir=tmp_path / "run", viewer=url)
     messages = [str(warning.message) for warning in caught]
-    assert f"The viewer at {url} does not respond" in messages[0] and len(read_records(tmp_path / "run")) >= 7
-    assert sum("does not respond" in line for line in messages) <= 2
-    with pytest.raises(ViewerError, match="does not respond"):
+    assert f"The viewer at {url} is not responding" in messages[0] and len(read_records(tmp_path / "run")) >= 7
+    assert sum("is not responding" in line for line in messages) <= 2
+    with pytest.raises(ViewerError, match="is not responding"):
         small_training(log_dir=tmp_path / "strict", viewer=url, strict=True)

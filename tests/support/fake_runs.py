@@ -90,7 +90,7 @@ class FakeTrainer:
             index.write("".join(line + "\n" for line in lines))
 
     def snap_images(self, positions: list[int], classes: list[int]) -> None:
-        """Write a snapshot with its own images, as in a run that re-chooses them."""
+        """Write a snapshot with its own images, as in a run that reselects them."""
         folder = self.folder / "pictures" / f"{self.number:08d}" / "_images"
         for image, position in enumerate(positions):
             _write(folder / f"{image}.png", png_of(255 - image_of(position, self.size)))

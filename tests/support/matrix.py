@@ -250,7 +250,7 @@ class Matrix:
             return f"{cell}; sums to {got.sum() / len(got):.3f}"
         worst = ", ".join(f"`{name}` {lost[name]:.3f}" for name in where[:3])
         more = f" and {len(where) - 3} more" if len(where) > 3 else ""
-        return f"{cell}; sums to {got.sum() / len(got):.3f}, for nothing excites {worst}{more}"
+        return f"{cell}; sums to {got.sum() / len(got):.3f}; lost at {worst}{more}"
 
     def _must_sum_to(self, place: str, p: np.ndarray, expected: float) -> None:
         """The probability of each image at a cut is 1 minus what was lost above it."""

@@ -24,7 +24,7 @@ from support.tape import compiled
 from support.zoo import ALL_CAMS
 
 REASONS = {
-    ON_ATTENTION: "not defined on attention",
+    ON_ATTENTION: "not defined for attention",
     NO_ATTENTION: "not defined: no attention",
     IN_WINDOWS: "not defined: it attends within windows of the image",
 }

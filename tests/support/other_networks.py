@@ -16,7 +16,7 @@ IMAGE = (32, 48, 3)
 SQUARE = (32, 32, 3)
 BLOCKS = 2
 NO_ATTENTION = "has no attention"
-ON_ATTENTION = "is not defined on attention"
+ON_ATTENTION = "is not defined for attention"
 IN_WINDOWS = "attends within windows of the image"
 
 

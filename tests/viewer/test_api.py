@@ -104,7 +104,7 @@ def test_a_run_can_be_updated_while_its_records_still_fit(client: httpx.Client) 
     assert numbers(client) == [0]
     changed = sender.put(json=run_of(ID, images=3))
     assert changed.status_code == 422
-    assert "cannot be changed" in changed.json()["detail"]
+    assert "cannot change its images" in changed.json()["detail"]
 
 
 def test_folders_written_by_others_are_polled(viewer: Viewer, client: httpx.Client, tmp_path: Path) -> None:

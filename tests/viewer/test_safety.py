@@ -320,7 +320,7 @@ def test_the_numbers_of_runs_images_methods_and_readers_are_limited(client: http
     for number in range(3):
         assert Sender(client, f"{number}" * 32).put(json=run_of(f"{number}" * 32)).status_code == 204
     response = Sender(client, ID).put(json=run_of(ID))
-    assert (response.status_code, "already 3 runs" in response.json()["detail"]) == (429, True)
+    assert (response.status_code, "already has 3 runs" in response.json()["detail"]) == (429, True)
     many = Sender(client, "0" * 32)
     assert many.put(json=run_of("0" * 32, images=257)).status_code == 422
     methods = [{"name": f"m{i}", "key": "m", "title": "", "layer": None, "style": "grey"} for i in range(65)]
@@ -376,7 +376,7 @@ def test_a_full_disk_is_reported_to_the_trainer_and_leaves_no_partial_data(
     response = sender.put("/snapshots/1", json=record_of(1))
     assert (response.status_code, response.json()["detail"]) == (
         507,
-        "The viewer cannot write to its folder (No space left on device). Free some space or check its permissions.",
+        "The viewer cannot write to its folder (No space left on device). Free some disk space, or check its permissions.",
     )
     assert (folder / "snapshots.jsonl").read_bytes() == before
     monkeypatch.undo()
@@ -484,7 +484,7 @@ def test_a_request_is_logged_on_one_line_whatever_it_contains(viewer: Viewer, ca
         raw(viewer, "GET", "/nothing%0d%0aforged%1b[2J")
         raw(viewer, "GET", f"/api/runs/{ID}/state")  # ordinary: the run does not exist yet
     (line,) = [record.getMessage() for record in caplog.records if record.name == "tfviz.viewer"]
-    assert line == r"127.0.0.1 GET /nothing\x0d\x0aforged\x1b[2J -> 404 There is nothing at this address."
+    assert line == r"127.0.0.1 GET /nothing\x0d\x0aforged\x1b[2J -> 404 Nothing was found at this address."
     assert len(on_one_line("x" * 5000)) == 301
 
 

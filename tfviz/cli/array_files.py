@@ -1,6 +1,6 @@
-"""Signals, volumes and videos in .npy files, for networks whose input is not an image.
+"""Read signals, volumes and videos from .npy files, for networks whose input is not an image.
 
-`Arrays` takes the place of `Preprocessing`: arrays are passed to the network unchanged.
+For these inputs, `Arrays` replaces `Preprocessing`. It passes arrays to the network unchanged.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _KINDS = {3: "signal", 5: "volume"}  # keyed by the rank of a batch
 
 @dataclass(frozen=True)
 class Arrays:
-    """How to read and draw array files.
+    """Reads and draws array files.
 
     Attributes:
-        shape: of one array, (T, C) or (D, H, W, C), with None for any size.
+        shape: the shape of one array, (T, C) or (D, H, W, C). None stands for any size.
         kind: "signal" or "volume".
     """
 
@@ -38,14 +38,14 @@ class Arrays:
             path: the .npy file.
 
         Returns:
-            The array, (T, C) or (D, H, W, C).
+            The array, of shape (T, C) or (D, H, W, C).
 
         Raises:
-            ImageError: the file cannot be read, or the array does not fit the network.
+            ImageError: the file cannot be read, or the array is not a valid input of the network.
         """
         data = file_bytes(Path(path))
         try:
-            array = np.load(io.BytesIO(data), allow_pickle=False)  # objects would run code
+            array = np.load(io.BytesIO(data), allow_pickle=False)  # Loading objects could run code.
         except (OSError, ValueError, EOFError, MemoryError) as error:
             raise ImageError(f"{shown(path)} cannot be read ({first_line(error)}). Save one array with np.save.") from error
         fits = isinstance(array, np.ndarray) and array.dtype.kind in "biuf" and array.ndim == len(self.shape)
@@ -60,21 +60,21 @@ class Arrays:
         return np.asarray(array, np.float32)
 
     def canvas(self, array: np.ndarray | None = None) -> Canvas:
-        """Return the canvas for one array, or for zeros."""
+        """Return a canvas that shows the array, or zeros if there is none."""
         blank = np.zeros([n or 1 for n in self.shape])
         return canvas_of([blank if array is None else array], self.kind)
 
     def picture(self, array: np.ndarray) -> np.ndarray:
-        """Return the array unchanged. `canvas` draws it."""
+        """Return the array unchanged, because `canvas` draws it later."""
         return array
 
     def tensor(self, array: np.ndarray) -> np.ndarray:
-        """Return the network's input: the array unchanged."""
+        """Return the array unchanged, as the network's input."""
         return array
 
 
 def arrays_of(model: keras.Model) -> Arrays | None:
-    """Return how to read a model's array files, or None if its input isn't a signal or volume."""
+    """Return the `Arrays` for a model, or None if its input is neither a signal nor a volume."""
     shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
     if len(shapes) != 1 or len(shapes[0]) not in _KINDS:
         return None

@@ -21,7 +21,7 @@ class RunningCall:
 
     Attributes:
         call: the call.
-        rows: the number of perturbed copies that were run so far.
+        rows: the number of perturbed copies processed so far.
     """
 
     def __init__(self, call: PreparedCall) -> None:
@@ -33,7 +33,7 @@ class RunningCall:
         """Wait for the attribution, check its maps and return it.
 
         Args:
-            show: shows the progress. It is called repeatedly while waiting.
+            show: a function that is called repeatedly while waiting, to show the progress.
         """
         while True:
             show()
@@ -52,7 +52,7 @@ class Background:
     its current batch, and queued calls are dropped.
 
     Args:
-        batch_size: the largest number of perturbed copies to run at once.
+        batch_size: the maximum number of perturbed copies to run at once.
     """
 
     def __init__(self, batch_size: int) -> None:
@@ -81,14 +81,14 @@ class Background:
 
 
 class Backlog:
-    """A background thread that runs tasks in order and limits how many wait.
+    """A background thread that runs tasks in order and limits how many can wait.
 
-    If a task raises an exception, later tasks are dropped. The next call of `add` or the end of the
+    If a task raises an exception, later tasks are dropped. A later call to `add` or the end of the
     `with` block raises the exception again. If the block itself raises an exception, the running
     task finishes, and waiting tasks are dropped.
 
     Args:
-        most: the largest number of waiting tasks.
+        most: the maximum number of waiting tasks.
     """
 
     def __init__(self, most: int) -> None:
@@ -107,7 +107,7 @@ class Backlog:
             self._require_success(0)
 
     def add(self, task: Callable[[], None]) -> None:
-        """Queue a task. Block while too many tasks are waiting."""
+        """Queue a task. If too many tasks are waiting, wait for earlier ones first."""
         self._require_success(self._most)
         self._waiting.append(self._thread.submit(self._run, task))
 

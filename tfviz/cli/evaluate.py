@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tfviz.cli.options import add_backgrounds, add_model, add_preprocess, count, listed, new_parser, size, whole_number
+from tfviz.cli.options import add_layer, add_network, count, listed, new_parser, whole_number
 from tfviz.cli.signals import exit_code
 from tfviz.cli.terminal import Progress, import_tensorflow, print_line
 
@@ -19,19 +19,19 @@ and write a report:
   OUTPUT/report.html   the scores and their intervals next to the controls, the curves, the sanity
                        checks, and every map with its scores; opens without a server
   OUTPUT/report.md     the same tables as Markdown
-  OUTPUT/report.csv    the same rows; sanity.csv has the sanity checks
+  OUTPUT/report.csv    the same results as CSV; the sanity checks are in sanity.csv
   OUTPUT/scores.csv    one row per image, class, method and measure
   OUTPUT/maps/IMAGE/   the image with its annotated regions, and the scored maps
 
-To resume a run that was stopped, start it again with the same arguments.
+To resume a run that was stopped, run the same command again.
 """
 _EXIT_CODES = """\
-metrics: single_deletion, deletion_insertion, road, pointing_game and mass_in_region (both need
-         --boxes), sanity; mu_fidelity, max_sensitivity and average_drop are optional.
-         "default" selects those that are not optional; "all" selects every metric
+metrics: single_deletion, deletion_insertion, road, pointing_game and mass_in_region (these two need
+         --boxes) and sanity; mu_fidelity, max_sensitivity and average_drop are optional.
+         "default" selects all that are not optional; "all" selects every metric
 
-boxes:   a JSON file of boxes, a COCO annotation file, a Pascal VOC .xml file or a folder of them,
-         or a folder of masks with one subfolder per class
+boxes:   a JSON file of boxes, a COCO annotation file, a Pascal VOC .xml file or a folder of such
+         files, or a folder of masks with one subfolder per class
 
 exit code: 0 all images evaluated
            1 some images could not be read or evaluated; the last lines list them with the reason
@@ -41,15 +41,13 @@ exit code: 0 all images evaluated
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Register the command."""
+    """Register the command and return its parser."""
     parser = new_parser(
-        subparsers.add_parser, "evaluate", help="measure how faithful maps are", description=_ABOUT, epilog=_EXIT_CODES
+        subparsers.add_parser, "evaluate", help="measure how faithful the maps are", description=_ABOUT, epilog=_EXIT_CODES
     )
     parser.set_defaults(module="tfviz.cli.evaluate")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, or folders to search for them")
-    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
-    add_preprocess(parser)
-    add_backgrounds(parser)
+    add_network(parser)
     parser.add_argument(
         "--methods",
         dest="method",
@@ -58,9 +56,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="A,B,...",
         help='methods (see `tfviz methods`), or "all" for every method that supports the model; default: all',
     )
-    parser.add_argument(
-        "--layer", metavar="L", help="layer for methods that accept one (see `tfviz layers`); default: automatic"
-    )
+    add_layer(parser)
     parser.add_argument("--boxes", type=Path, metavar="F", help="annotated objects in the images (see below); default: none")
     parser.add_argument(
         "--metrics", type=listed, default=["default"], metavar="A,B,...", help="metrics (see below); default: default"
@@ -71,25 +67,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=listed,
         default=["top"],
         metavar="T",
-        help="class whose maps are scored, by number or name; top: each image's top class. Metrics that need boxes score "
-        "every annotated class; default: top",
-    )
-    parser.add_argument(
-        "--labels", type=Path, metavar="F", help="class names: .txt, one per line, or .json; default: the model's own"
+        help="class to evaluate, by number or name; top: each image's top class; default: top. Metrics that need boxes "
+        "evaluate every annotated class",
     )
     parser.add_argument(
         "--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="folder to write to; default: %(default)s"
     )
     parser.add_argument("--batch-size", type=count, default=16, metavar="N", help="images per batch; default: %(default)s")
-    parser.add_argument(
-        "--image-size",
-        type=size,
-        metavar="HxW",
-        help="input size, for networks that accept any size; default: the network's own",
-    )
     parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="random seed; default: %(default)s")
     parser.add_argument(
-        "--overwrite", action="store_true", help="discard the evaluation in the output folder if it has other arguments"
+        "--overwrite", action="store_true", help="discard an earlier evaluation in the output folder that used other arguments"
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""Describe everything that the scores of `tfviz evaluate` depend on, in short strings."""
+"""Describe, in short strings, everything that the `tfviz evaluate` scores depend on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfviz.errors import shown
 
 
 def arguments_of(args: argparse.Namespace, plan: Plan, jobs: Sequence[Job]) -> dict[str, str]:
-    """Return everything that the scores depend on, keyed by argument name.
+    """Return short strings that describe what the scores depend on, keyed by argument name.
 
     Args:
         args: the parsed arguments.
@@ -22,7 +22,7 @@ def arguments_of(args: argparse.Namespace, plan: Plan, jobs: Sequence[Job]) -> d
         jobs: the images.
 
     Returns:
-        Short strings. A file is represented by its name and a digest of its content.
+        The strings. A file is represented by its name and a digest of its content.
     """
     names = sorted(str(job.path.absolute()) for job in jobs)
     return {
@@ -36,7 +36,7 @@ def arguments_of(args: argparse.Namespace, plan: Plan, jobs: Sequence[Job]) -> d
 
 
 def _boxes(path: Path, plan: Plan) -> Iterable[bytes]:
-    """Yield the annotations and the class names that they are matched to."""
+    """Yield the class names, and each annotation file's name and content, as bytes to digest."""
     yield json.dumps(plan.labels.names).encode()
     for file in [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file()):
         yield file.name.encode("utf-8", "surrogateescape")

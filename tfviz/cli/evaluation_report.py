@@ -1,4 +1,4 @@
-"""Write the report of `tfviz evaluate` on the finished images."""
+"""Write the `tfviz evaluate` report for the finished images."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ PAGE = "report.html"
 _CURVES, _SANITY_PLOT = Path("figures/curves.png"), Path("figures/sanity.png")
 _DPI = 150
 _CAPTIONS = (
-    "The scores below each map are for that map alone. Maps are drawn as they are scored, with their channels summed. The "
+    "The scores below each map apply only to that map. Maps are drawn as they are scored, with their channels summed. The "
     "white outline is the annotated region of the class. The ring is centered on the map's maximum, and its radius is the "
     "distance within which the pointing game counts a hit. Each map has its own color scale, so equal colors in two maps "
     "don't mean equal values."
 )
-# For a single map, these measures duplicate another one.
+# For a single map, these metrics have the same value as `pointing_game`.
 _NOT_CAPTIONED = ("pointing_game_pairs", "pointing_game_difficult")
 
 
 def write_report(run: EvaluationRun) -> Path | None:
-    """Write the report and return the page's path, or None if nothing is finished."""
+    """Write the report and return the page's path, or None if there is nothing to report."""
     places = {str(job.folder): place for place, job in enumerate(run.jobs)}
     records = sorted((one for one in _latest(run) if one["name"] in places), key=lambda one: places[one["name"]])
     if not records and not run.failures:
@@ -55,7 +55,7 @@ def write_report(run: EvaluationRun) -> Path | None:
     return write_gallery(
         run.folder,
         list(_entries(run, records)),
-        title=f"How faithful are the maps of {run.plan.model_name}?",
+        title=f"How faithful are the maps for {run.plan.model_name}?",
         subtitle=f"Layer: {', '.join(run.plan.layers)}" if run.plan.layers else "",
         failures=[GalleryFailure(job.name, reason) for job, reason in run.failures.items()],
         questions={title_of(explainer.key): explainer.question for explainer in run.plan.explainers},
@@ -67,12 +67,12 @@ def write_report(run: EvaluationRun) -> Path | None:
 
 
 def _latest(run: EvaluationRun) -> list[Record]:
-    """Return the latest record of each image. A file that changed is scored more than once."""
+    """Return each image's latest record. An image that changed between runs has several records."""
     return list({record["name"]: record for record in run.store.of_kind("image")}.values())
 
 
 def _write_tables(run: EvaluationRun, evaluation: Evaluation, sanity: SanityCheck) -> None:
-    parts = [f"# How faithful are the maps of {run.plan.model_name}?\n"]
+    parts = [f"# How faithful are the maps for {run.plan.model_name}?\n"]
     if evaluation.rows:
         parts.append(evaluation.to_markdown())
         evaluation.to_csv(run.folder / "report.csv")
@@ -123,7 +123,7 @@ def _entries(run: EvaluationRun, records: Sequence[Record]) -> Iterator[GalleryE
 
 
 def _caption(scores: Sequence[dict[str, Any]], method: str, target: int) -> str:
-    """Return a caption with the scores of one map."""
+    """Return a caption with one map's scores."""
     own = [score for score in scores if (score["method"], score["target"]) == (method, target)]
     words = ["blank map"] if any(score["blank"] for score in own) else []
     for score in own:
@@ -135,10 +135,10 @@ def _caption(scores: Sequence[dict[str, Any]], method: str, target: int) -> str:
 
 
 def closing_lines(run: EvaluationRun, page: Path | None, is_stopped: bool) -> list[str]:
-    """Return the summary: the number of evaluated images, the page and the failures."""
+    """Return the lines of the summary: the number of evaluated images, the page and failures."""
     where = f": {shown(page)}" if page else ""
     count, total, methods = len(_latest(run)), len(run.jobs), len(run.plan.explainers)
     if is_stopped:
-        return [f"Stopped after {count} of {total} images; start again with the same arguments to resume{where}"]
+        return [f"Stopped after {count} of {total} images; run the same command again to resume{where}"]
     lines = [f"Evaluated {count} of {total} images with {methods} method{'s' * (methods > 1)}{where}"]
     return lines + [f"Not evaluated: {shown(job.path)}: {reason}" for job, reason in run.failures.items()]

@@ -1,4 +1,4 @@
-"""Score the images of `tfviz evaluate`, and draw the scored maps."""
+"""Score images for `tfviz evaluate` and draw the scored maps."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class EvaluationRun:
     Attributes:
         plan: the model's methods, labels and target classes.
         jobs: the images to score.
-        store: the finished parts.
-        failures: the images that could not be evaluated, with the reason.
+        store: the finished parts of the run.
+        failures: the images that could not be evaluated, each with the reason.
     """
 
     def __init__(self, args: argparse.Namespace, jobs: Sequence[Job], progress: Progress) -> None:
         """Check the arguments, load the model and open the output folder.
 
         Raises:
-            TfvizError: the arguments do not fit the model or each other.
+            TfvizError: the arguments are incompatible with the model or with each other.
         """
         self.plan = plan_for(args, progress.say)
         self.model: keras.Model = self.plan.explainers[0].model
@@ -55,7 +55,7 @@ class EvaluationRun:
         self.batch_size: int = args.batch_size
         self.failures: dict[Job, str] = {}
         self._progress = progress
-        if self.plan.classifier.classes is not None:  # checks --targets
+        if self.plan.classifier.classes is not None:  # Check --targets now, before any scoring.
             zeros = np.zeros((1, self.plan.classifier.classes), np.float32)
             self._targets(ClassScores(zeros, ranked_classes(zeros)))
         self._scorer = self._scorer_for(args)
@@ -78,7 +78,7 @@ class EvaluationRun:
         images = read_annotations(args.boxes, self.plan.labels, self.plan.classifier.classes or 0, say)
         found, missing = matched(images, [job.path for job in self.jobs])
         if missing:
-            say(f"Note: {len(missing)} annotated images were not given as PATH, for example '{shown(missing[0])}'.")
+            say(f"Note: {len(missing)} annotated images are not among the given images, for example '{shown(missing[0])}'.")
         if others := len(self.jobs) - len(found):
             say(f"Note: {others} of {len(self.jobs)} images have no annotations. Metrics that need annotations skip them.")
         return found
@@ -129,7 +129,9 @@ class EvaluationRun:
     def _score(self, batch: ImageBatch, places: Sequence[int]) -> None:
         scores = self.plan.classifier.scores(batch.tensors)
         if scores is None:
-            raise UnsupportedModelError("Metrics need a classifier with one output (N, classes). Choose another --model.")
+            raise UnsupportedModelError(
+                "Metrics need a classifier with one output (N, classes), which this model is not. Choose another --model."
+            )
         targets = self._targets(scores)
         found = [self._scored_image(batch, row, place, scores[row], targets[row]) for row, place in enumerate(places)]
         images = [one for one in found if one is not None]
@@ -144,11 +146,14 @@ class EvaluationRun:
     def _targets(self, scores: ClassScores) -> np.ndarray:
         columns = [] if self.plan.targets is None else self.plan.targets.columns(scores)
         if len(columns) != 1:
-            raise OptionError(f"Pass one class to --targets, or top. Received: {len(columns)} classes. Run once per class.")
+            raise OptionError(
+                f'Expected one class, or "top", for --targets. Received: {len(columns)} classes. Run the command once per '
+                "class."
+            )
         return columns[0]
 
     def _scored_image(self, batch: ImageBatch, row: int, place: int, scores: ClassScores, target: int) -> ScoredImage | None:
-        """Return an image with its annotated regions, or None if they don't fit the image."""
+        """Return an image with its regions, or None if the annotations don't fit the image."""
         regions = None
         if place in self._annotated:
             try:
@@ -197,7 +202,7 @@ class EvaluationRun:
     # --- sanity checks ----------------------------------------------------------------------------
 
     def _check_sanity(self) -> None:
-        """Run the unfinished sanity checks on the first batch of images."""
+        """Run the remaining sanity checks on the first images that could be evaluated."""
         finished = {record["method"] for record in self.store.of_kind(SANITY)}
         explainers = [one for one in self.plan.explainers if one.key not in finished]
         paths = [job.path for job in self.jobs if job not in self.failures][:SANITY_IMAGES]
@@ -214,4 +219,4 @@ class EvaluationRun:
                 self._progress.show(self._done, f"sanity check of {explainers[min(number + 1, len(explainers) - 1)].key}")
         except UnsupportedModelError as error:
             self._note(f"The sanity checks were skipped. {error}")
-            self._progress.say(f"Note: The sanity checks were skipped. {error}")
+            self._progress.say(f"Note: The sanity checks were skipped: {error}")

@@ -1,4 +1,4 @@
-"""Build the tables and figures at the top of the `tfviz evaluate` report as HTML."""
+"""Generate HTML for the tables and figures at the top of the `tfviz evaluate` report."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tfviz.metrics.sanity_score import HARDLY_DEPENDS
 from tfviz.render import title_of
 
 _HOW_TO_READ = (
-    "Faithfulness metrics often contradict each other, and there is no agreed standard. Controls, in italics, are maps that "
-    "don't depend on the network. The line is the 95 % interval over the images, and the mark is the value. “Does not decide "
+    "Faithfulness metrics often contradict each other, and there is no agreed standard. Controls (in italics) are maps that "
+    "don't depend on the network. The mark is the value, and the line is its 95 % interval over the images. “Does not decide "
     "here” means that the random control is not significantly worse than the method. Methods are listed in a fixed order, "
     "not ranked."
 )
 _SANITY = (
-    "Layers in a copy of the model are given random weights, and the copy's maps are compared with the original maps. “Kept” "
-    "is the share of the similarity that remains, where 0 % is the similarity between maps of different images. Above 50 %, "
-    "the method hardly depends on these layers, so its maps cannot show what the layers have learned. Maps for another "
+    "Layers in a copy of the model get random weights, and the copy's maps are compared with the original maps. “Kept” is "
+    "the share of the similarity that remains, where 0 % is the similarity between maps of different images. Above 50 %, the "
+    "method hardly depends on these layers, so its maps cannot show what the layers have learned. Maps for a different "
     "random class are compared in the same way. A blank map has a similarity of 0. A map that depends on the weights is not "
     "necessarily correct."
 )
@@ -33,7 +33,7 @@ def preface(evaluation: Evaluation, sanity: SanityCheck, figures: Sequence[str])
 
     Args:
         evaluation: the scores.
-        sanity: the sanity checks.
+        sanity: the results of the sanity checks.
         figures: the figure paths, relative to the page.
     """
     measures = list(dict.fromkeys(row["metric"] for row in evaluation.rows))
@@ -41,9 +41,7 @@ def preface(evaluation: Evaluation, sanity: SanityCheck, figures: Sequence[str])
     cards += [_sanity_card(sanity)] if sanity.rows else []
     cards += [_figure(path) for path in figures]
     notes = "".join(f'<p class="quiet">{html.escape(note)}</p>' for note in evaluation.notes)
-    return (
-        f'<p class="quiet">{_HOW_TO_READ}</p>{notes}<div class="cards">{"".join(cards)}</div><h2>The maps and their scores</h2>'
-    )
+    return f'<p class="quiet">{_HOW_TO_READ}</p>{notes}<div class="cards">{"".join(cards)}</div><h2>Maps and scores</h2>'
 
 
 _FIGURES = {"figures/curves.png": "Curves", "figures/sanity.png": "Similarity to the original maps, by randomized layer"}
@@ -65,7 +63,9 @@ def _measure_card(rows: Sequence[dict[str, Any]]) -> str:
     lines = "".join(_line(row, low, high) for row in rows)
     forwards = f"{max(row['forwards'] for row in rows):g}"
     direction = "Higher is better." if first["higher_is_better"] else "Lower is better."
-    cost = f"{forwards} forward pass{'es' * (forwards != '1')} per image." if forwards != "0" else "No further forward pass."
+    cost = (
+        f"{forwards} forward pass{'es' * (forwards != '1')} per image." if forwards != "0" else "No additional forward passes."
+    )
     about = " ".join(filter(None, (_question_of(first["metric"]), direction, cost)))
     numbers = "".join(f'<th class="number">{name}</th>' for name in ("value", "n", "blank"))
     head = f"<tr><th>method</th><th></th>{numbers}<th></th></tr>"
@@ -114,7 +114,7 @@ def _sanity_card(sanity: SanityCheck) -> str:
     lines = "".join(
         f"<tr><td>{html.escape(title_of(method))}</td>{''.join(_verdicts(sanity, method))}</tr>" for method in sanity.methods
     )
-    return _card("Sanity checks: what the maps depend on", f"<table><tr><th>method</th>{head}</tr>{lines}</table>", _SANITY)
+    return _card("Sanity checks: what do the maps depend on?", f"<table><tr><th>method</th>{head}</tr>{lines}</table>", _SANITY)
 
 
 def _verdicts(sanity: SanityCheck, method: str) -> Iterator[str]:

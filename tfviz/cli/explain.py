@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from tfviz.cli.background import Background, Backlog, RunningCall
-from tfviz.cli.options import add_backgrounds, add_model, add_preprocess, count, listed, new_parser, size
+from tfviz.cli.options import add_layer, add_network, add_targets, count, listed, new_parser
 from tfviz.cli.signals import exit_code
 from tfviz.cli.terminal import Progress, import_tensorflow, print_line
 from tfviz.errors import ImageError, OutputError
@@ -36,22 +36,22 @@ if TYPE_CHECKING:
 SCALES = ("map", "image")
 EXPLAINED, SOME_FAILED = 0, 1
 DEFAULT_OUTPUT = "tfviz-output"
-_MOST_WAITING = 2  # drawing and writing tasks that may wait
+_MOST_WAITING = 2  # the maximum number of queued drawing and writing tasks
 _DRAWERS = min(8, os.cpu_count() or 1)
 
 _ABOUT = """\
-Write colored maps of what the network looks at in each image, and OUTPUT/index.html, a page
+Draw colored maps of what the network looks at in each image, and write OUTPUT/index.html, a page
 that shows them next to the predicted classes and opens without a server:
 
   OUTPUT/index.html
   OUTPUT/predictions.csv              one row per image, method and class, for programs
-  OUTPUT/IMAGE/image.png              the part of the image that the network sees, at most
-                                      1600 pixels a side
+  OUTPUT/IMAGE/image.png              the part of the image that the network sees, with at most
+                                      1600 pixels per side
   OUTPUT/IMAGE/METHOD.png             the map for the top class, or for a method without a target
   OUTPUT/IMAGE/METHOD-281-tabby.png   the map for a class from --target, by number and name
   OUTPUT/IMAGE/image-scale/METHOD…    if there are several classes: the same maps, with all classes
                                       of the image on one scale. With --scale image, the files
-                                      above have that scale, and map-scale/ holds the others
+                                      above have that scale, and map-scale/ contains the others
   OUTPUT/IMAGE/METHOD.npy             with --raw: the map itself, float32, neither resized nor
                                       scaled: (h, w) at the layer's resolution, or
                                       (height, width, channels) of the network's input
@@ -63,8 +63,8 @@ IMAGE is the file's path inside the given folder without its extension. The exte
 two images would otherwise share a name.
 
 To resume a run that was stopped or killed, run the same command again. Finished images are not
-explained again, and new images are added to the page and the table. A run with other options needs
-another --output, or --overwrite.
+explained again, and new images are added to the page and the table. To use other options, choose
+another --output, or pass --overwrite.
 """
 _EXIT_CODES = """\
 exit code: 0 all images explained
@@ -76,12 +76,11 @@ exit code: 0 all images explained
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Register the command."""
+    """Register the command and return its parser."""
     parser = new_parser(subparsers.add_parser, "explain", help="explain images", description=_ABOUT, epilog=_EXIT_CODES)
     parser.set_defaults(module="tfviz.cli.explain")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, or folders to search for them")
-    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
-    add_preprocess(parser)
+    add_network(parser)
     parser.add_argument(
         "--method",
         type=listed,
@@ -89,20 +88,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help='methods (see `tfviz methods`); "all" selects the methods that support the model and run it at most '
         f"{MOST_ROWS_OF_ALL} times per image; add others after a comma: all,rise; default: grad_cam,guided_backprop",
     )
-    add_backgrounds(parser)
-    parser.add_argument(
-        "--layer", metavar="L", help="layer for methods that accept one (see `tfviz layers`); default: automatic"
-    )
-    parser.add_argument(
-        "--target",
-        type=listed,
-        default=["top"],
-        metavar="T,...",
-        help="classes to explain, by number or name; top: the top class; top3: the top three; default: top",
-    )
-    parser.add_argument(
-        "--labels", type=Path, metavar="F", help="class names: .txt, one per line, or .json; default: the model's own"
-    )
+    add_layer(parser)
+    add_targets(parser)
     parser.add_argument(
         "--output", type=Path, default=Path(DEFAULT_OUTPUT), metavar="DIR", help="folder to write to; default: %(default)s"
     )
@@ -114,16 +101,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="images per batch, or perturbed copies for methods that perturb images; default: %(default)s",
     )
     parser.add_argument(
-        "--image-size",
-        type=size,
-        metavar="HxW",
-        help="input size, for networks that accept any size; default: the network's own",
-    )
-    parser.add_argument(
         "--scale",
         choices=SCALES,
         default="map",
-        help="map: scale each map on its own; image: all classes of an image share one scale per method; default: %(default)s",
+        help="map: scale each map separately; image: scale all classes of an image together, for each method; default: "
+        "%(default)s",
     )
     parser.add_argument(
         "--underlay",
@@ -134,12 +116,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--raw", action="store_true", help="also write the maps as arrays (.npy)")
     parser.add_argument(
-        "--table", choices=tuple(TABLES), default="csv", help="format of the table of predictions; default: %(default)s"
+        "--table", choices=tuple(TABLES), default="csv", help="format of the prediction table; default: %(default)s"
     )
     parser.add_argument(
-        "--no-pictures", dest="pictures", action="store_false", help="write the table only, and the arrays with --raw"
+        "--no-pictures", dest="pictures", action="store_false", help="write only the table (and, with --raw, the arrays)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="discard the run in the output folder if it has other options")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="discard an earlier run in the output folder that used other options"
+    )
     return parser
 
 
@@ -188,7 +172,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _explained(run: _ExplainRun) -> tuple[Path | None, KeyboardInterrupt | None]:
-    """Explain the images and write the page. Return its path and the interrupt, if any."""
+    """Explain the images and write the page. Return the page's path and any KeyboardInterrupt."""
     stop: KeyboardInterrupt | None = None
     try:
         run.explain_all()
@@ -242,7 +226,7 @@ class _ExplainRun:
                 try:
                     self._explain(batch, jobs)
                 except ImageError as error:  # The model does not accept this image size.
-                    for job in jobs:  # after the results that are still waiting
+                    for job in jobs:  # reported after the results that are still waiting
                         self._backlog.add(partial(self._fail, job, error))
                 self._backlog.add(partial(self._finish, jobs[-1]))
                 self._done += len(jobs)
@@ -263,28 +247,12 @@ class _ExplainRun:
         self.pages.refresh()
 
     def _explain(self, batch: ImageBatch, jobs: Sequence[Job]) -> None:
-        """Explain one batch. Only a few methods' maps are in memory at a time."""
-        scores, first = self._first_maps(batch.tensors)
+        """Explain one batch, keeping only a few methods' maps in memory at a time."""
+        self.progress.show(self._done, f"{self.plan.explainers[0].key} …")
+        scores, first = self.plan.scores_and_first_maps(batch.tensors)
         self._backlog.add(partial(self._add_images, jobs, batch.images, scores))
         for explainer, columns, attributions in self._attributions(batch.tensors, self.plan.steps(scores), first):
             self._backlog.add(partial(self._add_maps, jobs, batch.images, explainer, columns, attributions))
-
-    def _first_maps(self, tensors: np.ndarray) -> tuple[ClassScores | None, np.ndarray | None]:
-        """Return the class scores and, if one pass computes both, the first method's first maps."""
-        import numpy as np
-
-        explainer, classifier, targets = self.plan.explainers[0], self.plan.classifier, self.plan.targets
-        if explainer.takes_copies or targets is None:
-            return classifier.scores(tensors), None
-        self.progress.show(self._done, f"{explainer.key} …")
-        try:
-            call = explainer.prepare_with_outputs(tensors, targets.first if explainer.takes_target else None)
-            explanation = call.run()
-        except Exception:
-            classifier.scores(tensors)  # raises ImageError for an unsuitable image size
-            raise
-        call.check(explanation)
-        return classifier.scores_from(explanation.outputs, tensors), np.asarray(explanation.attribution)
 
     def _add_images(self, jobs: Sequence[Job], images: Sequence[np.ndarray], scores: ClassScores | None) -> None:
         self.results.store.require_present()
@@ -314,14 +282,15 @@ class _ExplainRun:
     def _attributions(
         self, tensors: np.ndarray, steps: Sequence[Step], first: np.ndarray | None
     ) -> Iterator[tuple[Explainer, Sequence[np.ndarray | None], list[np.ndarray]]]:
-        """Yield each method with its target columns and its maps, one per target.
+        """Yield each method with its targets and one array of maps per target.
 
+        A target is an array with one class per image, or None for a method without a target.
         Compiling a method on its first call takes about as long as running it. Therefore, one
         method runs in another thread while the next one compiles.
 
         Args:
             tensors: the batch.
-            steps: the methods with their target columns.
+            steps: the methods with their targets.
             first: the first method's maps for its first target, or None to compute them.
         """
         with Background(self.batch_size) as background:
@@ -341,7 +310,7 @@ class _ExplainRun:
                 waiting = started
 
     def _results_of(self, running: Sequence[RunningCall], steps: Sequence[Step], number: int, length: int) -> list[np.ndarray]:
-        """Wait for one method's maps, and show how many perturbed copies it has run."""
+        """Wait for one method's maps, and show how many perturbed copies have been processed."""
         import numpy as np
 
         total = sum(one.call.rows for one in running)

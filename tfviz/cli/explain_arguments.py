@@ -1,4 +1,4 @@
-"""Describe everything that the results of `tfviz explain` depend on, in short strings."""
+"""Describe, in short strings, everything that the `tfviz explain` results depend on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tfviz.cli.run_arguments import shared_arguments, short_digest
 
 
 def arguments_of(args: argparse.Namespace, plan: Plan) -> dict[str, str]:
-    """Return everything that the results depend on, keyed by argument name.
+    """Return short strings that describe what the results depend on, keyed by argument name.
 
     Args:
         args: the parsed arguments.

@@ -18,7 +18,7 @@ DEFAULT_METHODS = ("grad_cam", "guided_backprop")
 
 
 def chosen_methods(names: Sequence[str] | None) -> list[type[Explainer]]:
-    """Return the methods that `--method` names, without duplicates.
+    """Return the methods that `--method` selects, without duplicates.
 
     Args:
         names: method keys, or "all". None selects the default methods.
@@ -50,29 +50,30 @@ def explainers_for(
     classes: int | None,
     say: Callable[[str], None],
 ) -> list[Explainer]:
-    """Build the chosen methods on the model.
+    """Build an explainer of the model for each chosen method.
 
-    A method named explicitly must support the model. Methods selected by "all" or by default are
-    skipped with a note if they do not support it, or if they run it too often. At least one method
-    must remain. If a layer is given, one of the remaining methods must accept a layer.
+    Methods that are named explicitly must support the model. Methods selected by "all" or by
+    default are skipped with a note if they do not support the model, or if they would run it too
+    many times per image. At least one method must remain. If a layer is given, one of the remaining
+    methods must accept a layer.
 
     Args:
         model: the model.
         names: method keys, or "all". None selects the default methods.
-        options: "layer", the value of `--layer`, and "backgrounds", the images of `--backgrounds`,
-            if they were given. Each method gets the options that it accepts.
+        options: "layer" (the value of `--layer`) and "backgrounds" (the images from
+            `--backgrounds`), if they were given. Each method receives the options that it accepts.
         classes: the number of classes, or None for a model that is not a classifier.
-        say: prints a line.
+        say: a function that prints a line.
 
     Returns:
         The explainers.
 
     Raises:
         OptionError: none of the chosen methods accepts a given option, or a method needs
-            backgrounds.
+            backgrounds that were not given.
         UnsupportedModelError: a method cannot explain the model.
         UnknownLayerError: a method cannot use this layer.
-        TargetError: a method needs a class, and the model is not a classifier.
+        TargetError: a method needs a class, but the model is not a classifier.
     """
     methods = chosen_methods(names)
     _require_takers(methods, options)
@@ -101,7 +102,7 @@ def explainers_for(
 def _require_few_rows(explainer: Explainer) -> None:
     if (rows := rows_per_image(explainer)) > MOST_ROWS_OF_ALL:
         raise OptionError(
-            f"This method runs the network {rows} times per image, and --method all skips methods that need more than "
+            f"This method runs the network {rows} times per image, but --method all skips methods that need more than "
             f"{MOST_ROWS_OF_ALL} runs. To include it, add its name: --method all,{explainer.key}."
         )
 
@@ -112,8 +113,8 @@ def _require_takers(methods: Sequence[type[Explainer]], options: Mapping[str, ob
             takers = ", ".join(key for key, method in METHODS.items() if takes(method, option))
             what, received = _WORDS[option], value if isinstance(value, str) else "images"
             raise OptionError(
-                f"None of the chosen methods accepts {what}. Received: --{option} {received}. Methods that accept {what}: "
-                f"{takers}."
+                f"None of the chosen methods accepts {what}. Received: --{option} {received}. Omit the option, or choose a "
+                f"method that accepts {what}: {takers}."
             )
 
 

@@ -1,13 +1,14 @@
-"""`tfviz explore`: serve a page that explains images with one model."""
+"""`tfviz explore`: serve a web page for explaining images with one model."""
 
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfviz.cli.options import add_backgrounds, add_model, add_preprocess, add_server, new_parser, size, token_of
+from tfviz.cli.options import add_network, add_server, new_parser, token_of
 from tfviz.cli.terminal import import_tensorflow, print_line
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from tfviz.images.folders import FoundImage
 
 _ABOUT = """\
-Explain images in the browser: drop an image on the page, or choose one from PATH, and click a
-class, a layer or a method. The page compares two settings side by side, and shows the Python code
-of each map.
+Explain images in the browser. Drop an image on the page, or choose one from PATH, and click a
+class, a layer or a method. The page compares two settings side by side and shows the Python code
+for each map.
 """
 _EXAMPLES = """\
 examples:
@@ -30,30 +31,19 @@ examples:
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Register the command."""
+    """Register the command and return its parser."""
     parser = new_parser(
         subparsers.add_parser, "explore", help="explain images in the browser", description=_ABOUT, epilog=_EXAMPLES
     )
     parser.set_defaults(module="tfviz.cli.explore")
     parser.add_argument("paths", nargs="*", metavar="PATH", help="image files, or folders to search for them")
-    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
-    add_preprocess(parser)
-    add_backgrounds(parser)
-    parser.add_argument(
-        "--labels", type=Path, metavar="F", help="class names: .txt, one per line, or .json; default: the model's own"
-    )
-    parser.add_argument(
-        "--image-size",
-        type=size,
-        metavar="HxW",
-        help="input size, for networks that accept any size; default: the network's own",
-    )
+    add_network(parser)
     add_server(parser, port=1338, clients="pages")
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve the page until Ctrl-C."""
+    """Serve the page until the user presses Ctrl-C."""
     from tfviz.images.folders import find_images
 
     found = find_images(args.paths) if args.paths else []
@@ -64,6 +54,9 @@ def run(args: argparse.Namespace) -> int:
     Explorer.require_usable(token, args.host)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     explorer = _explorer(args, found, token)
+    # Otherwise, a garbage collection would visit all of TensorFlow's objects and delay a map by up
+    # to 0.7 s.
+    gc.freeze()
     remark = "enter the token on the page; press Ctrl-C to stop" if token else "press Ctrl-C to stop"
     print_line(f"Exploring {explorer.session.name}: {explorer.address}   ({remark})")
     explorer.run()

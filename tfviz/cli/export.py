@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfviz.cli.options import add_backgrounds, add_model, add_preprocess, new_parser, size
+from tfviz.cli.options import add_layer, add_network, new_parser
 from tfviz.cli.terminal import Progress, aligned, import_tensorflow, print_line
 from tfviz.errors import OptionError, shown
 from tfviz.export import FORMATS, export, format_named
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tfviz.methods.explainer import Explainer
 
 _ABOUT = """\
-Write a folder that can explain images without tfviz. The exported explainer accepts arrays in the
+Export an explainer to a folder that can be used without tfviz. The explainer accepts arrays in the
 network's format and returns the outputs, the class and the map. With --include image it also
 accepts JPEG and PNG files; with --overlay it also returns overlays.
 """
@@ -36,35 +36,22 @@ examples:
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Register the command."""
+    """Register the command and return its parser."""
     formats = aligned([("  " + key, one.description) for key, one in FORMATS.items()])
     parser = new_parser(
         subparsers.add_parser,
         "export",
-        help="write an explainer for production",
+        help="export an explainer for production",
         description=_ABOUT,
         epilog=_EPILOG.format(formats=formats),
     )
     parser.set_defaults(module="tfviz.cli.export")
-    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
-    add_preprocess(parser)
+    add_network(parser)
     parser.add_argument(
         "--method", default="grad_cam", metavar="K", help="method to export (see `tfviz methods`); default: %(default)s"
     )
-    parser.add_argument(
-        "--layer", metavar="L", help="layer for a method that accepts one (see `tfviz layers`); default: automatic"
-    )
-    add_backgrounds(parser)
+    add_layer(parser)
     parser.add_argument("--target", metavar="T", help="class to explain by default, by number or name; default: the top class")
-    parser.add_argument(
-        "--labels", type=Path, metavar="F", help="class names: .txt, one per line, or .json; default: the model's own"
-    )
-    parser.add_argument(
-        "--image-size",
-        type=size,
-        metavar="HxW",
-        help="input size, for networks that accept any size; default: the network's own",
-    )
     parser.add_argument("--format", default="saved_model", metavar="F", help="export format (see below); default: %(default)s")
     parser.add_argument(
         "--include", choices=["image"], help="image: also accept JPEG and PNG files (saved_model only); default: arrays only"
@@ -90,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
     format_named(args.format)
     _require_of_format(args.option)
-    # Fail now, before TensorFlow takes seconds to load.
+    # Check the output folder first, because TensorFlow takes seconds to load.
     folders.destination(args.output, overwrite=args.overwrite)
     with Progress(2) as progress:
         progress.show(0, "starting TensorFlow")
@@ -114,7 +101,7 @@ def _explainer(args: argparse.Namespace, model: keras.Model, progress: Progress)
 
     if "," in args.method or args.method.lower() == "all":
         raise OptionError(
-            f"Each export contains a single method. Received: --method {args.method}. Export each method to its own folder."
+            f"An export contains only one method. Received: --method {args.method}. Export each method to a separate folder."
         )
     options = method_options(args, model)
     (explainer,) = explainers_for(model, [args.method], options, Classifier(model).classes, progress.say)
@@ -122,8 +109,10 @@ def _explainer(args: argparse.Namespace, model: keras.Model, progress: Progress)
 
 
 def _options(args: argparse.Namespace, explainer: Explainer) -> dict[str, Any]:
-    """Return the options for the format. The caller drops options that are None, because a format
-    raises an error for an option that it does not support.
+    """Return the options to pass to the export format.
+
+    Options that were not given are None. The caller drops them, because a format raises an error
+    for options that it does not support.
     """
     from tfviz.models import labels_of, preprocessing_of
 
@@ -138,7 +127,7 @@ def _options(args: argparse.Namespace, explainer: Explainer) -> dict[str, Any]:
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """Parse NAME=VALUE. Decode JSON values, such as 8, true or [224, 224, 3]."""
+    """Parse NAME=VALUE, and decode the value if it is JSON, such as 8, true or [224, 224, 3]."""
     name, sign, value = text.partition("=")
     if not (name.isidentifier() and sign):
         raise argparse.ArgumentTypeError(f"Expected NAME=VALUE, such as batch_size=8. Received: {text!r}.")
@@ -149,14 +138,16 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 def _require_of_format(options: list[tuple[str, Any]]) -> None:
-    """Raise OptionError for a parameter of `tfviz.export` itself, such as overwrite."""
+    """Raise OptionError if an option is a parameter of `tfviz.export` itself, such as overwrite."""
     for name, _ in options:
         if name in inspect.signature(export).parameters:
-            raise OptionError(f"No export format supports this option. Received: --option {name}. See `tfviz export --help`.")
+            raise OptionError(
+                f"No export format has an option named {name!r}. See `tfviz export --help` for the available options."
+            )
 
 
 def closing_lines(path: Path, manifest: Manifest) -> list[str]:
-    """Return the summary: the folder and its size, the inputs and outputs, and the next steps."""
+    """Return the lines of the summary: folder, size, inputs and outputs, and the next steps."""
     files = [file for file in path.rglob("*") if file.is_file()]
     megabytes = sum(file.stat().st_size for file in files) / 1e6
     layer = f" at {manifest.layer}" if manifest.layer else ""
@@ -180,7 +171,7 @@ def _size(shape: Sequence[int | None]) -> str:
 
 
 def _next_steps(path: Path, manifest: Manifest) -> list[str]:
-    steps = [f"In Python: tfviz.load_explainer({str(path)!r}). Its tfviz.json describes the preprocessing."]
+    steps = [f"In Python: tfviz.load_explainer({str(path)!r}). The preprocessing is described in tfviz.json."]
     if manifest.format == "saved_model":
         steps.append(f"Without tfviz: tf.saved_model.load({str(path)!r}), or saved_model_cli show --dir {shown(path)} --all")
     return steps

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _ABOUT = """\
 Make a film of a run that SnapshotCallback recorded: each image next to its maps, from before
 training to the end, with epoch, step, loss, predictions and the loss curve. The run may still be
-in progress. If a picture is missing, the previous one stays, darker and with a marked corner.
+in progress. A missing picture is replaced by the previous one, darkened and with a marked corner.
 """
 _EXAMPLES = """\
 examples:
@@ -29,12 +29,12 @@ needs: pip install av
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Register the command."""
+    """Register the command and return its parser."""
     parser = new_parser(
         subparsers.add_parser, "film", help="make a film of a training run", description=_ABOUT, epilog=_EXAMPLES
     )
     parser.set_defaults(module="tfviz.cli.film")
-    parser.add_argument("log_dir", type=Path, metavar="LOG_DIR", help="folder of the run")
+    parser.add_argument("log_dir", type=Path, metavar="LOG_DIR", help="run folder (the log_dir of a SnapshotCallback)")
     parser.add_argument(
         "--output",
         type=Path,
@@ -46,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--methods", type=listed, metavar="A,B,...", help="methods to show, in this order; default: all methods in the run"
     )
     parser.add_argument(
-        "--images", type=_numbers, metavar="1,2,...", help="images to show, numbered as on the live page; default: all"
+        "--images", type=_numbers, metavar="1,2,...", help="images to show, numbered from 1 as on the live page; default: all"
     )
     parser.add_argument(
         "--fps", type=float, metavar="F", help="snapshots per second; default: 2 to 15, for a film of about 15 seconds"
@@ -56,9 +56,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--seconds", type=float, metavar="S", help="maximum length; longer runs are sampled evenly; default: 60"
     )
     length.add_argument(
-        "--every", type=count, metavar="N", help="show every Nth snapshot, regardless of the length; default: as many as fit"
+        "--every",
+        type=count,
+        metavar="N",
+        help="show every Nth snapshot, however long the film becomes; default: as many as fit",
     )
-    parser.add_argument("--width", type=count, metavar="W", help="width in pixels; default: 1280 for .mp4, otherwise 800")
+    parser.add_argument(
+        "--width", type=count, metavar="W", help="width in pixels; default: 1280 for .mp4, 800 for other formats"
+    )
     return parser
 
 
@@ -92,11 +97,13 @@ def _closing_lines(film: Film) -> list[str]:
     pace, megabytes = film.pace, film.path.stat().st_size / 1e6
     lines = [f"{shown(film.path)}: {pace.duration_s:.1f} s, {width}x{height} pixels, {megabytes:.1f} MB."]
     if len(pace.shown) < film.snapshots:
-        lines.append(f"It shows {len(pace.shown)} of {film.snapshots} snapshots. --every 1 shows all of them.")
+        lines.append(f"It shows {len(pace.shown)} of {film.snapshots} snapshots. To show all of them, pass --every 1.")
     if film.missing == 1:
-        lines.append("1 picture is missing. The previous one is shown instead, with a marked corner.")
+        lines.append("1 picture is missing. The previous one is shown instead, darkened and with a marked corner.")
     elif film.missing:
-        lines.append(f"{film.missing} pictures are missing. The previous ones are shown instead, with a marked corner.")
+        lines.append(
+            f"{film.missing} pictures are missing. The previous ones are shown instead, darkened and with a marked corner."
+        )
     return lines
 
 
@@ -105,7 +112,7 @@ def _numbers(text: str) -> list[int]:
     try:
         numbers = [int(word) for word in text.split(",")]
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"Expected numbers separated by commas, such as 1,3,6. Received: {text!r}.") from error
+        raise argparse.ArgumentTypeError(f"Expected comma-separated numbers, such as 1,3,6. Received: {text!r}.") from error
     if min(numbers) < 1:
         raise argparse.ArgumentTypeError(f"Image numbers start at 1, as on the live page. Received: {text!r}.")
     return [number - 1 for number in numbers]

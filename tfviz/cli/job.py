@@ -1,4 +1,4 @@
-"""`tfviz job`: explain any number of images in shards that can be resumed and shared."""
+"""`tfviz job`: explain any number of images in a resumable job that several machines can share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfviz.cli.options import add_backgrounds, add_model, add_preprocess, count, listed, new_parser, size
+from tfviz.cli.options import add_layer, add_network, add_targets, count, listed, new_parser
 from tfviz.cli.terminal import Progress, import_tensorflow, print_line
 from tfviz.errors import JobError, OptionError, near_matches
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 DONE, SOME_FAILED = 0, 1
 
 _ABOUT = """\
-Explain any number of images, and write tables for programs: one row per image, method and class,
-with the top classes and the map at its own resolution.
+Explain any number of images, and write tables with one row per image, method and class. A row
+contains the top classes and the map at its own resolution.
 
   OUTPUT/shards/part-000123.parquet   the results of one shard of images
   OUTPUT/report.json                  the progress, and the first errors
   OUTPUT/_SUCCESS                     appears when all shards are done
 
 To resume a job that was stopped or killed, run the same command again. Finished shards are not
-read again. Several commands can work on one OUTPUT at once: give each a part of the shards with
---shards, or start workers on several machines that share a file system.
+read again. Several commands can work on the same OUTPUT at once: assign each a part of the shards
+with --shards, or start workers on several machines that share a file system.
 
   tfviz job photos --model resnet50 --output results
   tfviz job list.csv --model resnet50 --output results --shards 2/8     one of eight machines
@@ -38,8 +38,8 @@ read again. Several commands can work on one OUTPUT at once: give each a part of
   tfviz job status results
 """
 _INPUTS = (
-    'image files, folders, globs ("photos/**/*.jpg"), lists of paths (.txt, .csv, .parquet), TFRecord files, WebDataset '
-    "archives (.tar), or URLs such as s3://bucket/photos; default: the images of the job in OUTPUT"
+    'image files, folders, globs ("photos/**/*.jpg"), path lists (.txt, .csv, .parquet), TFRecord files, WebDataset archives '
+    "(.tar), or URLs such as s3://bucket/photos; default: the images of the job in OUTPUT"
 )
 _EXIT_CODES = """\
 exit code: 0 all shards of this command are done
@@ -64,13 +64,11 @@ _RUN = (
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Register the command."""
+    """Register the command and return its parser."""
     parser = new_parser(subparsers.add_parser, "job", help="explain millions of images", description=_ABOUT, epilog=_EXIT_CODES)
     parser.set_defaults(module="tfviz.cli.job")
     parser.add_argument("paths", nargs="*", metavar="PATH", help=_INPUTS)
-    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
-    add_preprocess(parser)
-    add_backgrounds(parser)
+    add_network(parser)
     parser.add_argument(
         "--method",
         type=listed,
@@ -78,34 +76,26 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=["grad_cam"],
         help="methods (see `tfviz methods`); default: grad_cam",
     )
-    parser.add_argument(
-        "--layer", metavar="L", help="layer for methods that accept one (see `tfviz layers`); default: automatic"
-    )
-    parser.add_argument(
-        "--target",
-        type=listed,
-        default=["top"],
-        metavar="T,...",
-        help="classes to explain, by number or name; top: the top class; top3: the top three; default: top",
-    )
-    parser.add_argument("--labels", metavar="F", help="class names: .txt, one per line, or .json; default: the model's own")
-    parser.add_argument("--output", metavar="DIR", help="folder of the job, or a URL such as s3://bucket/job; no default")
+    add_layer(parser)
+    add_targets(parser)
+    parser.add_argument("--output", metavar="DIR", help="job folder, or a URL such as s3://bucket/job; no default")
     parser.add_argument("--batch-size", type=count, default=32, metavar="N", help="images per batch; default: %(default)s")
-    parser.add_argument("--image-size", type=size, metavar="HxW", help="input size; default: the network's own")
     parser.add_argument("--overlays", action="store_true", help="also store each map drawn over its image, as a JPEG")
     parser.add_argument(
         "--engine", default="local", metavar="E", help="engine that runs the workers: local (processes) or ray; default: local"
     )
-    parser.add_argument("--workers", type=count, default=1, metavar="N", help="processes or actors; default: %(default)s")
+    parser.add_argument(
+        "--workers", type=count, default=1, metavar="N", help="number of worker processes or Ray actors; default: %(default)s"
+    )
     parser.add_argument(
         "--shards",
         type=_share,
         default=(1, 1),
         metavar="I/N",
-        help="every Nth shard, starting with the Ith; default: 1/1",
+        help="process every Nth shard, starting with the Ith; default: 1/1",
     )
     parser.add_argument("--shard-size", type=count, default=1000, metavar="N", help="images per shard; default: %(default)s")
-    parser.add_argument("--retry-failed", action="store_true", help="explain images that failed in finished shards again")
+    parser.add_argument("--retry-failed", action="store_true", help="retry images that failed in finished shards")
     parser.add_argument("--extend", action="store_true", help="add images to the job in OUTPUT")
     return parser
 
@@ -118,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     if args.paths[:1] == ["status"] and len(args.paths) == 2:
         return _print_status(args.paths[1])
     if not args.output:
-        raise OptionError("No job folder was given. Pass --output DIR.")
+        raise OptionError("No output folder was given. Pass --output DIR.")
     engine = _engine(args.engine)
     from tfviz.jobs.engines.crew import Crew
     from tfviz.jobs.report import status_of, write_report
@@ -144,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace, storage: Storage, say: Callable[[str], None]) -> JobPlan:
-    """Return the plan in OUTPUT if it matches the arguments, or write a new plan."""
+    """Return the plan in OUTPUT after checking it against the arguments, or write a new plan."""
     from tfviz.jobs.inputs import find_inputs
     from tfviz.jobs.plan import JobPlan, read_plan, require_same
 
@@ -154,15 +144,25 @@ def _plan(args: argparse.Namespace, storage: Storage, say: Callable[[str], None]
             raise JobError(f"{args.output} contains no job to resume. Pass the images: tfviz job PATH --output {args.output}.")
         return known
     inputs = find_inputs(args.paths)
-    backgrounds = None if args.backgrounds is None else str(args.backgrounds.absolute())
-    run = {name: getattr(args, name) for name in _RUN} | {"model": _absolute(args.model), "backgrounds": backgrounds}
+    # Workers may run in other folders, so the paths must be absolute.
+    paths = {name: getattr(args, name) and str(getattr(args, name).absolute()) for name in ("labels", "backgrounds")}
+    run = {name: getattr(args, name) for name in _RUN} | {"model": _absolute(args.model), **paths}
     new = JobPlan(run, _fingerprint(args, run, say), args.shard_size)
     if known is None:
+        _require_no_results(storage, args.output)
         plan = new.with_inputs(storage, inputs)
         plan.write(storage)
         return plan
     require_same(known.fingerprint, new.fingerprint, args.output)
     return _with_new_inputs(args, storage, known, inputs)
+
+
+def _require_no_results(storage: Storage, output: str) -> None:
+    """Raise JobError if a folder without job.json contains results, perhaps of another job."""
+    from tfviz.jobs.plan import done_shards
+
+    if done_shards(storage):
+        raise JobError(f"{output} contains results but no job.json. Choose another --output, or remove the folder.")
 
 
 def _with_new_inputs(args: argparse.Namespace, storage: Storage, known: JobPlan, inputs: Sequence[Input]) -> JobPlan:
@@ -180,14 +180,14 @@ def _with_new_inputs(args: argparse.Namespace, storage: Storage, known: JobPlan,
         return plan
     if added or missing:
         raise JobError(
-            f"{args.output} holds a job on other images: {len(added)} are new and {missing} are missing. Pass --extend to add "
-            "the new ones, or choose another --output."
+            f"{args.output} contains a job with other images: {len(added)} of the given images are new, and {missing} of the "
+            "job's images were not given. Pass --extend to add the new images, or choose another --output."
         )
     return known
 
 
 def _fingerprint(args: argparse.Namespace, run: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
-    """Build the explainers to check the options. Return everything that determines the results."""
+    """Check the options by building the explainers. Return all settings that affect the results."""
     import_tensorflow()
     from dataclasses import asdict
 
@@ -212,7 +212,11 @@ def _fingerprint(args: argparse.Namespace, run: dict[str, Any], say: Callable[[s
 
 
 def _todo(args: argparse.Namespace, storage: Storage, plan: JobPlan) -> list[int]:
-    """Return this command's shards that are unfinished or, if requested, have failed images."""
+    """Return the numbers of the shards that this command has to process.
+
+    These are the unfinished shards in the command's share and, with --retry-failed, also the shards
+    in its share that contain failed images.
+    """
     from tfviz.jobs.plan import done_shards
     from tfviz.jobs.report import failed_shards
 
@@ -237,7 +241,7 @@ def _engine(name: str) -> Any:
 
 
 def _absolute(model: str) -> str:
-    """Return a model file's absolute path, which is valid in all workers. Keep other names."""
+    """Return a model file's absolute path, which all workers can open, or any other name as is."""
     return str(Path(model).resolve()) if Path(model).exists() else model
 
 
@@ -257,7 +261,7 @@ def _print_status(folder: str) -> int:
 def _summary(status: Status, root: str) -> str:
     lines = [f"{status.shards_done} of {status.shards} shards done, {status.rows} rows: {root}"]
     if status.attempts and not status.is_done:
-        lines.append(f"{status.attempts} attempts to process shards have not finished")
+        lines.append(f"{status.attempts} attempts at unfinished shards are still running or were stopped")
     if status.failed:
         lines.append(f"{status.failed} of {status.images} images could not be explained:")
         lines += [f"  {path}: {error}" for path, error in status.errors[:5]]
@@ -267,5 +271,7 @@ def _summary(status: Status, root: str) -> str:
 def _share(text: str) -> tuple[int, int]:
     numbers = re.fullmatch(r"(\d+)/(\d+)", text)
     if numbers is None or not 1 <= int(numbers[1]) <= int(numbers[2]):
-        raise argparse.ArgumentTypeError(f"Expected a share such as 2/8, the second of eight. Received: {text!r}.")
+        raise argparse.ArgumentTypeError(
+            f"Expected I/N with 1 ≤ I ≤ N, such as 2/8 for the second of eight parts. Received: {text!r}."
+        )
     return int(numbers[1]), int(numbers[2])

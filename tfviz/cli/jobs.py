@@ -12,7 +12,7 @@ from tfviz.images.files import shown
 from tfviz.images.folders import FoundImage, find_images, is_folder
 
 ARRAYS = ".npy"  # signals and volumes
-# A folder with one of these extensions could collide with a result file beside it.
+# A folder whose name has one of these extensions could collide with a result file beside it.
 _EXTENSIONS_OF_RESULTS = (".png", ARRAYS, ".html")
 
 
@@ -60,20 +60,24 @@ def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
     is_within = any(root in _real(path).parents for path in paths)
     found = [one for one in find_images(paths, otherwise=(ARRAYS,)) if is_within or root not in _real(one.path).parents]
     if not found:
-        raise ImageError(f"All images are in the output folder, {shown(output)}, which is skipped. Choose another --output.")
+        raise ImageError(
+            f"All images found are in the output folder {shown(output)}, which is not searched. Choose another --output."
+        )
     folders = _folders([one.relative for one in found])
     return [Job(one.path, folder, _name(one)) for one, folder in zip(found, folders, strict=True)]
 
 
 def placed(jobs: Sequence[Job], known: Mapping[str, tuple[str, str]]) -> list[Job]:
-    """Assign each image its folder and name from earlier results, or unused ones.
+    """Return the jobs with the folders and names that their images had in earlier results.
+
+    New images get folders that don't collide with the earlier ones.
 
     Args:
-        jobs: the images of this run.
+        jobs: the jobs of this run.
         known: the folder and name of each image in earlier results, keyed by `Job.key`.
 
     Returns:
-        The images, in order.
+        The jobs, in the same order.
     """
     names = {name for _, name in known.values()}
     taken = {folder.casefold() for folder, _ in known.values()} | {str(job.folder).casefold() for job in jobs}
@@ -93,12 +97,12 @@ def placed(jobs: Sequence[Job], known: Mapping[str, tuple[str, str]]) -> list[Jo
 
 
 def _real(path: str | Path) -> Path:
-    """Resolve links. Unlike Path.resolve, this does not raise for a link to itself."""
+    """Resolve symbolic links. Unlike Path.resolve, accept a link that points to itself."""
     return Path(os.path.realpath(path))
 
 
 def _folders(relatives: Sequence[Path]) -> list[Path]:
-    """Return one folder per image: its path without the extension, or with it if names collide."""
+    """Return one folder per image: its path, with the extension only if names would collide."""
     taken: set[str] = set()
     folders = []
     for relative in relatives:
@@ -119,17 +123,17 @@ def _candidates(relative: Path) -> Iterator[Path]:
 
 
 def _name(found: FoundImage) -> str:
-    """Return the path inside the given folder, or the path as typed if two files share a name."""
+    """Return an image's path inside the given folder, or its path as given if that is ambiguous."""
     parts = found.relative.parts
     return shown(found.relative if found.path.parts[-len(parts) :] == parts else found.path)
 
 
 def require_writable(output: Path) -> None:
-    """Raise OutputError if the folder can be neither written nor created. Nothing is created."""
+    """Raise OutputError if the folder cannot be written to or created. Do not create it."""
     folder = output.absolute()
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
         raise OutputError(f"{shown(output)} cannot be created: {shown(folder)} is not a folder. Choose another --output.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"{shown(output)} cannot be written: {shown(folder)} is read-only. Choose another --output.")
+        raise OutputError(f"{shown(output)} cannot be written to: {shown(folder)} is read-only. Choose another --output.")

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from tfviz.graph.graph import Graph, Value
     from tfviz.graph.token_grid import TokenGrid
 
-_ABOUT = "List the layers of a network. An asterisk marks the default layer for class activation maps."
+_ABOUT = "List a network's layers. An asterisk marks the default layer for class activation maps."
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Register the command."""
+    """Register the command and return its parser."""
     parser = new_parser(subparsers.add_parser, "layers", help="list a network's layers", description=_ABOUT)
     parser.set_defaults(module="tfviz.cli.layers")
     add_model(parser, weights="none", choices="not needed to list layers;")
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _grids(graph: Graph) -> dict[Value, TokenGrid]:
-    """Return each token map's grid, for a vision transformer with a fixed image size."""
+    """Return the token grids, keyed by value, or an empty dict if the image size is not fixed."""
     from tfviz.graph.layer_search import may_be_tokens
     from tfviz.graph.token_grid import known_sizes, token_grids
 
@@ -54,14 +54,14 @@ def _grids(graph: Graph) -> dict[Value, TokenGrid]:
 
 
 def _automatic(graph: Graph) -> tuple[str | None, str]:
-    """Return the default layer's path for class activation maps, and a remark about it."""
+    """Return the path of the default layer for class activation maps, or None, and a remark."""
     from tfviz.graph.layer_search import automatic_layer
 
     try:
         path = automatic_layer(graph).path
     except UnsupportedModelError as error:
-        return None, f"There is no default layer: {error}"
-    return path, f"* Class activation maps use '{path}' unless --layer names another layer."
+        return None, f"This model has no default layer: {error}"
+    return path, f"* Class activation maps use '{path}' unless you pass another --layer."
 
 
 def _shown(shape: tuple[int | None, ...]) -> str:

@@ -1,7 +1,7 @@
 """The `tfviz` command: parse the arguments, run the command and print expected errors as one line.
 
-Neither this module nor the commands import anything heavy at the top, so `--help` and usage errors
-appear at once.
+Neither this module nor the commands' modules import slow packages at the top, so `--help` and usage
+errors appear at once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code (see `tfviz explain --help`).
 
-    A TfvizError becomes one line on stderr. Any other exception keeps its traceback.
+    A TfvizError is printed as one line on stderr. Other errors are raised.
 
     Args:
         argv: the arguments, without the program name. None means sys.argv[1:].
@@ -59,10 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the arguments. The result's `module` names the command's module.
+    """Parse the arguments. Their `module` attribute is the name of the command's module.
 
     Raises:
-        SystemExit: the help was printed, or the usage is wrong.
+        SystemExit: the help or the version was printed, or the usage is wrong.
     """
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = new_parser(
         Parser,
         prog="tfviz",
-        description="See what a convolutional network looks at.",
+        description="Show what a neural network looks at in an image.",
         epilog=_EXAMPLES,
     )
     parser.add_argument("--version", action="version", version=f"tfviz {tfviz.__version__}")

@@ -9,7 +9,7 @@ from tfviz.cli.terminal import aligned, import_tensorflow, print_line
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Register the command."""
+    """Register the command and return its parser."""
     parser = new_parser(subparsers.add_parser, "methods", help="list the methods", description="List the methods.")
     parser.set_defaults(module="tfviz.cli.methods")
     return parser

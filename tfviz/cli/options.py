@@ -14,21 +14,22 @@ from tfviz.errors import escaped
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that escapes control characters in messages, because they quote user input."""
+    """A parser that escapes control characters in error messages, which quote user input."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and the message, and exit. argparse calls this."""
+        """Print the usage and the escaped message, and exit."""
         super().error(escaped(message))
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        # Before Python 3.12, argparse raises an error if the output is full or closed.
+        # Before Python 3.12, argparse raises an error if the message cannot be written.
         with suppress(OSError):
             super()._print_message(message, file)
 
 
 def new_parser(make: Callable[..., argparse.ArgumentParser], *names: str, **options: Any) -> argparse.ArgumentParser:
     """Create a parser with the settings that all commands share."""
-    # No abbreviations: a script that uses one breaks once a new option shares its prefix.
+    # Abbreviated options are not allowed, because a script that uses one would break once a new
+    # option starts with the same letters.
     return make(*names, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
 
@@ -38,14 +39,14 @@ def add_model(parser: argparse.ArgumentParser, weights: str, choices: str) -> No
     Args:
         parser: the command's parser.
         weights: the default value of --weights.
-        choices: the start of the help text of --weights.
+        choices: the start of the help text for --weights.
     """
     parser.add_argument(
         "--model",
         default="shapes",
         metavar="M",
-        help='name of a keras.applications network such as "resnet50", or a .keras or .h5 file; default: the small '
-        "shapes network that comes with tfviz",
+        help='name of a keras.applications network such as "resnet50", or a .keras or .h5 file; default: the small network '
+        "for shapes that is included in tfviz",
     )
     parser.add_argument(
         "--weights",
@@ -55,23 +56,50 @@ def add_model(parser: argparse.ArgumentParser, weights: str, choices: str) -> No
     )
 
 
-def add_preprocess(parser: argparse.ArgumentParser) -> None:
-    """Add --preprocess."""
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """Add the options that load a network and prepare images for it."""
+    add_model(parser, weights="imagenet", choices='"imagenet" (downloaded by Keras),')
     parser.add_argument(
         "--preprocess",
         metavar="MODE",
-        help="preprocessing for a model file: tf, torch, caffe (as in keras.applications), unit (0..1), none "
-        "(0..255), or a JSON file; default: the network's own, if tfviz recognizes its name",
+        help="preprocessing for a model file: tf, torch, caffe (as in keras.applications), unit (0..1), none (0..255), or a "
+        "JSON file; default: the network's own, if tfviz knows it",
     )
-
-
-def add_backgrounds(parser: argparse.ArgumentParser) -> None:
-    """Add --backgrounds."""
+    parser.add_argument(
+        "--image-size",
+        type=size,
+        metavar="HxW",
+        help="input size, for networks that accept any size; default: the network's own",
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="F",
+        help="file with class names (.txt, one per line, or .json); default: the model's own",
+    )
     parser.add_argument(
         "--backgrounds",
         type=Path,
         metavar="PATH",
-        help="folder of at least 8 typical images that expected_gradients uses as baselines; default: none",
+        help="folder with at least 8 typical images to use as baselines for expected_gradients; default: none",
+    )
+
+
+def add_layer(parser: argparse.ArgumentParser) -> None:
+    """Add --layer."""
+    parser.add_argument(
+        "--layer", metavar="L", help="layer for methods that accept one (see `tfviz layers`); default: automatic"
+    )
+
+
+def add_targets(parser: argparse.ArgumentParser) -> None:
+    """Add --target, which accepts several classes."""
+    parser.add_argument(
+        "--target",
+        type=listed,
+        default=["top"],
+        metavar="T,...",
+        help="classes to explain, by number or name; top: the top class; top3: the top three; default: top",
     )
 
 
@@ -85,25 +113,29 @@ def add_server(parser: argparse.ArgumentParser, port: int, clients: str) -> None
     """
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen on; default: %(default)s")
     parser.add_argument(
-        "--port", type=port_number, default=port, metavar="P", help="port to listen on; 0: any free port; default: %(default)s"
+        "--port",
+        type=port_number,
+        default=port,
+        metavar="P",
+        help="port to listen on; 0 selects any free port; default: %(default)s",
     )
     parser.add_argument(
         "--token",
         metavar="T",
-        help=f"secret that {clients} must send; required, with at least 16 characters, if other machines "
-        "can reach the host; default: the environment variable TFVIZ_TOKEN",
+        help=f"secret that {clients} must send; at least 16 characters; required if other machines can reach the host; "
+        "default: the environment variable TFVIZ_TOKEN",
     )
 
 
 def token_of(args: argparse.Namespace) -> str | None:
-    """Return the value of --token, or of the environment variable TFVIZ_TOKEN, or None."""
+    """Return the token from --token or the environment variable TFVIZ_TOKEN, or None."""
     return args.token if args.token is not None else os.environ.get("TFVIZ_TOKEN") or None
 
 
 def port_number(text: str) -> int:
-    """Parse a port."""
+    """Parse a port number."""
     if not (text.isascii() and text.isdecimal() and int(text) < 65536):
-        raise argparse.ArgumentTypeError(f"Expected a port, 0 to 65535. Received: {text!r}.")
+        raise argparse.ArgumentTypeError(f"Expected a port number from 0 to 65535. Received: {text!r}.")
     return int(text)
 
 
@@ -111,7 +143,7 @@ def listed(text: str) -> list[str]:
     """Parse names separated by commas."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise argparse.ArgumentTypeError(f"Expected names separated by commas. Received: {text!r}.")
+        raise argparse.ArgumentTypeError(f"Expected comma-separated names. Received: {text!r}.")
     return names
 
 
@@ -126,12 +158,12 @@ def size(text: str) -> tuple[int, int]:
     """Parse a height and width in pixels, such as 224x224."""
     sides = re.fullmatch(r"(\d+)[xX×](\d+)", text)
     if sides is None or 0 in (size := (int(sides[1]), int(sides[2]))):
-        raise argparse.ArgumentTypeError(f"Expected height x width in pixels, such as 224x224. Received: {text!r}.")
+        raise argparse.ArgumentTypeError(f"Expected HEIGHTxWIDTH in pixels, such as 224x224. Received: {text!r}.")
     return size
 
 
 def whole_number(text: str) -> int:
     """Parse a nonnegative integer."""
     if not re.fullmatch(r"\d+", text):
-        raise argparse.ArgumentTypeError(f"Expected an integer of at least 0. Received: {text!r}.")
+        raise argparse.ArgumentTypeError(f"Expected a non-negative integer. Received: {text!r}.")
     return int(text)

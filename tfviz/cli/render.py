@@ -1,4 +1,4 @@
-"""`tfviz render`: draw pictures for chosen rows of a job."""
+"""`tfviz render`: draw a job's images and maps as pictures."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ DONE, SOME_FAILED = 0, 1
 Row = dict[str, Any]
 
 _ABOUT = """\
-Draw pictures from a job's tables without running the network again: the images and their maps,
-and index.html, a page that shows them.
+Draw a job's images and maps from its tables without running the network again, and write
+index.html, a page that shows them.
 
   tfviz render results --select "*/cat-*.jpg" --output cats
   tfviz render results --class tabby --limit 20 --output tabbies
@@ -31,15 +31,15 @@ and index.html, a page that shows them.
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Register the command."""
-    parser = new_parser(subparsers.add_parser, "render", help="draw pictures from a job", description=_ABOUT)
+    """Register the command and return its parser."""
+    parser = new_parser(subparsers.add_parser, "render", help="draw a job's maps as pictures", description=_ABOUT)
     parser.set_defaults(module="tfviz.cli.render")
-    parser.add_argument("job", metavar="FOLDER", help="folder of a job (see `tfviz job`)")
+    parser.add_argument("job", metavar="FOLDER", help="job folder (see `tfviz job`)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--select", default="*", metavar="GLOB", help="images to draw, by path; default: all")
-    parser.add_argument("--method", type=listed, metavar="A,B,...", help="methods to draw; default: all methods of the job")
+    parser.add_argument("--method", type=listed, metavar="A,B,...", help="methods to draw; default: all methods in the job")
     parser.add_argument(
-        "--class", dest="target", metavar="NAME", help="only maps for this class, by number or name; default: all classes"
+        "--class", dest="target", metavar="NAME", help="class whose maps are drawn, by number or name; default: all classes"
     )
     parser.add_argument("--limit", type=count, default=100, metavar="N", help="maximum number of images; default: %(default)s")
     return parser
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _chosen(args: argparse.Namespace, storage: Storage, plan: JobPlan) -> Iterator[tuple[Input, list[Row]]]:
-    """Yield the chosen images with their rows, up to the limit."""
+    """Yield each image that matches the filters with its matching rows, up to --limit images."""
     from tfviz.jobs.plan import done_shards, inputs_of_shard, part_file
     from tfviz.jobs.schema import arrow
     from tfviz.row_columns import EXPLAINED
@@ -101,7 +101,7 @@ def _is_chosen(args: argparse.Namespace, row: Row) -> bool:
 
 
 def _drawn(folder: Path, number: int, one: Input, rows: list[Row], plan: JobPlan) -> Any:
-    """Write the pictures of one image, and return its gallery entry."""
+    """Write one image's pictures and return its gallery entry."""
     import numpy as np
 
     from tfviz.images import write_image

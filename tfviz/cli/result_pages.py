@@ -1,10 +1,10 @@
-"""Write the page, the table and the summary of `tfviz explain` from the stored records."""
+"""Write the `tfviz explain` page, table and summary from the stored records."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tfviz.atomic_files import write_atomically
@@ -20,10 +20,10 @@ _MOST_TIME_SHARE = 0.05
 
 
 class ResultPages:
-    """Writes the page and the table from time to time, so that they cover the finished images.
+    """Keeps the page and the table up to date with the finished images.
 
     Args:
-        results: the results.
+        results: the results of the run.
         table: the table format, a key of `TABLES`.
     """
 
@@ -42,50 +42,74 @@ class ResultPages:
         """Write the page and the table.
 
         Returns:
-            The path of the page, or of the table if no pictures are drawn. None if there is nothing
-            to show; an older page is then kept.
+            The path of the page, or of the table if no pictures are drawn. If there is nothing to
+            show, None is returned and an older page is kept.
         """
         results = self._results
-        if next(results.records(), None) is None:
+        if results.is_empty:
             return None
+        listing = _Listing(results.plan.classifier.kind)
         table = results.folder / f"{TABLE}.{self._table}"
-        for name, content_of in TABLES.items():
-            # Also update tables that earlier runs wrote in other formats.
-            if name == self._table or table.with_suffix(f".{name}").exists():
-                write_atomically(table.with_suffix(f".{name}"), content_of(self._rows()))
-        return self._write_page() if results.has_pictures else table
+        self._write_table(table, listing.add if results.has_pictures else None)
+        for other in (table.with_suffix(f".{name}") for name in TABLES if name != self._table):
+            if other.exists():  # An earlier run wrote it.
+                self._write_table(other)
+        return self._write_page(listing) if results.has_pictures else table
 
-    def _records(self) -> Iterator[Record]:
-        """Read the records, except those of images whose results were removed."""
+    def _write_table(self, path: Path, see: Callable[[Record], None] | None = None) -> None:
+        content = TABLES[path.suffix[1:]](self._rows(see))
+        self._results.store.require_present()  # Writing would recreate a removed folder.
+        write_atomically(path, content)
+
+    def _rows(self, see: Callable[[Record], None] | None = None) -> Iterator[Row]:
+        """Yield the table's rows. Skip images whose results were removed.
+
+        Args:
+            see: a function that is called with each image's record, so that the page needs no
+                second pass over the records.
+        """
         for record in self._results.records():
             if record["image"].get("error") or all((self._results.folder / file).is_file() for file in files_of(record)):
-                yield record
+                if see is not None:
+                    see(record)
+                for one in record["maps"] or [{}]:
+                    yield with_all_columns({**record["image"], **one})
 
-    def _rows(self) -> Iterator[Row]:
-        for record in self._records():
-            for one in record["maps"] or [{}]:
-                yield with_all_columns({**record["image"], **one})
-
-    def _write_page(self) -> Path:
+    def _write_page(self, listing: _Listing) -> Path:
         results, plan = self._results, self._results.plan
-        entries, failures, layers = [], [], ", ".join(self._results.plan.layers)
-        for record in self._records():
-            if record["image"].get("error"):
-                reason = record["image"]["error"].removeprefix(shown(record["image"]["path"])).strip()
-                failures.append(GalleryFailure(record["name"], reason))
-            else:
-                entries.append(_entry(record, plan.classifier.kind))
+        layers = ", ".join(plan.layers)
         return write_gallery(
             results.folder,
-            entries,
+            listing.entries,
             title=f"What {plan.model_name} looks at",
             subtitle=f"Layer: {layers}" if layers else "",
-            failures=failures,
+            failures=listing.failures,
             questions={title_of(explainer.key): explainer.question for explainer in plan.explainers},
             scale=results.scale,
             look=results.look,
             canvas=results.canvas,
         )
+
+
+class _Listing:
+    """The page's entries and failures.
+
+    Args:
+        score_kind: the kind of score, as in `GalleryEntry`.
+    """
+
+    def __init__(self, score_kind: str) -> None:
+        self._score_kind = score_kind
+        self.entries: list[GalleryEntry] = []
+        self.failures: list[GalleryFailure] = []
+
+    def add(self, record: Record) -> None:
+        """Add an image's record to the entries or to the failures."""
+        if record["image"].get("error"):
+            reason = record["image"]["error"].removeprefix(shown(record["image"]["path"])).strip()
+            self.failures.append(GalleryFailure(record["name"], reason))
+        else:
+            self.entries.append(_entry(record, self._score_kind))
 
 
 def _entry(record: Record, score_kind: str) -> GalleryEntry:
@@ -117,19 +141,23 @@ def _entry(record: Record, score_kind: str) -> GalleryEntry:
 
 
 def closing_lines(results: Results, page: Path | None, is_stopped: bool) -> list[str]:
-    """Return the summary: the number of explained images, the page, notes and failures."""
+    """Return the lines of the summary: the number of explained images, page, notes and failures."""
     where = f": {shown(page)}" if page else ""
-    own, total = {job.key for job in results.jobs}, len(results.jobs)
-    records = [one for one in results.records() if one["key"] in own and not one["image"].get("error")]
+    own, total, explained = {job.key for job in results.jobs}, len(results.jobs), 0
+    blank: Counter[str] = Counter()
+    nearly_empty: Counter[str] = Counter()
+    for record in results.records():
+        if record["key"] in own and not record["image"].get("error"):
+            explained += 1
+            blank.update(one["method"] for one in record["maps"] if one["is_blank"])
+            nearly_empty.update(one["method"] for one in record["maps"] if one["is_nearly_empty"])
     if is_stopped:
-        return [f"Stopped after {len(records)} of {total} images; finished maps are kept{where}"]
+        return [f"Stopped after {explained} of {total} images; finished maps are kept{where}"]
     methods, earlier = len(results.plan.explainers), total - len(results.pending)
     before = f" ({earlier} of them in an earlier run)" if earlier else ""
-    lines = [f"Explained {len(records)} of {total} images{before} with {methods} method{'s' * (methods > 1)}{where}"]
-    maps = [one for record in records for one in record["maps"]]
-    blank = Counter(one["method"] for one in maps if one["is_blank"])
+    lines = [f"Explained {explained} of {total} images{before} with {methods} method{'s' * (methods > 1)}{where}"]
     lines += [f"Note: {key} is zero everywhere on {_maps(count)}" for key, count in blank.items()]
-    for key, count in Counter(one["method"] for one in maps if one["is_nearly_empty"]).items():
+    for key, count in nearly_empty.items():
         lines.append(f"Note: {key} is nearly empty on {_maps(count)}, which {'are' if count > 1 else 'is'} drawn dimmed")
     return lines + [f"Not explained: {line}" for line in results.failure_lines]
 

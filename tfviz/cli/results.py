@@ -1,4 +1,4 @@
-"""Write the results of `tfviz explain`: maps, and a record of each image."""
+"""Write the `tfviz explain` results: the maps and a record of each image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfviz.atomic_files import write_atomically
+from tfviz.atomic_files import remove_unfinished, write_atomically
 from tfviz.class_scores import ClassScores
 from tfviz.cli.array_files import Arrays
 from tfviz.cli.jobs import Job, placed
@@ -31,13 +31,13 @@ _IMAGES = "images"
 
 
 class Results:
-    """The output folder and a record of its content. Files are written atomically.
+    """The results in the output folder, with a record of each image. Files are written atomically.
 
     Attributes:
         jobs: the images of this run, each with its results folder.
         pending: the images that are not finished.
-        failures: the images that could not be explained in this run, with the reason.
-        failure_lines: one line per failure, for the user.
+        failures: the images that could not be explained in this run, each with the reason.
+        failure_lines: one line per failure, to print at the end.
     """
 
     def __init__(
@@ -52,22 +52,22 @@ class Results:
         is_raw: bool = False,
         has_pictures: bool = True,
     ) -> None:
-        """Read which images earlier runs have finished, and remove their temporary files.
+        """Find the images that earlier runs finished, and remove temporary files of killed runs.
 
         Args:
             folder: the output folder.
             plan: the run's plan.
             store: the output folder's records.
             jobs: the images of this run.
-            scale: the scale of the maps in an image's folder, "map" or "image". If there are
+            scale: the color scale for the maps in an image's folder, "map" or "image". If there are
                 several targets, a subfolder holds the maps on the other scale.
-            underlay: the style of the image under the maps.
-            is_raw: whether to write the maps as arrays too.
+            underlay: the image's style under the maps, "gray" or "color".
+            is_raw: whether to also write the maps as arrays.
             has_pictures: whether to draw the images and maps.
         """
         self.folder, self.plan, self.store = folder, plan, store
         self.scale, self.look = scale, Look(underlay=underlay)
-        # Images get a canvas of their own when they are drawn.
+        # Each image gets its own canvas when it is drawn.
         self.canvas = plan.inputs.canvas() if isinstance(plan.inputs, Arrays) else Canvas([])
         if self.canvas.has_lines:
             self.look = Look(alpha=1.0)  # colors behind lines need no transparency
@@ -77,6 +77,11 @@ class Results:
         self._open: dict[Job, Record] = {}  # records that are not stored yet
         self._scores: dict[Job, ClassScores | None] = {}
         self._lock = threading.Lock()
+        # The number of each image's latest record, keyed by image.
+        self._latest: dict[str, int] = {}
+        self._next = 0  # the next record's number
+        for record in self._stored():
+            self._note(record)
         finished, self._errors, known = self._earlier(jobs)
         self.jobs = placed(jobs, known)
         self.pending = [job for job in self.jobs if job.key not in finished]
@@ -86,7 +91,7 @@ class Results:
     # --- earlier runs -----------------------------------------------------------------------------
 
     def _earlier(self, jobs: Sequence[Job]) -> tuple[set[str], dict[str, str], dict[str, tuple[str, str]]]:
-        """Return the finished images' keys, earlier errors, and the stored folders and names."""
+        """Return the keys of finished images, and each image's earlier error, folder and name."""
         own = {job.key: job for job in jobs}
         finished: set[str] = set()
         errors: dict[str, str] = {}
@@ -112,13 +117,16 @@ class Results:
         """Remove the temporary files that a killed run may have left."""
         for folder in dict.fromkeys(self.folder / part for part in [Path(), *(job.folder for job in self.pending)]):
             for scale in ("", *(f"{scale}-scale" for scale in SCALES)):
-                for file in (folder / scale).glob(".tfviz-*.tmp"):
-                    file.unlink(missing_ok=True)
+                remove_unfinished(folder / scale)
 
     def records(self) -> Iterator[Record]:
-        """Read the latest record of each image, in the order in which they were stored."""
-        latest = {record["key"]: number for number, record in enumerate(self._stored())}
-        return (record for number, record in enumerate(self._stored()) if latest[record["key"]] == number)
+        """Yield each image's latest record, in the order in which the records were stored."""
+        return (record for number, record in enumerate(self._stored()) if self._latest[record["key"]] == number)
+
+    @property
+    def is_empty(self) -> bool:
+        """True if no image has a record."""
+        return not self._latest
 
     def _stored(self) -> Iterator[Record]:
         return (record for part in self.store.records() if part["kind"] == _IMAGES for record in part[_IMAGES])
@@ -152,13 +160,13 @@ class Results:
         targets: Sequence[int | None],
         attributions: Sequence[np.ndarray],
     ) -> None:
-        """Write one method's maps over the image and, with `is_raw`, the arrays.
+        """Write one method's maps, drawn over the image, and also the arrays if `is_raw` is set.
 
         Args:
-            job: an image that was added.
-            image: its pixels, or a signal or volume.
+            job: the job of an image that was passed to `add_image`.
+            image: the image, signal or volume.
             explainer: the method.
-            targets: the explained classes, or None for a method without a target.
+            targets: the explained classes, or [None] for a method without a target.
             attributions: one attribution per target.
 
         Raises:
@@ -217,13 +225,13 @@ class Results:
         return inputs.canvas(image) if isinstance(inputs, Arrays) else Canvas([image])
 
     def _paths(self, job: Job, explainer: Explainer, target: int | None, count: int) -> dict[str, Path]:
-        """Return a map's file for each scale, relative to the output folder."""
+        """Return the path of a map's file for each scale, relative to the output folder."""
         path = job.folder / f"{self._stem(explainer, target)}.png"
         others = [scale for scale in SCALES if scale != self.scale and count > 1]
         return {self.scale: path} | {scale: job.folder / f"{scale}-scale" / path.name for scale in others}
 
     def _index_of_top(self, job: Job, targets: Sequence[int | None]) -> int | None:
-        """Return the position of the top class among the targets."""
+        """Return the top class's position among the targets, or None if it is not a target."""
         scores = self._scores[job]
         top = None if scores is None else int(scores.ranked[0])
         return targets.index(top) if top is not None and top in targets else None
@@ -244,7 +252,7 @@ class Results:
         write_atomically(self.folder / path, content.getvalue())
 
     def fail(self, job: Job, error: ImageError) -> str:
-        """Record that an image cannot be explained, and return the reason."""
+        """Record that an image cannot be explained, and return a line that states the reason."""
         path, reason = shown(job.path), str(error)
         row = failure(str(job.path), error)
         row |= about_names(row, job.path, self.plan.labels, self.plan.classifier.classes)
@@ -257,18 +265,18 @@ class Results:
         return line
 
     def finish(self, last: Job | None = None) -> None:
-        """Store the records of all images up to `last`. Their results must be written already.
+        """Store the records of all images up to `last`, whose results must already be written.
 
         Args:
             last: the last image. None means all images.
 
         Raises:
-            OutputError: the record cannot be written, or the folder is gone.
+            OutputError: the records cannot be written, or the folder was removed.
         """
         self._store(len(self.jobs) if last is None else self._places[last], is_whole=True)
 
     def keep_unfinished(self) -> None:
-        """Store the records of unfinished images for the page. A later run redoes these images."""
+        """Store the records of unfinished images for the page. A later run repeats these images."""
         self._store(len(self.jobs), is_whole=False)
 
     def _store(self, last: int, *, is_whole: bool) -> None:
@@ -280,6 +288,12 @@ class Results:
         new = [one for one in records if not self._is_known_failure(one)]
         if new:
             self.store.add({"kind": _IMAGES, _IMAGES: new})
+            for record in new:
+                self._note(record)
+
+    def _note(self, record: Record) -> None:
+        self._latest[record["key"]] = self._next
+        self._next += 1
 
     def _is_known_failure(self, record: Record) -> bool:
         error = record["image"].get("error")
@@ -287,6 +301,6 @@ class Results:
 
 
 def files_of(record: Record) -> list[str]:
-    """Return an image's result files, as paths relative to the output folder."""
+    """Return the paths of an image's result files, relative to the output folder."""
     pictures = [os.fspath(Path(record["folder"], "image.png"))] if record["has_picture"] else []
     return pictures + [one[kind] for one in record["maps"] for kind in ("file", "other_file", "array") if one[kind]]

@@ -1,4 +1,4 @@
-"""Describe everything that a command's results depend on, in short strings."""
+"""Describe, in short strings, everything that a command's results depend on."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _DIGITS = 12
 
 
 def shared_arguments(args: argparse.Namespace, plan: Plan) -> dict[str, str]:
-    """Return what the results of every command depend on, keyed by argument name.
+    """Return short strings that describe what every command's results depend on, keyed by name.
 
     Args:
         args: the parsed arguments.
         plan: the plan for these arguments.
 
     Returns:
-        Short strings. Content is represented by a digest.
+        The strings. The model and the background images are represented by digests.
     """
     layers = {explainer.key: getattr(explainer, "layer_path", "") for explainer in plan.explainers}
     return {
@@ -49,7 +49,7 @@ def stamp_of(path: Path) -> list[int]:
 
 
 def short_digest(parts: Iterable[bytes]) -> str:
-    """Return the first digits of the content's digest."""
+    """Return the first digits of the SHA-256 digest of all parts."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big"))

@@ -3,9 +3,9 @@
     OUTPUT/.evaluation/arguments.json   what the results depend on
     OUTPUT/.evaluation/finished.jsonl   one line per finished part
 
-The folder is named after the work, such as `.explanation`. A line is appended after everything that
-it describes has been written. If a killed run leaves an incomplete line, the line is dropped and
-its part is redone.
+The folder's name states the kind of work, such as `.explanation`. A line is appended after
+everything that it describes has been written. If a killed run leaves an incomplete line, the line
+is dropped and its part is repeated.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class RunStore:
             overwrite: whether to discard a run with other arguments.
 
         Raises:
-            OptionError: the folder has a run with other arguments.
-            OutputError: the folder cannot be written, or another run writes to it.
+            OptionError: the folder contains a run with other arguments.
+            OutputError: the folder cannot be written to, or another run is writing to it.
         """
         self._output, self._work, self._folder = output, work, output / f".{work}"
         self._path = self._folder / "finished.jsonl"
@@ -54,7 +54,7 @@ class RunStore:
         except OSError as error:
             self.close()
             raise OutputError(
-                f"{shown(self._folder)} cannot be written ({error.strerror}). Choose another --output."
+                f"{shown(self._folder)} cannot be written to ({error.strerror}). Choose another --output."
             ) from error
         except BaseException:
             self.close()
@@ -66,8 +66,8 @@ class RunStore:
         differences = _differences(before, arguments) if before is not None else []
         if differences and not overwrite:
             raise OptionError(
-                f"{shown(self._output)} has an {self._work} with other arguments: {'; '.join(differences)}. Choose another "
-                "--output, or pass --overwrite to discard it."
+                f"{shown(self._output)} contains an {self._work} run with other arguments: {'; '.join(differences)}. Choose "
+                "another --output, or pass --overwrite to discard it."
             )
         if before is None or differences:
             self._path.unlink(missing_ok=True)
@@ -76,10 +76,10 @@ class RunStore:
         _drop_cut_line(self._path)
 
     def add(self, record: Record) -> None:
-        """Append a finished part, and wait until it is on the disk.
+        """Append the record of a finished part, and wait until it is on the disk.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the record cannot be written.
         """
         self.require_present()
         try:
@@ -87,14 +87,17 @@ class RunStore:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise OutputError(f"{shown(self._folder)} cannot be written ({error.strerror}). Free some space.") from error
+            raise OutputError(
+                f"{shown(self._folder)} cannot be written to ({error.strerror}). Free some disk space, or choose "
+                "another --output."
+            ) from error
 
     def require_present(self) -> None:
         """Raise OutputError if the output folder was removed or replaced during the run."""
         if not self.is_present():
             raise OutputError(
-                f"{shown(self._output)} was removed or replaced during the run. Run the command again, and keep the "
-                "folder until it ends."
+                f"{shown(self._output)} was removed or replaced during the run. Run the command again, and do not change the "
+                "folder while it runs."
             )
 
     def is_present(self) -> bool:
@@ -105,7 +108,7 @@ class RunStore:
             return False
 
     def records(self) -> Iterator[Record]:
-        """Read the finished parts, in the order in which they were added."""
+        """Yield the records of the finished parts, in the order in which they were added."""
         with suppress(FileNotFoundError), self._path.open("rb") as file:
             for line in file:
                 with suppress(ValueError):
@@ -136,7 +139,7 @@ def _drop_cut_line(path: Path) -> None:
 
 
 def _stored(path: Path) -> dict[str, str] | None:
-    """Return the arguments of the run in the folder, or None if there is no run."""
+    """Return the arguments of the folder's run, or None if there is no run."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -149,7 +152,7 @@ def _stored(path: Path) -> dict[str, str] | None:
 def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     names = dict.fromkeys([*before, *now])
     return [
-        f"{name} was {before.get(name, 'not stored')}, now {now.get(name, 'not used')}"
+        f"{name} was {before.get(name, 'not set')} and is now {now.get(name, 'not set')}"
         for name in names
         if before.get(name) != now.get(name)
     ]

@@ -1,4 +1,4 @@
-"""The finished parts of `tfviz evaluate`, in memory and in the output folder."""
+"""Store the finished parts of a `tfviz evaluate` run in memory and in the output folder."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from tfviz.cli.run_store import Record, RunStore
 
 
 class ScoreStore(RunStore):
-    """The finished parts of one evaluation.
+    """A store of one evaluation's finished parts.
 
     Attributes:
-        finished: the finished parts, in the order in which they were added.
+        finished: the records of the finished parts, in the order in which they were added.
     """
 
     def __init__(self, output: Path, arguments: Mapping[str, str], *, overwrite: bool) -> None:
@@ -21,10 +21,10 @@ class ScoreStore(RunStore):
         self.finished = list(self.records())
 
     def add(self, record: Record) -> None:
-        """Append a finished part (see `RunStore.add`)."""
+        """Append the record of a finished part (see `RunStore.add`)."""
         super().add(record)
         self.finished.append(record)
 
     def of_kind(self, kind: str) -> Iterator[Record]:
-        """Yield the finished parts of a kind, "image", "sanity" or "note"."""
+        """Yield the records of one kind: "image", "sanity" or "note"."""
         return (record for record in self.finished if record["kind"] == kind)

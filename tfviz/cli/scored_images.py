@@ -1,8 +1,8 @@
 """Draw the maps that `tfviz evaluate` scores, with the regions that they are compared with.
 
-Unlike the overlays of `tfviz explain`, these show the scored values: channels are summed with
-their signs. The white outline is the annotated region of the class. The ring shows the distance
-from the maximum within which the pointing game counts a hit.
+Unlike the overlays of `tfviz explain`, these pictures show the scored values, for which a map's
+channels are summed with their signs. The white outline is the annotated region of the class. The
+ring shows the distance from the maximum within which the pointing game counts a hit.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class ScoredImage:
 
     Attributes:
         job: the image's job.
-        place: its position among all images.
-        image: the part that the network sees, uint8 RGB, for drawing.
+        place: the image's position among all images.
+        image: the part of the image that the network sees, uint8 RGB, for drawing.
         tensor: the network's input.
         scores: the model's class scores.
         classes: the explained classes, starting with the target.
-        regions: the annotated regions, in the file's pixels, or None without annotations.
-        seen: the regions, cropped to the part that the network sees.
+        regions: the annotated regions, in pixels of the image file, or None if there are none.
+        seen: `regions` cropped to the part of the image that the network sees, or None.
     """
 
     job: Job
@@ -59,17 +59,17 @@ class ScoredImage:
 def draw_maps(
     folder: Path, images: Sequence[ScoredImage], explainers: Sequence[Explainer], labels: Labels, batch_size: int
 ) -> list[list[dict[str, Any]]]:
-    """Write the images and their maps.
+    """Write pictures of the images and of their maps.
 
     Args:
         folder: the output folder.
-        images: images of the same tensor shape.
+        images: images whose tensors have the same shape.
         explainers: the methods.
         labels: the class names, for file names.
-        batch_size: the largest number of maps to compute at once.
+        batch_size: the maximum number of maps to compute at once.
 
     Returns:
-        For each image, the drawn maps: their method, target, path and style.
+        For each image, one dict per map with its method, target, path and style.
     """
     drawn: list[list[dict[str, Any]]] = [[] for _ in images]
     for one in images:
@@ -86,7 +86,7 @@ def draw_maps(
 
 
 def image_path(job: Job) -> Path:
-    """Return the path of the drawn image, relative to the output folder."""
+    """Return the drawn image's path, relative to the output folder."""
     return FOLDER / job.folder / "image.png"
 
 
@@ -103,7 +103,7 @@ def _write(folder: Path, image: ScoredImage, method: str, target: int, scored: P
 
 
 def _outlined(picture: np.ndarray, image: ScoredImage, classes: Sequence[int]) -> np.ndarray:
-    """Draw region outlines in white with a black rim."""
+    """Return a copy of the picture with the classes' regions outlined in white with a black rim."""
     picture = np.ascontiguousarray(picture).copy()
     height, width = picture.shape[:2]
     unit = _line_width(picture)
@@ -118,7 +118,7 @@ def _outlined(picture: np.ndarray, image: ScoredImage, classes: Sequence[int]) -
 
 
 def _draw_point(picture: np.ndarray, scored: PixelMap, size: tuple[int, int]) -> None:
-    """Draw a ring around the map's maximum. The map was scored at `size`."""
+    """Draw a ring around the maximum of the map, which was scored at resolution `size`."""
     row, column = point(scored.resized(size))
     scale = picture.shape[0] / size[0], picture.shape[1] / size[1]
     center = round((column + 0.5) * scale[1]), round((row + 0.5) * scale[0])

@@ -1,4 +1,4 @@
-"""Stop a command on SIGTERM or SIGHUP as on Ctrl-C, with an exit code that names the signal."""
+"""Stop a command on SIGTERM or SIGHUP as on Ctrl-C. The exit code identifies the signal."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 
 @contextmanager
 def stopping_on_signals() -> Iterator[None]:
-    """Raise Stopped on the first signal that would kill the process, and ignore later ones.
+    """Raise Stopped in the `with` block on the first SIGTERM or SIGHUP, and ignore later ones.
 
     A signal that is already ignored, such as SIGHUP under nohup, stays ignored. Python can only
-    install handlers in the main thread, so this has no effect in other threads.
+    install signal handlers in the main thread, so this function has no effect in other threads.
     """
     handled = [one for one in _TERMINATING if signal.getsignal(one) is signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread():

@@ -13,7 +13,7 @@ from tfviz.targets import Rank
 
 
 class ClassTargets:
-    """The requested classes, given as a rank ("top", "top3"), a number or a name."""
+    """The requested classes, each given by rank ("top", "top3"), number or name."""
 
     def __init__(self, words: Sequence[str], labels: Labels, classes: int) -> None:
         """Parse the words.
@@ -36,7 +36,7 @@ class ClassTargets:
         return self._targets[0]
 
     def columns(self, scores: ClassScores) -> list[np.ndarray]:
-        """Return one int32 array (N,) per requested class or rank, for the scores of a batch."""
+        """Return one array (N,) of int32 class indices for each requested class or rank."""
         return [
             scores.ranked[:, one.place] if isinstance(one, Rank) else np.full(len(scores), one, np.int32)
             for one in self._targets

@@ -18,7 +18,7 @@ _BAR_WIDTH = 24
 
 
 def print_line(line: str, stream: TextIO | None = None) -> None:
-    """Print a line, to stdout by default. A closed or full stream is not an error."""
+    """Print a line, to stdout by default, and ignore errors when writing it."""
     stream = stream or sys.stdout
     with ignored_write_errors(stream):
         print(escaped(line), file=stream, flush=True)
@@ -26,7 +26,7 @@ def print_line(line: str, stream: TextIO | None = None) -> None:
 
 @contextmanager
 def ignored_write_errors(stream: TextIO) -> Iterator[None]:
-    """Ignore errors in writing to the stream, so that the command continues.
+    """Ignore errors when the block writes to the stream, so that the command continues.
 
     Writing fails if the reader has exited (as with `| head`), the disk is full or the terminal is
     closed.
@@ -34,7 +34,7 @@ def ignored_write_errors(stream: TextIO) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError):  # ValueError: the stream is closed.
-        # Otherwise writing the text left in the buffer would fail again at exit.
+        # Discard the rest of the output. Otherwise, flushing it would fail again at exit.
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
@@ -42,17 +42,17 @@ def ignored_write_errors(stream: TextIO) -> Iterator[None]:
 
 
 def open_standard_streams() -> None:
-    """Open missing standard streams. Otherwise, the next file opened would become stderr."""
+    """Open missing standard streams. Otherwise, the next opened files would take their places."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # uses the lowest free number
+            os.open(os.devnull, os.O_RDWR)  # uses the lowest unused descriptor
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open until exit
         elif hasattr(getattr(sys, name), "reconfigure"):
-            # A file name that the terminal can't show must not stop the command.
+            # A file name that the terminal cannot display must not stop the command.
             getattr(sys, name).reconfigure(errors="replace")
 
 
@@ -136,21 +136,24 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow and start its devices silently. If that fails, show what it printed."""
+    """Import TensorFlow and initialize its devices silently.
+
+    On failure, show TensorFlow's output.
+    """
     if "tensorflow" in sys.modules:
         return
     with quiet_stderr():
         import tensorflow as tf
 
         let_memory_grow()
-        tf.zeros(())  # The first tensor prints some lines too.
+        tf.zeros(())  # Creating the first tensor prints messages too.
 
 
 def let_memory_grow() -> None:
-    """Let TensorFlow allocate GPU memory on demand, so that processes can run side by side.
+    """Let TensorFlow allocate GPU memory on demand, so that several processes can share a GPU.
 
-    Only commands and their worker processes do this, before the first tensor. The library leaves
-    the choice to the program that uses it.
+    Only commands and their worker processes call this function, before they create a tensor. The
+    library leaves this setting to the program that uses it.
     """
     import tensorflow as tf
 
@@ -160,9 +163,10 @@ def let_memory_grow() -> None:
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Drop what is written to file descriptor 2, but show it if the block raises an exception.
+    """Hide the output to file descriptor 2 unless the block raises an exception.
 
-    TensorFlow's C++ code writes there, and ignores the log level until its log is set up.
+    TensorFlow's C++ code writes to this descriptor and ignores the log level until its logging is
+    set up.
     """
     with ignored_write_errors(sys.stderr):
         sys.stderr.flush()

@@ -7,7 +7,7 @@ explainer_cache  the most recently used explainers
 turns            runs one computation at a time, in a worker thread
 recipe           the request for a map: an image, a method, a layer and a target
 map_cache        computes maps, and keeps the most recently used ones
-python_lines     the Python code that makes a map
+python_lines     the Python code that computes a map
 session          the state of one server
 api              the routes
 app              the ASGI application

@@ -1,4 +1,4 @@
-"""The routes of the explorer.
+"""The explorer's routes.
 
 GET  /api/model                        name, number of classes, methods, images, colors
 GET  /api/layers?method=               the layers that a method supports
@@ -6,15 +6,15 @@ POST /api/images?name=                 an image file; returns its id
 GET  /api/thumbnail.png?image=         a small copy
 GET  /api/image.png?image=             the region that the network sees
 GET  /api/classes?image=               the classes with the highest scores
-GET  /api/map?…                        a map: its class, layer, strength and Python code
-GET  /api/map.npy?…                    the values, as the method returned them
-GET  /api/map.png?…                    each pixel's position on the color bar; in the style
-                                       "grey", the picture
+GET  /api/map?…                        a map's class, layer, strength and Python code
+GET  /api/map.npy?…                    the values that the method returned
+GET  /api/map.png?…                    each pixel's position on the color bar, or the gray map
+                                       itself for the style "grey"
 GET  /api/overlay.png?…&alpha=&gray=   the map over its image
 GET  /, /{asset}                       the page
 
-… stands for image=, method=, and optionally layer=, target=, against= (a class, or "rivals"). With
-page= and side=, a newer request from the same page and side replaces waiting ones.
+… stands for image=, method=, and optionally layer=, target=, against= (a class, or "rivals"). If
+page= and side= are given too, a newer request from the same page and side replaces older ones.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def key_of(
     page: Annotated[str | None, Query(pattern="^[0-9a-f]{1,32}$")] = None,
     side: Annotated[str, Query(pattern="^[ab]$")] = "a",
 ) -> Key | None:
-    """Return the page and side that sent the request, if given. FastAPI calls this."""
+    """Return the page and side that sent the request, or None if not given. FastAPI calls this."""
     return None if page is None else (page, side)
 
 
@@ -161,7 +161,7 @@ def _colored(one: ComputedMap, picture: np.ndarray) -> np.ndarray:
 
 
 def _checked(work: Callable[[], T]) -> T:
-    """Convert a computation's errors to error responses."""
+    """Run a computation and convert its errors to error responses."""
     try:
         return work()
     except HttpError:

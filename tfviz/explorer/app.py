@@ -1,4 +1,4 @@
-"""The application of the explorer."""
+"""The explorer's application."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tfviz.viewer.guarded_app import guarded_app
 
 
 def make_app(session: Session, *, token: str | None, host: str) -> FastAPI:
-    """Create the ASGI application of an explorer.
+    """Create an explorer's ASGI application.
 
     Args:
         session: the model and its images.
-        token: the token that pages must send. None allows only this machine.
+        token: the token that pages must send. If None, only this machine can connect.
         host: the address the server listens on.
 
     Returns:

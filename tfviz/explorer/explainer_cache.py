@@ -1,4 +1,4 @@
-"""Keep the most recently used explainers, because compiling takes time."""
+"""Keep the most recently used explainers, because compiling an explainer takes time."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class ExplainerCache:
     """A cache of the most recently used explainers. Use it from one thread only.
 
     Args:
-        build: builds a method's explainer for a layer.
-        most: the largest number of explainers.
+        build: a function that builds a method's explainer for a layer.
+        most: the maximum number of explainers.
     """
 
     def __init__(self, build: Callable[[str, str | None], Explainer], most: int) -> None:
@@ -29,7 +29,7 @@ class ExplainerCache:
         return key in self._explainers
 
     def get(self, method: str, layer: str | None) -> Explainer:
-        """Return an explainer, and build it if it is not cached.
+        """Return a method's explainer for a layer. Build the explainer if it is not cached.
 
         Raises:
             TfvizError: the method does not support the model or the layer.

@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -23,7 +24,8 @@ from tfviz.viewer.http_errors import HttpError
 
 THUMBNAIL_PX = 96
 _KEPT_TENSORS = 8
-# A decoded image may need 150 MB, many times the size of its file.
+Stamp = tuple[int, int]
+# Limits concurrent decoding, because a decoded image may need 150 MB, many times its file size.
 _decoders = threading.BoundedSemaphore(2)
 
 
@@ -34,10 +36,13 @@ class NetworkImage:
     Attributes:
         tensor: the network's input, float32 (1, height, width, channels).
         picture: the region that the network sees, uint8 RGB, for drawing maps on.
+        stamp: the size and modification time of the image's file, or None for an upload, which
+            cannot change.
     """
 
     tensor: np.ndarray
     picture: np.ndarray
+    stamp: Stamp | None
 
 
 @dataclass(frozen=True)
@@ -47,10 +52,10 @@ class _Upload:
 
 
 class ImageStore:
-    """Images, keyed by id: "file/NAME" for the images of a folder, "upload/DIGEST" for uploads.
+    """Images, keyed by id: "file/NAME" for the images in a folder, "upload/DIGEST" for uploads.
 
-    All methods are thread-safe. When there are too many uploads, the one that was used least
-    recently is dropped.
+    All methods are thread-safe. When there are too many uploads, the least recently used one is
+    dropped.
 
     Args:
         found: the images in a folder.
@@ -67,7 +72,7 @@ class ImageStore:
         self._lock = threading.Lock()
 
     def listed(self) -> list[dict[str, str]]:
-        """Return the id and name of each image of the folder."""
+        """Return the id and name of each image from the folder."""
         return [{"id": one, "name": one.removeprefix("file/")} for one in self._files]
 
     def add(self, data: bytes, name: str) -> str:
@@ -78,7 +83,7 @@ class ImageStore:
         """
         id = f"upload/{hashlib.sha256(data).hexdigest()}"
         with _decoders:
-            image = self._network_image(self._decoded(data, shown(name)), shown(name))
+            image = self._network_image(self._decoded(data, shown(name)), shown(name), None)
         with self._lock:
             self._uploads[id] = _Upload(data, name)
             self._uploads.move_to_end(id)
@@ -88,25 +93,26 @@ class ImageStore:
         return id
 
     def image(self, id: str) -> NetworkImage:
-        """Return an image, and decode it if it is not cached.
+        """Return an image, and decode it if it is not cached or its file has changed.
 
         Raises:
             HttpError: the image does not exist, or is no longer stored.
-            ImageError: its file cannot be read or is too large.
+            ImageError: the image's file cannot be read or is too large.
         """
         upload = self._upload(id)
+        stamp = None if upload is not None else _stamp_of(self._files[id])
         with self._lock:
-            if id in self._images:
+            if id in self._images and self._images[id].stamp == stamp:
                 self._images.move_to_end(id)
                 return self._images[id]
         with _decoders:
-            image = self._network_image(self._read(id, upload), id)
+            image = self._network_image(self._read(id, upload), id, stamp)
         with self._lock:
             self._keep(id, image)
         return image
 
     def thumbnail(self, id: str) -> np.ndarray:
-        """Return a small copy of an image, uint8 RGB (see `image`)."""
+        """Return a small copy of an image, uint8 RGB. This raises the same errors as `image`."""
         with self._lock:
             known = self._images.get(id)
         if known is not None:
@@ -115,12 +121,12 @@ class ImageStore:
             return shrunk(self._preprocessing.picture(self._read(id, self._upload(id))), THUMBNAIL_PX)
 
     def path_of(self, id: str) -> str:
-        """Return an image's path, or an upload's file name, to use in Python code."""
+        """Return an image's path for Python code. For an upload, this is the file name."""
         upload = self._upload(id)
         return str(self._files[id]) if upload is None else upload.name
 
     def _upload(self, id: str) -> _Upload | None:
-        """Return an upload, or None for a file of the folder."""
+        """Return the uploaded image with this id, or None if the image is a file in the folder."""
         if id in self._files:
             return None
         with self._lock:
@@ -140,7 +146,7 @@ class ImageStore:
         return rgb
 
     def _decoded(self, data: bytes, name: str) -> np.ndarray:
-        """Decode a file. If the file declares its size, check the size before decoding."""
+        """Decode an image file. If it declares its width and height, check these first."""
         container = describe(data)
         if container is not None and container.size is not None:
             self._require_few_pixels(container.size, name)
@@ -156,7 +162,7 @@ class ImageStore:
                 "pixels. Downscale it first."
             )
 
-    def _network_image(self, rgb: np.ndarray, name: str) -> NetworkImage:
+    def _network_image(self, rgb: np.ndarray, name: str, stamp: Stamp | None) -> NetworkImage:
         picture = self._preprocessing.picture(rgb)
         height, width = self._preprocessing.output_size or picture.shape[:2]
         if self._preprocessing.output_size is None and height * width > self._limits.network_pixels:
@@ -165,7 +171,7 @@ class ImageStore:
                 f"at most {self._limits.network_pixels} pixels. Restart with a fixed size, such as --image-size 512x512."
             )
         tensor = self._preprocessing.tensor(rgb)[None]
-        return NetworkImage(tensor, np.ascontiguousarray(shrunk(picture, MAX_DRAWN_SIDE_PX)))
+        return NetworkImage(tensor, np.ascontiguousarray(shrunk(picture, MAX_DRAWN_SIDE_PX)), stamp)
 
     def _keep(self, id: str, image: NetworkImage) -> None:
         self._images[id] = image
@@ -175,3 +181,12 @@ class ImageStore:
 
     def _upload_bytes(self) -> int:
         return sum(len(one.data) for one in self._uploads.values())
+
+
+def _stamp_of(path: Path) -> Stamp | None:
+    """Return a file's size and modification time, or None if the file cannot be accessed."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns

@@ -9,18 +9,18 @@ from tfviz.viewer.limits import ServerLimits
 
 @dataclass(frozen=True)
 class ExplorerLimits(ServerLimits):
-    """The largest values that an explorer allows.
+    """The maximum sizes and counts that an explorer allows.
 
     Attributes:
         image_bytes: the size of an uploaded image file.
         image_pixels: the number of pixels of an image file.
         network_pixels: the number of pixels of an image, for a network that accepts any size.
         uploads: the number of uploaded images that the server keeps.
-        kept_bytes: the total size of these files.
+        kept_bytes: the total file size of these uploaded images.
         listed: the number of images that the page lists.
         explainers: the number of compiled explainers that the server keeps.
         maps: the number of maps that the server keeps.
-        waiting: the number of computations that wait for their turn.
+        waiting: the number of computations that may wait for their turn.
     """
 
     image_bytes: int = 32 << 20

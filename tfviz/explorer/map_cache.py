@@ -12,7 +12,7 @@ import numpy as np
 from tfviz.class_scores import ClassScores
 from tfviz.errors import ImageError
 from tfviz.explorer.explainer_cache import ExplainerCache
-from tfviz.explorer.image_store import ImageStore, NetworkImage
+from tfviz.explorer.image_store import ImageStore, NetworkImage, Stamp
 from tfviz.explorer.limits import ExplorerLimits
 from tfviz.explorer.network import Network
 from tfviz.explorer.recipe import Recipe
@@ -25,21 +25,21 @@ from tfviz.methods.row_counts import rows_per_image
 from tfviz.render.pictures import Map, maps_of
 from tfviz.render.strength import Strength, strengths_of
 
-_BATCH_SIZE = 32  # of perturbed copies, as in a call
+_BATCH_SIZE = 32  # perturbed copies per batch, as when calling an explainer
 
 
 @dataclass(frozen=True)
 class ComputedMap:
-    """A map, and the facts about it that the page shows.
+    """A map, with the details that the page shows.
 
     Attributes:
         recipe: the request for the map, with the explained class.
         values: the map as the method returned it, float32 (h, w) or (h, w, channels).
-        drawn: the same values, checked for drawing.
-        style: the style in which it is drawn.
-        layer: the path of its layer, "image", or None.
-        strength: its strength, for the caption and the colors.
-        scores: the class scores of the image, or None.
+        drawn: the same values, converted for drawing.
+        style: the map's style.
+        layer: the path of the explained layer, "image", or None for a method without layers.
+        strength: the map's strength, for the caption and the colors.
+        scores: the image's class scores, or None.
         note: the method's warnings, or "".
         compute_s: the computation time in seconds, including compilation.
     """
@@ -56,7 +56,7 @@ class ComputedMap:
 
 
 class MapCache:
-    """Computes maps. Use it from one thread only.
+    """Computes and caches maps. Use it from one thread only.
 
     Args:
         network: the model.
@@ -70,7 +70,7 @@ class MapCache:
     def __init__(self, network: Network, images: ImageStore, limits: ExplorerLimits) -> None:
         self._network, self._images, self._most = network, images, limits.maps
         self.explainers = ExplainerCache(network.build, limits.explainers)
-        self._maps: OrderedDict[Recipe, ComputedMap] = OrderedDict()
+        self._maps: OrderedDict[tuple[Recipe, Stamp | None], ComputedMap] = OrderedDict()
         self._scores: OrderedDict[str, tuple[NetworkImage, ClassScores | None]] = OrderedDict()
 
     def scored(self, id: str) -> tuple[NetworkImage, ClassScores | None]:
@@ -90,11 +90,11 @@ class MapCache:
         return known
 
     def get(self, recipe: Recipe, turn: Turn) -> ComputedMap:
-        """Return a map, and compute it if it is not cached.
+        """Return a map. Compute the map if it is not cached.
 
         Args:
             recipe: the request for the map. Without a target, the top class is explained.
-            turn: the turn in which to compute it.
+            turn: the turn in which to compute the map.
 
         Raises:
             TfvizError: the map cannot be computed.
@@ -102,16 +102,17 @@ class MapCache:
         """
         image, scores = self.scored(recipe.image)
         recipe = self._completed(recipe, scores)
-        if recipe not in self._maps:
+        key = recipe, image.stamp
+        if key not in self._maps:
             computed = self._computed(recipe, image, scores, turn)
             while len(self._maps) >= self._most:
                 self._maps.popitem(last=False)
-            self._maps[recipe] = computed
-        self._maps.move_to_end(recipe)
-        return self._maps[recipe]
+            self._maps[key] = computed
+        self._maps.move_to_end(key)
+        return self._maps[key]
 
     def _completed(self, recipe: Recipe, scores: ClassScores | None) -> Recipe:
-        """Set the explained class, and drop settings that do not apply to the method."""
+        """Return the recipe with the explained class, and without settings that do not apply."""
         if not method_named(recipe.method).takes_target or scores is None:
             return replace(recipe, target=None, against=None)
         target = int(scores.ranked[0]) if recipe.target is None else recipe.target
@@ -123,24 +124,26 @@ class MapCache:
     def _computed(self, recipe: Recipe, image: NetworkImage, scores: ClassScores | None, turn: Turn) -> ComputedMap:
         explainer = self.explainers.get(recipe.method, recipe.layer)
         start_s = time.perf_counter()
-        # The page shows the method's warnings. No other thread issues any at the same time.
+        # Record the method's warnings for the page. No other thread issues warnings meanwhile.
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             call = explainer.prepare(image.tensor, recipe.target_for(self._network.classes))
             values = _first_map(call, turn)
         compute_s = time.perf_counter() - start_s
         drawn = maps_of([values], count=1)[0]
-        strength = self._strength(recipe, explainer, drawn, scores, turn)
+        strength = self._strength(recipe, image, explainer, drawn, scores, turn)
         note = " ".join(dict.fromkeys(str(one.message) for one in caught if str(one.message)))
         layer = getattr(explainer, "layer_path", None)
         return ComputedMap(recipe, values, drawn, explainer.style, layer, strength, scores, note, compute_s)
 
-    def _strength(self, recipe: Recipe, explainer: Explainer, drawn: Map, scores: ClassScores | None, turn: Turn) -> Strength:
-        """Compare a map with the top class's map, which is usually cached."""
+    def _strength(
+        self, recipe: Recipe, image: NetworkImage, explainer: Explainer, drawn: Map, scores: ClassScores | None, turn: Turn
+    ) -> Strength:
+        """Return a map's strength, compared with the top class's map unless that takes too long."""
         top = None if scores is None or recipe.target is None else int(scores.ranked[0])
         plain = replace(recipe, target=top, against=None)
         is_expensive = explainer.takes_copies and rows_per_image(explainer) > MOST_ROWS_OF_ALL
-        if top is None or recipe == plain or (is_expensive and plain not in self._maps):
+        if top is None or recipe == plain or (is_expensive and (plain, image.stamp) not in self._maps):
             reference = 0 if recipe == plain and top is not None else None
             return strengths_of(explainer.key, [drawn], [self._name(top)], explainer.style, reference)[0]
         names = [self._name(top), ""]
@@ -151,9 +154,11 @@ class MapCache:
 
 
 def _first_map(call: PreparedCall, turn: Turn) -> np.ndarray:
-    """Run a call on one image in batches, and stop between them if it was replaced."""
+    """Run a call in batches, and return its first map. Stop if the computation was replaced."""
     attribution = call.run_in_batches(_BATCH_SIZE, lambda _rows: turn.require_wanted())
     call.check(attribution)
     if not hasattr(attribution, "shape"):
-        raise ImageError("The model has several inputs, and their maps cannot be drawn over one image. Explain it in Python.")
+        raise ImageError(
+            "The model has several inputs, and their maps cannot be drawn over one image. Explain this model in Python."
+        )
     return np.asarray(attribution, np.float32)[0]

@@ -21,7 +21,7 @@ from tfviz.models.labels import Labels
 from tfviz.reading.read_model import read_model
 from tfviz.render.titles import title_of
 
-MOST_CLASSES = 10  # that the page lists
+MOST_CLASSES = 10  # listed on the page
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Layer:
 
 
 class Network:
-    """A model, and its description for the page. Use it from one thread only.
+    """Describes a model for the page, and builds its explainers. Use it from one thread only.
 
     Args:
         model: the model, with one image input.
@@ -55,7 +55,7 @@ class Network:
         self.kind = self._classifier.kind
         self._labels = labels_of(model)
         if self.classes == 1 and not self._labels.names:
-            self._labels = Labels(("output",))  # A single number is not a class.
+            self._labels = Labels(("output",))  # A single output is not a class.
         self._layers: dict[str, list[Layer]] = {}
 
     def name_of(self, index: int) -> str:
@@ -63,17 +63,17 @@ class Network:
         return shown(self._labels.name(index))
 
     def require_class(self, index: int | None) -> None:
-        """Check that the model has a class.
+        """Check that the model has this class. None is always valid.
 
         Raises:
             OptionError: the model has no class with this index.
         """
         if index is not None and (self.classes is None or not 0 <= index < self.classes):
-            most = "no classes" if self.classes is None else f"{self.classes} classes, 0 to {self.classes - 1}"
+            most = "no classes" if self.classes is None else f"{self.classes} classes (0 to {self.classes - 1})"
             raise OptionError(f"The model has {most}. Received: {index}. Choose a class on the page.")
 
     def scores(self, tensor: np.ndarray) -> ClassScores | None:
-        """Return the class scores of one image, or None if the model is not a classifier.
+        """Return an image's class scores, or None if the model is not a classifier.
 
         Raises:
             ImageError: the model does not accept the image, or a score is not finite.
@@ -82,7 +82,9 @@ class Network:
         if scores is None:
             return None
         if not np.isfinite(scores.values).all():
-            raise ImageError("The model's outputs for this image contain NaN or infinity. Check its weights and the image.")
+            raise ImageError(
+                "The model's outputs for this image contain NaN or infinity. Check the model's weights and the image."
+            )
         return scores[0]
 
     def best(self, scores: ClassScores | None) -> list[dict[str, Any]]:
@@ -92,7 +94,7 @@ class Network:
         return [self.described(int(index), scores) for index in scores.ranked[:MOST_CLASSES]]
 
     def described(self, index: int, scores: ClassScores | None) -> dict[str, Any]:
-        """Return the number, name and score of a class."""
+        """Return a class's number, name and score."""
         return {"class": index, "name": self.name_of(index), "score": None if scores is None else float(scores.values[index])}
 
     def build(self, key: str, layer: str | None) -> Explainer:
@@ -108,7 +110,11 @@ class Network:
         return map_explainer(method, self._model, options, self.classes)
 
     def methods(self) -> list[dict[str, Any]]:
-        """Describe all methods. `reason` says why the model is unsupported, or is None."""
+        """Return a description of each method for the page.
+
+        In a description, `reason` says why the method does not support the model, or is None.
+        `needs_layer` is true if the method supports the model, but has no default layer.
+        """
         return [self._described_method(key, method) for key, method in METHODS.items()]
 
     def _described_method(self, key: str, method: type[Explainer]) -> dict[str, Any]:
@@ -121,11 +127,11 @@ class Network:
             "takes_layer": takes(method, "layer"),
         }
         try:
-            return {**described, "reason": None, "rows": rows_per_image(self.build(key, None))}
+            return {**described, "reason": None, "needs_layer": False, "rows": rows_per_image(self.build(key, None))}
         except UNSUITABLE as error:
-            # a method without a default layer may support other layers
-            reason = None if self.layers(key) else str(error)
-            return {**described, "reason": reason, "rows": 1}
+            # A method without a default layer may support other layers.
+            has_layers = bool(self.layers(key))
+            return {**described, "reason": None if has_layers else str(error), "needs_layer": has_layers, "rows": 1}
 
     def layers(self, key: str) -> list[Layer]:
         """Return the layers that a method supports, in model order.
@@ -139,7 +145,7 @@ class Network:
         return self._layers[method.key]
 
     def default_layer(self, key: str) -> str | None:
-        """Return a method's default layer, "image", or None if it has no default layer."""
+        """Return the path of a method's default layer or "image", or None if it has no default."""
         if not takes(method_named(key), "layer"):
             return None
         try:

@@ -1,4 +1,4 @@
-"""The Python code that makes a map."""
+"""Write the Python code that computes a map."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tfviz.methods.lookup import method_named, takes
 
 @dataclass(frozen=True)
 class ModelCode:
-    """Expressions that load the model and the backgrounds.
+    """Python expressions that load the model and the backgrounds.
 
     Attributes:
         model: an expression for the model.
-        backgrounds: an expression for the baseline images of `expected_gradients`; it may use
-            `model`.
+        backgrounds: an expression for the baseline images of `expected_gradients`, which may use
+            the variable `model`, or None.
     """
 
     model: str
@@ -23,13 +23,13 @@ class ModelCode:
 
 
 def python_lines(recipe: Recipe, path: str, code: ModelCode, classes: int | None) -> str:
-    """Return the code that makes a map.
+    """Return the code that computes a map.
 
     Args:
         recipe: the request for the map.
         path: the image path.
         code: the expressions that load the model.
-        classes: the number of the model's classes.
+        classes: the model's number of classes.
 
     Returns:
         Lines that assign the map, as the method returns it, to `attribution`.

@@ -18,10 +18,10 @@ class Recipe:
     Attributes:
         image: the image id.
         method: the method key.
-        layer: the layer path; None means the method's default.
-        target: the explained class; None for a method without a target.
-        against: the class to contrast it with, or "rivals" for the classes most similar to it; None
-            for the class alone.
+        layer: the layer path. None means the method's default layer.
+        target: the explained class, or None for a method without a target.
+        against: the class to contrast the target with, or "rivals" for the classes most similar to
+            it. If None, the target alone is explained.
     """
 
     image: str
@@ -33,11 +33,12 @@ class Recipe:
     def target_for(self, classes: int | None) -> int | np.ndarray | Against | None:
         """Return the target in a form that explainers accept.
 
-        A difference of two classes is a row of weights. The weights are an input of the compiled
-        explainer, so all pairs of classes share one compilation.
+        The difference between two classes is expressed as a row of weights, one for each class. The
+        weights are an input of the compiled explainer, so all pairs of classes share one compiled
+        function.
 
         Args:
-            classes: the number of the model's classes.
+            classes: the model's number of classes.
         """
         if self.target is None or self.against is None or classes is None:
             return self.target

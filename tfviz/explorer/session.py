@@ -1,4 +1,4 @@
-"""The state of an explorer: a model, images, and the maps computed so far."""
+"""An explorer's state: a model, images, and the maps computed so far."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tfviz.models import is_preprocessing_known, preprocessing_of
 
 
 class Session:
-    """The state of an explorer.
+    """The state of an explorer: a model, images, and the maps computed so far.
 
     Args:
         model: the model.
@@ -34,8 +34,8 @@ class Session:
     Attributes:
         limits: the limits.
         images: the images.
-        maps: computes and keeps maps.
-        turns: the worker thread. `network` and `maps` are used only in its turns.
+        maps: the cache that computes and keeps maps.
+        turns: the worker thread. Only this thread runs the model and uses `maps`.
     """
 
     def __init__(
@@ -72,25 +72,25 @@ class Session:
         }
 
     def warm_up(self) -> None:
-        """Compile the forward pass before the first image arrives. Call this through `turns`."""
+        """Compile the forward pass before the first image. Call this only through `turns`."""
         self.methods()
         size = self._preprocessing.output_size
         if size is not None:
             self._network.scores(self._preprocessing.tensor(np.zeros((*size, 3), np.uint8))[None])
 
     def methods(self) -> list[dict[str, Any]]:
-        """Describe all methods (see `Network.methods`). Call this through `turns` only."""
+        """Describe all methods (see `Network.methods`). Call this only through `turns`."""
         if self._methods is None:
             self._methods = self._network.methods()
         return self._methods
 
     def layers(self, method: str) -> dict[str, Any]:
-        """Return a method's layers and its default layer. Call this through `turns` only."""
+        """Return a method's layers and its default layer. Call this only through `turns`."""
         layers = [asdict(layer) for layer in self._network.layers(method)]
         return {"default": self._network.default_layer(method), "layers": layers}
 
     def classes(self, image: str) -> dict[str, Any]:
-        """Return an image's highest-scoring classes. Call this through `turns` only."""
+        """Return an image's highest-scoring classes. Call this only through `turns`."""
         return {"classes": self._network.best(self.maps.scored(image)[1])}
 
     def described_map(self, computed: ComputedMap, turn: Turn) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Run computations one at a time in a worker thread.
 
-A newer computation replaces older ones of the same page and side.
+A newer computation replaces older ones from the same page and side.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Turn:
     """One computation, which a newer one may replace.
 
     Attributes:
-        is_wanted: whether a client still waits for the result.
+        is_wanted: whether a client is still waiting for the result.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Turn:
             raise _replaced()
 
     def drop(self) -> None:
-        """Cancel the computation. If it is running, it stops at its next check."""
+        """Cancel the computation. A running computation stops at its next check."""
         self.is_wanted = False
         if self.future is not None:
             self.future.cancel()
@@ -48,7 +48,7 @@ class Turns:
     """A worker thread and its queue. Use it from one event loop only.
 
     Args:
-        most: the largest number of waiting computations.
+        most: the maximum number of waiting computations.
     """
 
     def __init__(self, most: int) -> None:
@@ -62,10 +62,11 @@ class Turns:
 
         Args:
             work: the computation.
-            key: an older computation with the same key is dropped.
+            key: the page and side that sent the request. An older computation with the same key is
+                dropped.
 
         Raises:
-            HttpError: a newer computation replaced this one, or too many are waiting.
+            HttpError: a newer computation replaced this one, or too many computations are waiting.
         """
         if key is not None and key in self._newest:
             self._newest[key].drop()
@@ -81,7 +82,7 @@ class Turns:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             turn.require_wanted()
-            turn.drop()  # the client is gone
+            turn.drop()  # The client has disconnected.
             raise
         finally:
             self._turns.discard(turn)

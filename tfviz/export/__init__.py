@@ -1,16 +1,18 @@
-"""Export explainers to folders that explain images without tfviz.
+"""Export explainers to folders that can be used without tfviz.
 
-    export(explainer, "explainer/")        tfviz.json, and the files of one of FORMATS
+    export(explainer, "explainer/")        writes tfviz.json and the files of one of FORMATS
     load_explainer("explainer/")           loads a folder of any format
 
-A format is a module with three functions:
+Each format is implemented by a module with three functions:
 
     check(explainer, **options)
-        raises if the format does not support the explainer, before anything is written
+        called before anything is written; raises an error if the format does not support the
+        explainer
     write(explainer, folder, manifest, **options)
-        writes to a new folder, and stores format-specific fields in manifest.extra
+        writes the files to a new folder, and stores format-specific fields in manifest.extra
     read(folder, manifest, trusted) -> LoadedExplainer
-        loads such a folder; unless it is trusted, raises if it could do more than compute
+        loads such a folder; raises an error if the program in an untrusted folder could do more
+        than compute
 
 The keyword arguments of `write` are the format's options.
 """
@@ -37,14 +39,14 @@ if TYPE_CHECKING:  # the command line reads FORMATS for its help, which must be 
 
 @dataclass(frozen=True)
 class Format:
-    """One export format.
+    """An export format.
 
     Attributes:
         module: the module with `check`, `write` and `read`.
-        description: one line for tables.
-        extra: the setup.cfg extra that the format needs.
-        names_weights: whether the folder stores the model's own weights by name, so that a frozen
-            explainer, which has other weights, is not the default.
+        description: a one-line description for tables of formats.
+        extra: the extra in setup.cfg that installs the packages that the format needs, or None.
+        names_weights: whether the folder stores the model's own weights by name. If so, `export`
+            does not freeze the explainer by default, because freezing changes the weights.
     """
 
     module: str
@@ -53,7 +55,7 @@ class Format:
     names_weights: bool = False
 
     def load(self) -> ModuleType:
-        """Import the module."""
+        """Import the format's module."""
         return importlib.import_module(self.module)
 
 
@@ -71,18 +73,18 @@ FORMATS: dict[str, Format] = {
 
 
 # Reading and writing change process-wide settings, such as TensorFlow's log level, and restore them
-# afterwards. Two calls at once would restore each other's changes.
+# afterwards. Concurrent calls would overwrite each other's settings.
 _LOCK = threading.RLock()
 
 
 def format_named(key: str) -> Format:
-    """Return the format for a key such as "saved_model". "-" and "_" are equivalent.
+    """Return the format for a key such as "saved_model". In keys, "-" and "_" are equivalent.
 
-    Raise OptionError, which suggests similar keys, if there is no such format.
+    Raise OptionError if there is no such format. The message suggests similar keys.
     """
     found = FORMATS.get(str(key).strip().lower().replace("-", "_"))
     if found is None:
-        raise OptionError(f"There is no export format {key!r}. {near_matches(str(key), FORMATS)}")
+        raise OptionError(f"Unknown export format {key!r}. {near_matches(str(key), FORMATS)}")
     return found
 
 
@@ -105,24 +107,26 @@ def export(
         path: the folder to create.
         format: a key of FORMATS.
         overwrite: whether to replace an existing export once the new one is complete.
-        preprocessing: the preprocessing, as for `load_model`. None uses that of the model, if any.
-        labels: the class names, as for `load_model`. None uses those of the model, if any.
-        freeze: whether to export the frozen explainer, with folded BatchNormalizations (see
-            `Explainer.freeze`). None means True, except for "stablehlo", which stores the model's
-            own weights by name, and for models in half precision, whose constants would be rounded.
-            Excitation backprop also needs the unfolded kernels, so it is never frozen, which stores
-            each weight once.
+        preprocessing: the preprocessing, in any form that `load_model` accepts. None means the
+            model's preprocessing, if any.
+        labels: the class names, in any form that `load_model` accepts. None means the model's class
+            names, if any.
+        freeze: whether to freeze the explainer first, which folds BatchNormalizations (see
+            `Explainer.freeze`). None means True, with two exceptions: "stablehlo", which stores the
+            model's own weights by name, and models in half precision, whose constants would be
+            rounded. Excitation backprop is never frozen, because it also needs the unfolded
+            kernels, so a frozen explainer would store weights twice.
         **options: the format's options (see `write` in its module).
 
     Returns:
         The folder.
 
     Raises:
-        ExportError: the folder exists, or the format does not support this explainer. The message
-            states the reason.
+        ExportError: the folder exists and may not be replaced, or the format does not support this
+            explainer. The message states the reason.
         OptionError: the format or an option is unknown.
         MissingPackageError: the format needs a package that is not installed.
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written to.
     """
     from tfviz.export import folders
     from tfviz.export.signatures import is_model, manifest_of
@@ -158,23 +162,25 @@ def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplaine
         attribution = explainer(images, target=281)                            # NumPy
         outputs, target, attribution = explainer.with_outputs(images)
 
-    You can load an untrusted folder if you leave `trusted` unset. Its results may still be wrong,
-    it may use any amount of memory or time, and the runtimes that read it (TensorFlow, XLA, LiteRT,
-    onnxruntime) are native code. If that matters, load it in a separate process or container.
+    To load an untrusted folder, leave `trusted` unset. However, the results may be wrong, loading
+    and running the explainer may use any amount of memory or time, and the runtimes that read the
+    folder (TensorFlow, XLA, LiteRT, onnxruntime) are native code. If these risks matter, load the
+    folder in a separate process or container.
 
     Args:
         path: the folder that `explainer.export` or `tfviz export` created.
-        trusted: True loads the folder without checks. By default, every file must be unchanged
-            since the export, and a SavedModel or StableHLO program may only contain operations that
-            compute in memory. Operations that read or write files, open connections or call Python
-            raise an error before TensorFlow or JAX loads the program.
+        trusted: if True, the folder is loaded without checks. By default, every file must be
+            unchanged since the export, and a SavedModel or StableHLO program may only contain
+            operations that compute in memory. If it contains an operation that reads or writes
+            files, opens connections or calls Python, an error is raised before TensorFlow or JAX
+            loads the program.
 
     Returns:
         The explainer.
 
     Raises:
-        ExportError: the folder contains no exported explainer, or one that is damaged or may do
-            more than compute.
+        ExportError: the folder contains no exported explainer, the explainer is damaged, or its
+            program may do more than compute.
         MissingPackageError: the format needs a package that is not installed.
     """
     from tfviz.export.manifest import Manifest, reporting_damage
@@ -185,7 +191,7 @@ def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplaine
         manifest.files = {}
     if manifest.format not in list(FORMATS):
         raise ExportError(
-            f"{shown(folder)} contains an explainer in the format {manifest.format!r}, but this version of tfviz reads "
+            f"{shown(folder)} contains an explainer in the format {manifest.format!r}, but this version of tfviz reads only "
             f"{', '.join(FORMATS)}. Export it again, or use the version of tfviz that wrote it."
         )
     manifest.require_regular(folder)
@@ -198,4 +204,4 @@ def _check_options(key: str, module: ModuleType, options: Mapping[str, object]) 
     for name in options:
         if name not in taken:
             known = near_matches(name, taken) if taken else "It has no options."
-            raise OptionError(f"The format {key!r} has no option {name!r}. {known}")
+            raise OptionError(f"The export format {key!r} has no option {name!r}. {known}")

@@ -43,16 +43,17 @@ _STATE = re.compile(
     r"|(Anonymous)?(Mutable)?(Dense)?HashTable(OfTensors)?(V2)?|LookupTable(Export|Find|Import|Insert|Remove|Size)V2"
     r"|InitializeTableV2|CudnnRNN\w*"
 )
-# Most TensorFlow operations that read files have such names.
+# Operations of input pipelines, which can read files, have Dataset or Iterator in their names.
 _INPUT_PIPELINES = re.compile(r"\w*(Dataset|Iterator)\w*")
 _CHECKPOINT = ("SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename")
 _PRINT, _STREAMS = "PrintV2", ("stderr", "stdout", "log(info)", "log(warning)", "log(error)")
 
 
 def require_harmless(folder: Path) -> None:
-    """Parse the SavedModel in a folder without running it.
+    """Check the operations in a folder's SavedModel without running it.
 
-    Raise ExportError if it cannot be read, or if it contains an operation that is not allowed.
+    Raise ExportError if the SavedModel cannot be read, or if it contains an operation that is not
+    allowed.
     """
     try:
         (meta_graph,) = tensorflow_internals.saved_model_in(folder).meta_graphs
@@ -69,9 +70,8 @@ def require_harmless(folder: Path) -> None:
         ) from error
     if found := sorted(set(_disallowed(meta_graph))):
         raise ExportError(
-            f"The SavedModel in {shown(folder)} was not loaded, because loading or calling it could do more than compute: it "
-            f"contains {', '.join(map(shown, found))}. If you created this export yourself or trust its author, pass "
-            "trusted=True."
+            f"The SavedModel in {shown(folder)} was not loaded, because it contains operations that can do more than compute: "
+            f"{', '.join(map(shown, found))}. If you created this export yourself or trust its author, pass trusted=True."
         )
 
 
@@ -112,9 +112,10 @@ def _takes_text(operation: Any) -> bool:
 
 
 def _checkpoint_functions(meta_graph: Any, functions: dict[str, Any]) -> set[str]:
-    """Return the functions that only restore weights in TensorFlow Serving.
+    """Return the names of the functions that are called only to save or restore weights.
 
-    Exclude functions that any other part of the model can call.
+    TensorFlow Serving restores weights with these functions. The result does not include functions
+    that any other part of the model can call.
     """
     saver = meta_graph.saver_def
     names = {name.partition(":")[0] for name in (saver.save_tensor_name, saver.restore_op_name)}
@@ -140,7 +141,7 @@ def _reachable(names: set[str], functions: dict[str, Any]) -> set[str]:
 
 
 def _calls(node: Any) -> Iterator[str]:
-    """Yield the functions that a node calls through its type or its attributes."""
+    """Yield the names of functions that a node may call through its type or its attributes."""
     yield node.op
     for value in node.attr.values():
         yield value.func.name

@@ -10,15 +10,16 @@ Arrays = dict[str, np.ndarray]
 
 
 def run_in_batches(run: Callable[[Arrays], Arrays], given: Arrays, batch_size: int) -> Arrays:
-    """Run a program on all images.
+    """Run a program on all images, in batches of its fixed size.
 
     Args:
-        run: the program. It maps arrays with `batch_size` rows to arrays with `batch_size` rows.
+        run: the program, which maps arrays with `batch_size` rows to arrays with the same number of
+            rows, all keyed by name.
         given: arrays keyed by name, with one row per image.
         batch_size: the number of images per run.
 
     Returns:
-        The results of all images, keyed by name.
+        The results for all images, keyed by name.
     """
     count = len(next(iter(given.values())))
     parts = []

@@ -14,10 +14,10 @@ from tfviz.export.manifest import FILE_NAME
 
 
 def destination(path: str | Path, *, overwrite: bool) -> Path:
-    """Return the folder to create.
+    """Return the resolved path of the folder to create or replace.
 
-    Raise ExportError unless the folder is missing, is empty, or contains an exported explainer that
-    may be overwritten.
+    Raise ExportError unless the folder does not exist, is empty, or contains an exported explainer
+    that may be overwritten.
     """
     folder = Path(os.path.realpath(path))
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -39,10 +39,10 @@ def destination(path: str | Path, *, overwrite: bool) -> Path:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yield a new folder to fill. It replaces `folder` if the block ends without an exception.
+    """Yield a new, empty folder that replaces `folder` if the block ends without an exception.
 
-    If the block is interrupted, or the process ends, the old folder stays unchanged. Raise
-    OutputError if the folder cannot be written.
+    If the block is interrupted or the process ends, the old folder remains unchanged. Raise
+    OutputError if the folder cannot be written to.
     """
     unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}.tmp")
     new_parents = [parent for parent in folder.parents if not parent.exists()]
@@ -52,19 +52,19 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         _move(unfinished, folder)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise OutputError(f"Cannot write to {shown(folder)} ({reason}). Pass a writable folder.") from error
+        raise OutputError(f"{shown(folder)} cannot be written to ({reason}). Pass a writable folder.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         for parent in new_parents:
-            with suppress(OSError):  # it contains the folder
+            with suppress(OSError):  # the parent contains the exported folder
                 parent.rmdir()
 
 
 def _move(new: Path, folder: Path) -> None:
     """Move the new folder into place.
 
-    A folder cannot be renamed onto a non-empty one. The old folder is therefore renamed first, and
-    restored if the second step fails.
+    A folder cannot be renamed to the path of a non-empty one. The old folder is therefore renamed
+    first, and restored if renaming the new folder fails.
     """
     if not folder.exists():
         new.rename(folder)

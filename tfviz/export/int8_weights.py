@@ -1,11 +1,11 @@
-"""Store the weights of a .tflite file as int8, which reduces its size to about a third.
+"""Store the weights of a .tflite file as int8, which shrinks the file to about a third.
 
-Each kernel is rounded to 255 steps, with one step size per output channel, before the graph is
-built. The file therefore computes the explanation of the network with rounded weights, in float32.
-LiteRT's converter would also quantize activations, which destroys the small numbers that excitation
-backprop divides by.
+Before the graph is built, each kernel's values are rounded to whole steps from -127 to 127, with
+one step size per output channel. The exported explainer therefore explains the network with rounded
+weights, and computes in float32. LiteRT's converter would also quantize activations, which would
+destroy the small numbers that excitation backprop divides by.
 
-    rounded(function)           the rounded weights of a function
+    rounded(function)           rounds the weights of a function
     with_int8_weights(model)    converts a .tflite file that was created from such a function;
                                 constants that consist of whole steps are stored as int8
 """
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from ai_edge_litert.schema_py_generated import ModelT, SubGraphT
 
-_MIN_SIZE = 1024  # values; smaller arrays stay in float32, as in LiteRT's converter
-_UNROUNDED_SHARE = 0.1  # of all weight values
-_MAX_STEPS = 127  # on each side of 0
-_TOLERANCE = 0.01  # of a step; float32 rounding causes 1e-5
-_SAMPLED = 64  # values per channel that test a step size first
-_MIN_VALUES_PER_STEP = 16  # values per channel, because each channel stores a step size
-_PER_CHANNEL_VERSION = 5  # of the operation DEQUANTIZE
+_MIN_SIZE = 1024  # Arrays with fewer values stay in float32, as in LiteRT's converter.
+_UNROUNDED_SHARE = 0.1  # the fraction of all weight values that are not rounded
+_MAX_STEPS = 127  # steps on each side of 0
+_TOLERANCE = 0.01  # a fraction of a step; float32 rounding causes errors of 1e-5
+_SAMPLED = 64  # values per channel that are checked first
+_MIN_VALUES_PER_STEP = 16  # the minimum per channel, because each channel also stores a step size
+_PER_CHANNEL_VERSION = 5  # the version of DEQUANTIZE that supports step sizes per channel
 
 
 def rounded(function: tf.types.experimental.ConcreteFunction) -> dict[int, np.ndarray]:
-    """Return the rounded weights of a concrete function, keyed by the id of the variable's handle.
+    """Return a concrete function's rounded weights, keyed by the ids of the variables' handles.
 
-    The smallest layers, up to a tenth of all weights, are not rounded. They include those near the
-    image, whose rounding errors would affect all other layers.
+    The smallest kernels, which together hold up to a tenth of all weights, are not rounded. They
+    usually include those near the image, whose rounding errors would affect all later layers.
     """
     variables = {id(one.handle): one for one in function.graph.variables if len(one.shape) > 1}
     sizes = {key: one.shape.num_elements() for key, one in variables.items()}
@@ -53,7 +53,7 @@ def _rounded(values: np.ndarray, channel_axes: int) -> np.ndarray:
 
 
 def _read_depthwise(function: tf.types.experimental.ConcreteFunction) -> set[int]:
-    """Return the ids of depthwise kernels, whose last two axes are both channel axes."""
+    """Return the handle ids of depthwise kernels, whose last two axes are both channel axes."""
     captures = function.inputs[len(function.inputs) - len(function.captured_inputs) :]
     handles = {x.ref(): id(outside) for x, outside in zip(captures, function.captured_inputs, strict=True)}
     found = set()
@@ -66,7 +66,10 @@ def _read_depthwise(function: tf.types.experimental.ConcreteFunction) -> set[int
 
 
 def with_int8_weights(model: bytes) -> bytes:
-    """Store constants that consist of whole steps as int8. They become float32 on loading."""
+    """Return a .tflite file in which constants that consist of whole steps are stored as int8.
+
+    LiteRT converts these constants back to float32.
+    """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -86,9 +89,9 @@ def with_int8_weights(model: bytes) -> bytes:
 
 
 def _in_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """Convert values to int8 step counts, the step size per channel, and the channel axis.
+    """Return the values as int8 step counts, each channel's step size, and the channel axis.
 
-    Return None if the values are not whole steps.
+    Return None if the values do not consist of whole steps.
     """
     for axis in range(values.ndim):
         if 1 < values.shape[axis] <= values.size // _MIN_VALUES_PER_STEP:
@@ -100,7 +103,7 @@ def _in_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
 
 
 def _steps(by_channel: np.ndarray) -> np.ndarray | None:
-    """Return the step size of each row, or None if a row has none.
+    """Return each row's step size, or None if the values of any row are not whole steps.
 
     A row's largest magnitude is a whole number of steps. It may be less than 127 steps if the
     constant contains only part of the channel.
@@ -147,7 +150,7 @@ def _store(
 
 
 def _dequantize(whole: ModelT, schema: ModuleType) -> int:
-    """Return the index of DEQUANTIZE in the file's operator table, and add it if needed."""
+    """Return the index of DEQUANTIZE in the file's operator table. Add it if it is missing."""
     code = schema.BuiltinOperator.DEQUANTIZE
     codes = [max(row.builtinCode, row.deprecatedBuiltinCode) for row in whole.operatorCodes]
     if code not in codes:

@@ -1,17 +1,17 @@
-"""Export to a .tflite file for LiteRT, on phones and small devices, with built-in operations only.
+"""Export to a .tflite file with only built-in operations, for LiteRT on phones and small devices.
 
     explainer.tflite    one signature, serving_default. inputs: the model's inputs, and "target"
                         (batch,) int32 if a class can be chosen (-1 is the top class);
                         outputs: named as in tfviz.json
 
 TensorFlow's converter writes the file. Operations that it cannot convert, mostly gradients, are
-replaced first (see `lowering.litert_operations`). A file has one image size and one batch size, but
-`LiteRTExplainer` accepts batches of any size.
+replaced first (see `lowering.litert_operations`). A file supports only one image size and one batch
+size, but `LiteRTExplainer` accepts batches of any size.
 
-LiteRT stores separate kernels for the forward and the backward pass. A class activation map or
-VisualBackProp needs hardly any backward pass, so its file is about as large as the model's weights.
-Methods that backpropagate to the image take twice that, and excitation backprop, which also needs
-positive kernels, three to four times.
+LiteRT stores separate kernels for the forward and the backward pass. Class activation maps and
+VisualBackProp need hardly any backward pass, so their files are about as large as the model's
+weights. Files of methods that backpropagate to the image are twice that size. Files of excitation
+backprop, which also needs positive kernels, are three to four times that size.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ if TYPE_CHECKING:  # Explainer.export imports this package
     from tfviz.methods.explainer import Explainer
 
 _QUANTIZE = (None, "int8", "float16")
-_INSTEAD = 'Export it with format="saved_model", which supports every method.'
+_INSTEAD = 'Use format="saved_model", which supports every method.'
 _NOT_BUILT_IN = re.compile(r"(?:TF Select|Flex|TF Custom|Custom) ops: ([\w, ]+)")
 _UNKNOWN = re.compile(r"'?tf\.(\w+)'? op ")
 
 
 def check(explainer: Explainer, **options: object) -> None:
-    """Raise MissingPackageError if LiteRT is missing, and OptionError for an invalid option."""
+    """Raise MissingPackageError if LiteRT is missing, and OptionError if an option is invalid."""
     interpreter_class()
     quantize, batch_size = options.get("quantize"), options.get("batch_size", 1)
     if quantize not in _QUANTIZE:
@@ -75,14 +75,14 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: receives the fields of this format.
-        quantize: None stores the weights as float32, "int8" in a third of that size, and "float16"
-            in half. Computation always uses float32.
+        manifest: the manifest, to which the fields of this format are added.
+        quantize: how to store the weights. None stores them as float32, "int8" takes a third of
+            that size, and "float16" takes half. Computation always uses float32.
         batch_size: the number of images per run.
         image_shape: (height, width, channels) of the images, for models that do not fix it.
-        target: a fixed target, so that no class can be chosen later: a class, weights shaped like
-            one image's outputs, `tfviz.At`, or a function outputs -> (N,). Required unless the
-            model has one output (N, classes).
+        target: a target that is fixed in the export, so that no class can be chosen later. It is a
+            class, weights shaped like one image's outputs, a function outputs -> (N,), or
+            `tfviz.At`. Required unless the model has one output (N, classes).
     """
     request = one_request(explainer, manifest, target, image_shape, "A .tflite file")
     specs = [
@@ -107,7 +107,7 @@ def write(
 def _convertible(
     compute: Callable[..., Results], specs: list[tf.TensorSpec], manifest: Manifest, in_int8: bool
 ) -> tf.types.experimental.ConcreteFunction:
-    """Trace the computation, and replace operations that the converter does not support."""
+    """Trace the computation, and replace the operations that the converter does not support."""
     try:
         function = traced(compute, specs)
         return lowered(function, REPLACEMENTS, rounded(function) if in_int8 else None)
@@ -115,7 +115,7 @@ def _convertible(
         raise
     except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"{manifest.method} for the model '{manifest.model}' cannot be traced as one graph with fixed input shapes "
+            f"{manifest.method} for the model '{manifest.model}' cannot be traced as a single graph with fixed input shapes "
             f"({type(error).__name__}: {_first_line(error)}). {_INSTEAD}"
         ) from error
 
@@ -142,7 +142,7 @@ def _converted(function: tf.types.experimental.ConcreteFunction, manifest: Manif
 
 
 def _missing_operations(error: Exception, function: tf.types.experimental.ConcreteFunction) -> str:
-    """Name the operations that could not be converted, and their positions in the graph."""
+    """Describe which operations could not be converted, and where they are in the graph."""
     text = str(error)
     types = {name.strip() for names in _NOT_BUILT_IN.findall(text) for name in names.split(",")} | set(_UNKNOWN.findall(text))
     if not types:

@@ -1,4 +1,4 @@
-"""Run a .tflite file with LiteRT, and call it like an explainer."""
+"""Load exported .tflite files as explainers that LiteRT runs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FILE, SIGNATURE = "explainer.tflite", "serving_default"
 
 
 class LiteRTExplainer(LoadedExplainer):
-    """A loaded .tflite file. It accepts batches of any size.
+    """An explainer loaded from a .tflite file. It accepts batches of any size.
 
-    `batch_size` images run at once. `interpreter` is the LiteRT interpreter.
+    It runs `batch_size` images at a time. `interpreter` is the LiteRT interpreter.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -51,7 +51,7 @@ class LiteRTExplainer(LoadedExplainer):
 
 
 def interpreter_class() -> Any:
-    """Return LiteRT's Interpreter. Raise MissingPackageError if it is not installed."""
+    """Return LiteRT's Interpreter class. Raise MissingPackageError if LiteRT is not installed."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:

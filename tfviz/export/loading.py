@@ -1,6 +1,7 @@
-"""Call exported explainers like the original ones.
+"""Define the base class of loaded explainers, which are called like the original explainers.
 
-This module imports no machine learning framework; each format imports its own runtime.
+This module imports no machine learning framework. Each format's module imports the runtime that the
+format needs.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ class LoadedExplanation(NamedTuple):
     """The results of one call, as NumPy arrays.
 
     Attributes:
-        outputs: float32, nested as the model returns them.
-        target: (N,) int32, or None if no class was explained.
-        attribution: float32, with the shape that the method returns.
+        outputs: the model's outputs, float32, nested as the model returns them.
+        target: the explained classes, (N,) int32, or None if no class was explained.
+        attribution: the attribution, float32, with the shape that the method returns.
     """
 
     outputs: Any
@@ -35,11 +36,11 @@ class LoadedExplanation(NamedTuple):
 
 
 class LoadedExplainer(abc.ABC):
-    """One method on one model, loaded from a folder.
+    """An exported explainer, loaded from a folder.
 
     Attributes:
-        manifest: the content of its tfviz.json.
-        key, style, takes_target, labels, preprocessing: read from the manifest.
+        manifest: the content of the folder's tfviz.json.
+        key, style, takes_target, labels, preprocessing: the corresponding values in the manifest.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -52,21 +53,25 @@ class LoadedExplainer(abc.ABC):
 
     @abc.abstractmethod
     def _run(self, images: list[np.ndarray], target: np.ndarray | None) -> tuple[Any, np.ndarray | None, Any]:
-        """Return outputs, target and attribution, nested as in the manifest (see `_nested`).
+        """Return the outputs, the target and the attribution, nested as in the manifest.
+
+        `_nested` converts a program's results to this form.
 
         Args:
-            images: one array per input, with its shape and type.
-            target: (N,) int32 classes, float32 weights for the outputs, or None for the top class.
+            images: one array per input, with the input's shape and type.
+            target: (N,) int32 classes, float32 weights for the outputs, or None for the top class
+                or the target fixed by the export.
         """
 
     def __call__(self, images: Nested[npt.ArrayLike], target: npt.ArrayLike | None = None) -> Any:
-        """Return the attribution of one batch as a float32 NumPy array.
+        """Return the attribution of a batch of images as a float32 NumPy array.
 
         Args:
             images: (N, H, W, C) as the model expects them (see `preprocessing`). For several
                 inputs, arrays nested like the model's inputs.
             target: None (the top class of each image, or the target fixed by the export), an int or
-                (N,) ints. If `manifest.targets` has "weights", also floats shaped like the outputs.
+                (N,) ints. If `manifest.targets` contains "weights", floats shaped like the outputs
+                are also accepted.
 
         Returns:
             The attribution.
@@ -101,12 +106,12 @@ class LoadedExplainer(abc.ABC):
             raise
         except Exception as error:  # the runtime may raise anything
             raise ExportError(
-                f"The exported explainer cannot be run ({type(error).__name__}: {first_line(error)}). If the images are large "
-                "or many, pass fewer at a time. Otherwise, export the explainer again."
+                f"The exported explainer failed ({type(error).__name__}: {first_line(error)}). If the images are large or "
+                "numerous, pass fewer at a time. Otherwise, export the explainer again."
             ) from error
 
     def _nested(self, results: Mapping[str, npt.ArrayLike]) -> tuple[Any, np.ndarray | None, Any]:
-        """Convert arrays, keyed by name, to the result of `_run`."""
+        """Convert a program's results, keyed by name, to the tuple that `_run` returns."""
         arrays = {name: np.asarray(value) for name, value in results.items()}
         manifest = self.manifest
         outputs, attribution = (nested(part, arrays.__getitem__) for part in (manifest.outputs, manifest.attribution))
@@ -121,9 +126,10 @@ class LoadedExplainer(abc.ABC):
         return arrays
 
     def _by_name(self, images: Any) -> dict[str, Any]:
-        """Return the value for each input.
+        """Return each input's value, keyed by the input's name.
 
-        A dict is matched by its keys, or by the inputs' names if the model takes a list.
+        If `images` is a dict, its keys must be those of the model's input dict or, if the model
+        does not take a dict, the input names.
         """
         structure, inputs = self.manifest.input_structure, self.manifest.inputs
         names = flat_names(structure)
@@ -132,8 +138,8 @@ class LoadedExplainer(abc.ABC):
         if isinstance(images, dict) or isinstance(structure, dict):
             keys = structure if isinstance(structure, dict) else names
             if not isinstance(images, dict) or set(images) != set(keys):
-                received = f"a dict of {', '.join(map(repr, images))}" if isinstance(images, dict) else type(images).__name__
-                raise ImageError(f"The export expects a dict of {', '.join(map(repr, keys))}. Received: {received}.")
+                received = f"the keys {', '.join(map(repr, images))}" if isinstance(images, dict) else type(images).__name__
+                raise ImageError(f"The export expects a dict with the keys {', '.join(map(repr, keys))}. Received: {received}.")
             if keys is names:
                 return images
         found = _flat(images)
@@ -148,7 +154,9 @@ class LoadedExplainer(abc.ABC):
         if target is None:
             return None
         if not self.takes_target:
-            raise TargetError(f"{self.key} is class-agnostic and takes no target. Received: target={target!r}. Omit it.")
+            raise TargetError(
+                f"{self.key} is class-agnostic and does not accept a target. Received: target={target!r}. Omit the target."
+            )
         taken = self.manifest.targets
         if callable(target) or type(target).__name__ == "At":
             raise TargetError(
@@ -166,10 +174,12 @@ class LoadedExplainer(abc.ABC):
     def _classes(self, array: np.ndarray, count: int) -> np.ndarray:
         classes = self.manifest.classes
         if array.ndim > 1 or array.size not in (1, count):
-            raise TargetError(f"Expected an int or {count} ints, one for each image. Received: shape {array.shape}.")
+            raise TargetError(
+                f"Expected the target as an int, or as {count} ints, one per image. Received: an array of shape {array.shape}."
+            )
         if array.min() < 0 or (classes is not None and array.max() >= classes):
             wrong = array.min() if array.min() < 0 else array.max()
-            valid = f"has {classes} classes, 0 to {classes - 1}" if classes is not None else "numbers its classes from 0"
+            valid = f"has {classes} classes (0 to {classes - 1})" if classes is not None else "numbers its classes from 0"
             raise TargetError(f"Target {wrong} is out of range. The model {valid}.")
         return np.ascontiguousarray(np.broadcast_to(array.reshape(-1), count), np.int32)
 
@@ -183,33 +193,37 @@ def _weights(array: np.ndarray, count: int, scores: list[int | None] | None) -> 
     if not fits or len(array) not in (1, count):
         expected = _sizes(tuple(expected_shape)) if scores else "(N, classes)"
         raise TargetError(
-            f"Expected weights of shape {expected}, one set for each of {count} images or one for all. Received: {array.shape}."
+            f"Expected weights of shape {expected}, one row for each of the {count} images or one row for all. Received: "
+            f"shape {array.shape}."
         )
     if not np.isfinite(array).all():
-        raise TargetError("Expected finite weights for the outputs. Received: NaN or infinity. Check how they are computed.")
+        raise TargetError(
+            "Expected finite weights for the outputs. Received: NaN or infinity. Replace them with finite values."
+        )
     return np.ascontiguousarray(np.broadcast_to(array, (count, *array.shape[1:])), np.float32)
 
 
 def _is_structure_of_one(images: object, rank: int) -> bool:
-    """Return whether the images are a list with one batch, for a model with a list of one input."""
+    """Return whether `images` is a list that contains a single array with this number of axes."""
     return isinstance(images, (list, tuple)) and len(images) == 1 and len(getattr(images[0], "shape", ())) == rank
 
 
 def _image(expected: Input, images: npt.ArrayLike) -> np.ndarray:
     array = np.asarray(images)
     if array.dtype.kind not in "biuf":
-        raise ImageError(f"Expected {expected.name} as an array of numbers. Received: {type(images).__name__}.")
+        raise ImageError(f"`{expected.name}` must be an array of numbers. Received: {type(images).__name__}.")
     expected_shape = expected.shape
     if not _fits(expected_shape, array.shape):
         raise ImageError(
-            f"The export expects {expected.name} of shape {_sizes(expected_shape)}. Received: {_sizes(array.shape)}. "
-            "Resize them, or export the explainer again for that size."
+            f"The export expects {expected.name} of shape {_sizes(expected_shape)}. Received: {_sizes(array.shape)}. Resize "
+            "the images, or export the explainer again for this size."
         )
     if array.shape[0] == 0:
-        raise ImageError(f"Expected at least one image. Received: an empty batch {_sizes(array.shape)}.")
+        raise ImageError(f"Expected at least one image. Received: an empty batch of shape {_sizes(array.shape)}.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ImageError(
-            "The images contain NaN or infinity, so every attribution would be NaN. Check how they are preprocessed."
+            "The images contain NaN or infinity, which would make the attributions NaN. Check the preprocessing, for example "
+            "for a division by zero."
         )
     return np.ascontiguousarray(array, _numpy_type(expected.dtype))
 
@@ -241,7 +255,7 @@ def _described(forms: list[str]) -> str:
 
 
 def _flat(structure: Any) -> list[Any]:
-    """Flatten lists and dicts like Keras, which sorts dicts by key."""
+    """Flatten lists and dicts in the same order as Keras, which sorts dicts by key."""
     if isinstance(structure, dict):
         structure = [structure[key] for key in sorted(structure)]
     if not isinstance(structure, (list, tuple)):

@@ -1,6 +1,6 @@
 """Read and write tfviz.json, which describes an exported explainer.
 
-Every format stores it next to the model. It describes the inputs, the outputs and the
+Every format stores this file next to the model. It describes the inputs, the outputs and the
 preprocessing, so the folder can be used without other documentation.
 """
 
@@ -24,16 +24,17 @@ from tfviz.runs.regular_files import open_regular, read_regular
 
 FILE_NAME = "tfviz.json"
 FORMAT_VERSION = 1
-# Model inputs and outputs must not have these names, because tfviz uses them.
+# Model inputs and outputs must not have these names, because tfviz uses them for its own arguments
+# and results.
 _RESERVED = ("outputs", "target", "weights", "attribution", "image_bytes", "size", "overlay_bytes")
-_MAX_BYTES = 64 << 20  # of tfviz.json; most of it is labels
-# Inputs must not have these names either, because signatures use keyword arguments.
+_MAX_BYTES = 64 << 20  # the maximum size of tfviz.json, which consists mostly of labels
+# Inputs must not have these names either, because signatures take inputs as keyword arguments.
 NO_PARAMETERS = (*keyword.kwlist, "self")
 
 
 @dataclass(frozen=True)
 class Input:
-    """One model input. The first axis of `shape` is the batch, and None means any size."""
+    """A model input. The first axis of `shape` is the batch axis, and None means any size."""
 
     name: str
     shape: tuple[int | None, ...]
@@ -47,28 +48,30 @@ class Manifest:
     Attributes:
         format: a key of FORMATS.
         method: a key of METHODS.
-        options: the arguments of the method's constructor.
-        layer: the layer's path, or None if the method has no layer or explains the image.
+        options: the arguments to the method's constructor.
+        layer: the layer's path, or None if the method has no layer or explains the image itself.
         model: the model's name.
         inputs: the model's inputs, in order.
         input_structure: the input names, nested like the model's inputs.
         outputs: the output names, nested like the model's outputs. A single output is "outputs".
-        attribution: the names of the maps: "attribution" for a single input, and
+        attribution: the map names. They are "attribution" for a single input, and
             "attribution_NAME" for each of several inputs.
         takes_target: whether the method accepts a target.
-        targets: the targets that the export accepts: "top" (the top class), "class" (N,),
-            "weights" (N, ..., classes), and "fixed" for a target fixed by the export.
+        targets: the kinds of targets that the export accepts: "top" (the top class), "class" (one
+            class per image, (N,)), "weights" (weights for the outputs, (N, ..., classes)) and
+            "fixed" (a target fixed by the export).
         classes: the number of classes to choose from, or None.
-        scores: the shape of the explained output and of weights for it, or None for several
-            outputs.
-        preprocessing: the fields of `tfviz.Preprocessing`, or None if it is unknown.
+        scores: the shape of the explained output and of its weights, or None if the model has
+            several outputs.
+        preprocessing: the fields of `tfviz.Preprocessing`, or None if the preprocessing is unknown.
         labels: the class names, or None.
         style: how to draw the map.
-        versions: the versions of the packages that wrote the file.
-        extra: format-specific fields. For formats with a single function, they include its
-            "arguments" and "results", each a list of {"name", "shape", "dtype"} with the names
-            used in the file.
-        files: the SHA-256 of each file next to tfviz.json, keyed by path, or empty if unknown.
+        versions: the versions of the packages used to write the file.
+        extra: format-specific fields. For formats with a single function, they include the
+            function's "arguments" and "results", each a list of {"name", "shape", "dtype"} with the
+            names used in the file.
+        files: the SHA-256 of each file next to tfviz.json, keyed by path. The dict is empty if the
+            hashes are unknown.
     """
 
     format: str
@@ -101,7 +104,7 @@ class Manifest:
     def read(cls, folder: Path) -> Manifest:
         """Read the manifest in a folder.
 
-        Raise ExportError if the folder has none, or if this version of tfviz cannot read it.
+        Raise ExportError if the folder has no manifest, or if this version of tfviz cannot read it.
         """
         content = _read(folder)
         with reporting_damage(folder):
@@ -121,22 +124,29 @@ class Manifest:
         return manifest
 
     def note_files(self, folder: Path) -> None:
-        """Record the SHA-256 of every file in a folder."""
+        """Record the SHA-256 of every file in the folder."""
         files = (path for path in sorted(folder.rglob("*")) if path.is_file())
         self.files = {path.relative_to(folder).as_posix(): _digest(path) for path in files}
 
     @staticmethod
     def require_regular(folder: Path) -> None:
-        """Raise ExportError if the folder contains a pipe or device. Opening one may block."""
+        """Raise ExportError if the folder contains anything except regular files and folders.
+
+        Opening a pipe or a device, for example, could block.
+        """
         for path in folder.rglob("*"):
             if not (path.is_file() or path.is_dir()):
                 raise ExportError(f"{shown(path)} is not a regular file. Export the explainer again.")
 
     def require_exported(self, folder: Path, *names: str) -> None:
-        """Raise ExportError or OSError if one of the files (by default, any file) was changed."""
+        """Raise ExportError if a file was changed after the export.
+
+        Check the files in `names` or, by default, all recorded files. Raise OSError if a file
+        cannot be read.
+        """
         for name in names or self.files:
             if ".." in Path(name).parts or Path(name).is_absolute():
-                raise ExportError(f"The export is missing the file {name!r}")
+                raise ExportError(f"The export does not contain the file {name!r}")
             if self.files.get(name, digest := _digest(folder / name)) != digest:
                 raise ExportError(f"{name} was changed or damaged after the export; its SHA-256 is {digest}")
 
@@ -153,7 +163,10 @@ class Manifest:
 
 @contextmanager
 def reporting_damage(folder: Path) -> Iterator[None]:
-    """Raise ExportError if the block fails because of missing or invalid values in tfviz.json."""
+    """Convert exceptions in the block to an ExportError that reports a damaged tfviz.json.
+
+    Only TfvizErrors are raised unchanged.
+    """
     try:
         yield
     except TfvizError:
@@ -194,10 +207,12 @@ def _digest(path: Path) -> str:
 
 
 def plain_names(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
-    """Return unique names that every format allows: an ASCII letter, then letters, digits and "_".
+    """Convert names to unique names that every format allows.
 
-    They differ from each other, from the names that tfviz uses and from those in `taken`, ignoring
-    case, because TensorFlow treats "A" and "a" as equal.
+    Each new name consists of an ASCII letter followed by ASCII letters, digits and "_".
+
+    The new names differ from each other, from the names that tfviz uses and from those in `taken`.
+    Case is ignored in these comparisons, because TensorFlow treats "A" and "a" as equal.
     """
     used = {name.lower() for name in (*_RESERVED, *taken)}
     plain = []
@@ -218,12 +233,12 @@ def _plain(name: str) -> str:
 
 
 def map_name(name: str) -> str:
-    """Return the name of an input's map, for models with several inputs."""
+    """Return the name of an input's map in a model with several inputs."""
     return f"attribution_{name}"
 
 
 def flat_names(structure: Any) -> list[str]:
-    """Return the names in a nested structure in Keras' order, which sorts dicts by key."""
+    """Return the names in a nested structure in the order of Keras, which sorts dicts by key."""
     if isinstance(structure, str):
         return [structure]
     parts = [structure[key] for key in sorted(structure)] if isinstance(structure, dict) else structure

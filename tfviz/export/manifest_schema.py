@@ -1,6 +1,6 @@
 """Define the schema of tfviz.json.
 
-A folder may come from an untrusted source. Content that conforms to the schema can neither crash
+A folder may come from an untrusted source. Content that conforms to this schema can neither crash
 the code that reads it nor exhaust memory.
 """
 
@@ -37,7 +37,7 @@ Target = Literal["top", "class", "weights", "fixed"]
 
 
 class Tensor(TypedDict):
-    """An input or a result."""
+    """The description of a tensor that a program accepts or returns."""
 
     name: Name
     shape: Shape
@@ -45,7 +45,7 @@ class Tensor(TypedDict):
 
 
 class Content(TypedDict):
-    """The fields of `Manifest` that loading uses."""
+    """The fields of `Manifest` that are used to load an explainer."""
 
     format: str
     method: str
@@ -68,7 +68,7 @@ class Content(TypedDict):
 
 
 class ProgramExtra(TypedDict):
-    """The part of "extra" that StableHLO uses."""
+    """The fields of "extra" that the StableHLO format uses."""
 
     arguments: Annotated[list[Tensor], Length(1, _MAX_ITEMS)]
     weights: list[Tensor]
@@ -76,13 +76,13 @@ class ProgramExtra(TypedDict):
 
 
 class LiteRTExtra(TypedDict):
-    """The part of "extra" that LiteRT uses."""
+    """The fields of "extra" that the LiteRT format uses."""
 
     batch_size: Annotated[int, Range(1, 1 << 16)]
 
 
 class OnnxExtra(TypedDict):
-    """The part of "extra" that ONNX uses."""
+    """The fields of "extra" that the ONNX format uses."""
 
     outputs: dict[str, str]
 
@@ -94,7 +94,7 @@ _EXTRA: dict[str, type] = {"stablehlo": ProgramExtra, "litert": LiteRTExtra, "on
 def manifest_fault(content: dict[str, Any]) -> str | None:
     """Describe the first fault in the content of tfviz.json, or return None if it is valid.
 
-    Unknown formats are not checked.
+    If the format is unknown, the content is not checked.
     """
     if content.get("format") not in (*_EXTRA, "saved_model"):
         return None  # the caller rejects it
@@ -107,7 +107,7 @@ def manifest_fault(content: dict[str, Any]) -> str | None:
 
 
 def _structure_fault(structure: Any) -> str | None:
-    """Describe the fault in names nested in lists and objects, or return None if they are valid."""
+    """Describe the fault in a nested structure of names, or return None if it is valid."""
     level = [structure]
     for _ in range(_MAX_DEPTH):
         if not all(isinstance(one, str | list | dict) for one in level):

@@ -1,13 +1,13 @@
-"""Export to an ONNX file for onnxruntime: one graph for batches of any size and one image size.
+"""Export to an ONNX file for onnxruntime, for images of one size and batches of any size.
 
     explainer.onnx    inputs: the model's inputs, and "target" (N,) int32 if a class can be chosen
                       (-1 is the top class);
                       outputs: named as in tfviz.json, with "_out" appended if an input has the same
                       name ("target_out")
 
-tf2onnx converts the graph. `onnx_operations` adds the operations of gradients that tf2onnx does not
-support. Any other unsupported operation raises an error that names it. The file is written only if
-onnxruntime reproduces TensorFlow's results.
+tf2onnx converts the graph. `onnx_operations` handles the gradient operations that tf2onnx does not
+support. For any other unsupported operation, an error that names it is raised. The file is written
+only if onnxruntime reproduces TensorFlow's results.
 """
 
 from __future__ import annotations
@@ -41,14 +41,15 @@ if TYPE_CHECKING:  # Explainer.export imports this package
 
 FILE = "explainer.onnx"
 _OPSET = 17  # supported by onnxruntime since 2022
-_MAX_CONSTANT_SIZE = 16  # values; larger arrays are weights
+_MAX_CONSTANT_SIZE = 16  # Arrays with more values are weights.
 _TRIED_IMAGES = 3
-# Relative to the norm of all values. If two values almost tie, rounding can redirect a gradient.
+# The maximum norm of the deviation, relative to the norm of the expected values. The limit is
+# generous, because rounding can redirect a gradient if two values almost tie.
 _MAX_DEVIATION = 0.1
 
 
 def check(explainer: Explainer, **options: object) -> None:
-    """Raise MissingPackageError if a package is not installed."""
+    """Raise MissingPackageError if onnx, tf2onnx or onnxruntime is not installed."""
     for name in ("onnx", "tf2onnx", "onnxruntime"):
         _package(name)
 
@@ -66,11 +67,11 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: receives the fields of this format.
+        manifest: the manifest, to which the fields of this format are added.
         image_shape: (height, width, channels) of the images, for models that do not fix it.
-        target: a fixed target, so that no class can be chosen later: a class, weights shaped like
-            one image's outputs, `tfviz.At`, or a function outputs -> (N,). Required unless the
-            model has one output (N, classes).
+        target: a target that is fixed in the export, so that no class can be chosen later. It is a
+            class, weights shaped like one image's outputs, a function outputs -> (N,), or
+            `tfviz.At`. Required unless the model has one output (N, classes).
     """
     request = one_request(explainer, manifest, target, image_shape, "An ONNX file")
     names: list[str] = []
@@ -87,7 +88,7 @@ def write(
         raise
     except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"{manifest.method} for the model '{manifest.model}' cannot be traced as a single graph of fixed image size "
+            f"{manifest.method} for the model '{manifest.model}' cannot be traced as a single graph with a fixed image size "
             f"({type(error).__name__}: {first_line(error)}). {_INSTEAD}"
         ) from error
     model = _converted(convertible, names)
@@ -107,11 +108,11 @@ def write(
     (folder / FILE).write_bytes(model.SerializeToString())
 
 
-_INSTEAD = 'Export it with format="saved_model", which supports every method.'
+_INSTEAD = 'Use format="saved_model", which supports every method.'
 
 
 def _converted(function: tf.types.experimental.ConcreteFunction, names: list[str]) -> ModelProto:
-    """Convert a concrete function to ONNX. Inputs keep their names, and outputs get `names`."""
+    """Convert a concrete function to ONNX, with the same input names and the given output names."""
     graph = function.graph.as_graph_def()
     for node in graph.node:
         node.attr.pop("_class", None)  # refers to another node, which may no longer exist
@@ -138,10 +139,11 @@ def _converted(function: tf.types.experimental.ConcreteFunction, names: list[str
 
 
 def _weights_as_inputs(graph: tf.compat.v1.GraphDef) -> dict[str, np.ndarray]:
-    """Turn the weights into inputs of the graph for the conversion, and return them, keyed by name.
+    """Replace the weights in the graph with inputs, and return their values, keyed by name.
 
-    Otherwise, tf2onnx would precompute and store all values that depend only on weights, such as
-    transposed and positive weights. onnxruntime computes these when it loads the file.
+    If they stayed constants, tf2onnx would precompute and store all values that depend only on
+    weights, such as transposed and positive weights. onnxruntime computes these values when it
+    loads the file.
     """
     weights = {}
     for node in graph.node:
@@ -155,7 +157,7 @@ def _weights_as_inputs(graph: tf.compat.v1.GraphDef) -> dict[str, np.ndarray]:
 
 
 def _outputs(names: Iterable[str], taken: Iterable[str]) -> list[str]:
-    """Rename outputs that share a name with an input, which ONNX does not allow."""
+    """Rename each output that has the same name as an input, because ONNX does not allow that."""
     taken = set(taken)
     return [f"{name}_out" if name in taken else name for name in names]
 
@@ -166,12 +168,12 @@ def _require_known(model: ModelProto, manifest: Manifest) -> None:
     if unknown:
         raise ExportError(
             f"{manifest.method} for the model '{manifest.model}' cannot be exported to ONNX. Its graph uses "
-            f"{' and '.join(map(repr, unknown))}, but ONNX has no such operation. {_INSTEAD}"
+            f"{' and '.join(map(repr, unknown))}, for which ONNX has no operation. {_INSTEAD}"
         )
 
 
 def _require_same(model: ModelProto, function: tf.types.experimental.ConcreteFunction, manifest: Manifest) -> None:
-    """Check that onnxruntime reproduces TensorFlow's results on random images."""
+    """Raise ExportError unless onnxruntime reproduces TensorFlow's results on random images."""
     given = [_random(x) for x in function.inputs[: len(function.inputs) - len(function.captured_inputs)]]
     wanted = [tf.cast(x, tf.float32).numpy() for x in function(*given)]
     session = _session(model.SerializeToString())
@@ -179,13 +181,13 @@ def _require_same(model: ModelProto, function: tf.types.experimental.ConcreteFun
     for one, got, want in zip(session.get_outputs(), session.run(None, feed), wanted, strict=True):
         if got.shape != want.shape or np.linalg.norm(got - want) > _MAX_DEVIATION * np.linalg.norm(want):
             raise ExportError(
-                f"{manifest.method} for the model '{manifest.model}' cannot be exported to ONNX. The converted graph's "
+                f"{manifest.method} for the model '{manifest.model}' cannot be exported to ONNX. The converted graph's output "
                 f"'{one.name}' differs from TensorFlow's. {_INSTEAD}"
             )
 
 
 def _random(x: tf.Tensor) -> tf.Tensor:
-    """Return random images for an input, and the top class and class 0 in turn for a target."""
+    """Return random images. For the target input, alternate between the top class and class 0."""
     shape = [_TRIED_IMAGES if n is None else n for n in x.shape]
     if len(shape) == 1:
         return tf.constant(np.resize([TOP_CLASS, 0], shape), x.dtype)
@@ -200,7 +202,7 @@ def _as_float32(x: tf.Tensor) -> tf.Tensor:
 def _session(model: bytes | str) -> InferenceSession:
     onnxruntime = _package("onnxruntime")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
+    options.log_severity_level = 3  # only errors
     return onnxruntime.InferenceSession(model, options, providers=onnxruntime.get_available_providers())
 
 
@@ -215,7 +217,7 @@ def _package(name: str) -> ModuleType:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the logs and warnings of tf2onnx. Failures still raise exceptions."""
+    """Silence tf2onnx's logs and warnings. Failures still raise exceptions."""
     loggers = [logging.getLogger("tf2onnx"), tf.get_logger()]
     levels = [logger.level for logger in loggers]
     try:
@@ -238,7 +240,7 @@ def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
 
 
 class OnnxExplainer(LoadedExplainer):
-    """A loaded ONNX file. `session` is the onnxruntime session."""
+    """An explainer loaded from an ONNX file. `session` is the onnxruntime session."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         super().__init__(manifest)

@@ -1,6 +1,6 @@
-"""Define the signatures of an exported explainer, which depend on the supported targets.
+"""Define an exported explainer's signatures, which depend on the supported targets.
 
-method without target                 serving_default
+method without a target               serving_default
 one output (N, classes)               serving_default, explain, explain_weighted
 one output of another shape           serving_default for a fixed target, explain_weighted
 several outputs                       serving_default for a fixed function of the outputs
@@ -41,11 +41,11 @@ Results = dict[str, tf.Tensor]
 
 @dataclass(frozen=True)
 class Request:
-    """One signature.
+    """A signature to export.
 
     Attributes:
-        compute: maps the images and the tensors of `specs` to the results, keyed by name.
-        specs: the arguments after the images.
+        compute: computes the results, keyed by name, from the images and the arguments in `specs`.
+        specs: the specs of the arguments that follow the images.
     """
 
     compute: Callable[..., Results]
@@ -55,11 +55,14 @@ class Request:
 def requests_for(explainer: Explainer, manifest: Manifest, target: Target = None) -> dict[str, Request]:
     """Return the signatures, keyed by name, and set the manifest's `targets`.
 
-    Raise TargetError if the target does not fit, and ExportError if a required target is missing.
+    Raise TargetError if the target does not fit the model or the method, and ExportError if a
+    required target is missing.
     """
     if not explainer.takes_target:
         if target is not None:
-            raise TargetError(f"{explainer.key} is class-agnostic and takes no target. Received: target={target!r}. Omit it.")
+            raise TargetError(
+                f"{explainer.key} is class-agnostic and does not accept a target. Received: target={target!r}. Omit the target."
+            )
         return {"serving_default": Request(lambda *images: _results(explainer.compute(list(images)), manifest))}
     fixed = _fixed(explainer, manifest, target)
     if is_classifier(explainer.graph):
@@ -73,16 +76,16 @@ def requests_for(explainer: Explainer, manifest: Manifest, target: Target = None
 
 
 def one_request(explainer: Explainer, manifest: Manifest, target: Target, image_shape: Shape | None, what: str) -> Request:
-    """Return the request for a format with a single function.
+    """Return the only request of a format whose files contain a single function.
 
-    The function takes the images and, if a class can be chosen, the class.
+    The function takes the images and, if a class can be chosen at run time, the classes.
 
     Args:
         explainer: the explainer to export.
-        manifest: receives the image shape and the targets.
+        manifest: the manifest, in which the image shape and the targets are set.
         target: a fixed target, or None to choose the class at run time.
         image_shape: (height, width, channels) of the images, if the model does not fix it.
-        what: what is exported, such as "An ONNX file", for error messages.
+        what: a name for the exported file in error messages, such as "An ONNX file".
 
     Returns:
         The request.
@@ -103,19 +106,19 @@ def one_request(explainer: Explainer, manifest: Manifest, target: Target, image_
 
 
 def _fixed(explainer: Explainer, manifest: Manifest, target: Target) -> Prepared:
-    """Return the target of serving_default, in a form that `targets.prepare` returns."""
+    """Return the target that serving_default explains, as converted by `targets.prepare`."""
     shapes = _score_shapes(explainer)
     if target is None and not is_classifier(explainer.graph):
         raise ExportError(
             f"The model '{manifest.model}' returns {shapes} instead of a single output (N, classes), so there is no top class "
             "to explain. Pass a target to export(path, target=...): a function `outputs -> (N,)` or, for a map of classes, "
-            "tfviz.At(class, mask). Alternatively, choose an output when you build the explainer: output=0."
+            "tfviz.At(class, mask). Alternatively, choose one output when you build the explainer: output=0."
         )
     prepared: Any = targets.prepare(target, shapes, None)
     if tf.is_tensor(prepared) and prepared.shape[0] != 1:
         raise TargetError(
-            f"A fixed target applies to all images. Received: one target for each of {prepared.shape[0]} images. Pass one "
-            "target, or pass several when you call the exported explainer."
+            f"An export has a single fixed target for all images. Received: {prepared.shape[0]} targets, one per image. Pass "
+            "a single target, or pass the targets when you call the exported explainer."
         )
     return prepared
 
@@ -127,7 +130,7 @@ def _score_shapes(explainer: Explainer) -> Nested[Shape]:
 def _of_classes(explainer: Explainer, manifest: Manifest, fixed: tf.Tensor | None) -> dict[str, Request]:
     """Return the three signatures of a classifier.
 
-    They share one graph, because a class is a weight of 1.
+    They share one graph, because explaining a class is the same as weighting its output by 1.
     """
     manifest.targets = ["top" if fixed is None else "fixed", "class", "weights"]
     classes = manifest.classes
@@ -163,7 +166,7 @@ def _of_classes(explainer: Explainer, manifest: Manifest, fixed: tf.Tensor | Non
 def _checked(target: tf.Tensor, classes: int | None, count: tf.Tensor) -> tf.Tensor:
     """Broadcast the classes to (N,) and check them at run time.
 
-    Without the check, an invalid class would result in a map of zeros.
+    Without this check, an invalid class would produce a map of zeros.
     """
     fits = (target >= TOP_CLASS) & (target < (classes if classes is not None else target.dtype.max))
     valid = f"from 0 to {classes - 1}" if classes is not None else "of at least 0"

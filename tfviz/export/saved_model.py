@@ -6,7 +6,7 @@ The SavedModel runs without tfviz and Keras.
     explain(images, target)              the same for the given classes (N,) int32; -1 requests the
                                          top class
     explain_weighted(images, weights)    the same for float32 weights for the outputs (N or 1,
-                                         classes), without a target in the results
+                                         classes); the results contain no target
     image(image_bytes), …                the same for JPEG and PNG files (see `encoded_images`)
 
 All signatures share one graph, and each weight is stored once, in the model's own dtype.
@@ -58,14 +58,14 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: receives the fields of this format.
-        target: what serving_default explains instead of the top class: a class, weights shaped
-            like one image's outputs, `tfviz.At`, or a function outputs -> (N,). Required unless the
-            model has one output (N, classes).
+        manifest: the manifest, to which the fields of this format are added.
+        target: the target that serving_default explains instead of the top class. It is a class,
+            weights shaped like one image's outputs, `tfviz.At`, or a function outputs -> (N,).
+            Required unless the model has one output (N, classes).
         include: "image" adds signatures that accept JPEG and PNG files.
         overlay: whether these signatures also return the drawn image, as PNG.
         image_shape: (height, width, channels) of the images, for models that do not define it and
-            methods that need a fixed size. None means any size.
+            for methods that need a fixed size. None means any size.
     """
     fix_image_shape(manifest, image_shape)
     requests = requests_for(explainer, manifest, target)
@@ -93,15 +93,17 @@ def _traced(manifest: Manifest, requests: dict[str, Request]) -> dict[str, tf.ty
         }
     except ImageError as error:  # some methods need a fixed image size
         raise ExportError(
-            f"{manifest.method} cannot be exported for images {specs_of(manifest)[0].shape} ({first_line(error).rstrip('.')}). "
-            "Set their size: image_shape=(height, width, channels) (--image-size on the command line)."
+            f"{manifest.method} cannot be exported for images of shape {specs_of(manifest)[0].shape} "
+            f"({first_line(error).rstrip('.')}). Set the image size: image_shape=(height, width, channels) (--image-size on "
+            "the command line)."
         ) from error
     except TfvizError:
         raise
     except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
-            f"The model '{manifest.model}' cannot be traced ({type(error).__name__}: {first_line(error)}). Use only TensorFlow "
-            "or keras.ops between images and outputs: no .numpy(), no NumPy functions and no Python branching on values."
+            f"The model '{manifest.model}' cannot be traced ({type(error).__name__}: {first_line(error)}). Use only "
+            "TensorFlow or keras.ops between images and outputs: no .numpy(), no NumPy functions and no Python branches on "
+            "tensor values."
         ) from error
     for function in functions.values():
         _require_exportable(function.graph, manifest)
@@ -117,8 +119,8 @@ def _require_exportable(graph: tf.Graph, manifest: Manifest) -> None:
     nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
     if found := next((node for node in nodes if node.op in _PYTHON_OPERATIONS), None):
         raise ExportError(
-            f"The model '{manifest.model}' calls Python while it runs (tf.py_function or tf.numpy_function, "
-            f"'{found.name}'), which an exported model cannot do. Write that step in TensorFlow or keras.ops."
+            f"The model '{manifest.model}' calls Python code at run time (tf.py_function or tf.numpy_function, at "
+            f"'{found.name}'), which an exported model cannot do. Rewrite that step with TensorFlow or keras.ops."
         )
 
 
@@ -152,7 +154,7 @@ def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
 
 
 class SavedModelExplainer(LoadedExplainer):
-    """A loaded SavedModel. `module` is the result of tf.saved_model.load."""
+    """An explainer loaded from a SavedModel. `module` is the result of tf.saved_model.load."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         super().__init__(manifest)

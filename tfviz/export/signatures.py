@@ -1,6 +1,6 @@
-"""Define the inputs and outputs of an exported explainer, and their names.
+"""Define an exported explainer's inputs and outputs, and their names.
 
-Every format contains the same computation, `explained`, which takes images and one class per image,
+Every format exports the same computation, `explained`, which takes images and one class per image,
 and returns the outputs, the class and the map. The class -1 means the top class, so one graph
 handles requests with and without a class.
 """
@@ -36,7 +36,7 @@ TOP_CLASS, NO_CLASS = -1, -2
 
 
 class Described(TypedDict):
-    """A tensor in tfviz.json. None in a shape means any size."""
+    """The description of a tensor in tfviz.json. None in a shape means any size."""
 
     name: str
     shape: list[int | None]
@@ -46,15 +46,15 @@ class Described(TypedDict):
 def explained(
     explainer: Explainer, images: list[tf.Tensor], target: tf.Tensor, weights: tf.Tensor | None = None
 ) -> Explanation:
-    """Compute the results of an exported explainer. This is called on symbolic tensors.
+    """Compute an exported explainer's results on symbolic tensors.
 
     Args:
         explainer: the explainer to export.
         images: one tensor per input of the model.
-        target: (N,) or (1,) int32 classes. TOP_CLASS requests an image's top class, and NO_CLASS
-            requests none, because `weights` defines the target. Methods that accept no target
-            ignore it.
-        weights: (N or 1, classes) float32, added to the class's weight of 1, or None.
+        target: (N,) or (1,) int32 classes. TOP_CLASS requests an image's top class. NO_CLASS
+            requests no class and is used if `weights` defines the target. Methods that accept no
+            target ignore this argument.
+        weights: float32 (N or 1, classes), which are added to the class's weight of 1, or None.
 
     Returns:
         The outputs, the target (N,) int32, and the attribution (see `Explanation`).
@@ -64,7 +64,7 @@ def explained(
 
 @dataclass(frozen=True, eq=False)
 class _Requested(ChoosingTarget):
-    """The target of a request: a class or the top class, plus weights."""
+    """The target of a request: a class or the top class, plus optional weights."""
 
     target: tf.Tensor
     weights: tf.Tensor | None
@@ -79,7 +79,8 @@ class _Requested(ChoosingTarget):
     def choose(self, outputs: tf.Tensor) -> Choice:
         if len(outputs.shape) != 2:
             raise TargetError(
-                f"The model's output is {tuple(outputs.shape)}, not (N, classes). Pass a fixed target: export(target=...)."
+                f"The model's output has shape {tuple(outputs.shape)}, not (N, classes). Pass a fixed target, "
+                "export(target=...)."
             )
         # In ONNX, tf.one_hot would count negative classes from the end, but NO_CLASS must match no
         # class.
@@ -92,16 +93,17 @@ class _Requested(ChoosingTarget):
 
 
 def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
-    """Set the input's shape (height, width, channels) in the manifest if the model does not fix it.
+    """Replace the unknown input sizes in the manifest with those in `image_shape`.
 
-    Adapt the image preprocessing to it. Raise OptionError if the shape does not fit the model, and
-    ExportError if a required shape is missing.
+    Also adapt the preprocessing in the manifest to these sizes. Raise OptionError if `image_shape`,
+    (height, width, channels), does not fit the model, and ExportError if it is required but
+    missing.
     """
     if image_shape is None:
         if shapeless := [one.name for one in manifest.inputs if not one.shape]:
             raise ExportError(
-                f"The model '{manifest.model}' does not define the shape of {shapeless[0]}. Pass image_shape=(height, "
-                "width, channels), with None for any size."
+                f"The model '{manifest.model}' does not define the shape of its input {shapeless[0]}. Pass "
+                "image_shape=(height, width, channels), with None for dimensions of any size."
             )
         return
     (own,) = manifest.inputs if len(manifest.inputs) == 1 else (None,)
@@ -109,7 +111,7 @@ def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
     if own is None or not is_shape:
         raise OptionError(
             f"`image_shape` must be (height, width, channels), and the model must have one input. Received: {image_shape!r} "
-            f"(number of inputs: {len(manifest.inputs)})."
+            f"(model inputs: {len(manifest.inputs)})."
         )
     fits = not own.shape or (
         len(image_shape) == len(own.shape) - 1
@@ -131,7 +133,7 @@ def is_model(model: object) -> bool:
 
 
 def require_sizes(manifest: Manifest, what: str) -> None:
-    """Raise ExportError if an input has no fixed size. `what` names the export in the message."""
+    """Raise ExportError if an input has no fixed size. In the message, `what` names the export."""
     for one in manifest.inputs:
         if None in one.shape[1:]:
             raise ExportError(
@@ -141,19 +143,19 @@ def require_sizes(manifest: Manifest, what: str) -> None:
 
 
 def specs_of(manifest: Manifest) -> list[tf.TensorSpec]:
-    """Return the specs of the image arguments, with the names in the manifest."""
+    """Return the tensor specs of the model's inputs, named as in the manifest."""
     return [tf.TensorSpec(one.shape, one.dtype, one.name) for one in manifest.inputs]
 
 
 def listed(tensors: Mapping[str, tf.Tensor | tf.TensorSpec | np.ndarray]) -> list[Described]:
-    """Describe tensors for tfviz.json: names, shapes (None for any size) and types."""
+    """Describe tensors for tfviz.json by name, shape (None for any size) and type."""
     return [{"name": name, "shape": list(one.shape), "dtype": tf.as_dtype(one.dtype).name} for name, one in tensors.items()]
 
 
 def named_results(explanation: Explanation, manifest: Manifest) -> dict[str, tf.Tensor]:
-    """Name the outputs, the target and the attribution as in the manifest.
+    """Return the outputs, the target and the attribution, keyed by their names in the manifest.
 
-    This sets how the maps are nested in the manifest.
+    Also record in the manifest how the maps are nested.
     """
     maps = tree.flatten(explanation.attribution)
     if len(maps) == 1:
@@ -216,7 +218,7 @@ def _preprocessing(explainer: Explainer, given: str | Path | Preprocessing | Non
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] is None:
         raise OptionError(
             f"`preprocessing` needs a model with one input (N, height, width, channels). This model's inputs are {shapes}. "
-            "Omit it."
+            "Omit `preprocessing`."
         )
     height, width, channels = shapes[0][1], shapes[0][2], int(shapes[0][3])
     size = (height, width) if height and width else None

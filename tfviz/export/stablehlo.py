@@ -1,14 +1,14 @@
-"""Export to portable StableHLO: one program for one input shape, and its weights.
+"""Export to portable StableHLO: a program for one input shape, and the weights that it reads.
 
-JAX and other XLA compilers can run it.
+JAX and other XLA compilers can run the program.
 
     explainer.stablehlo    the program, a portable artifact
     weights.npz            the weights that the program reads, each stored once
     tfviz.json             its "extra" lists the program's "arguments", "weights" and "results",
                            each as {"name", "shape", "dtype"}
 
-The program takes the arguments followed by the weights, in that order, and returns the results. It
-contains the whole computation: `examples/run_stablehlo.py` runs it with JAX alone.
+The program takes the arguments followed by the weights, both in the listed order, and returns the
+results. It contains the whole computation: `examples/run_stablehlo.py` runs it with JAX alone.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # Explainer.export imports this package
     from tfviz.methods.explainer import Explainer
 
 PROGRAM, WEIGHTS = "explainer.stablehlo", "weights.npz"
-# All readers since 2024 support this version. StableHLO guarantees five years of backward
+# All StableHLO readers since 2024 support this version. StableHLO guarantees five years of backward
 # compatibility for portable artifacts.
 _STABLEHLO_VERSION = "1.0.0"
 _MAIN = re.compile(r"func\.func @main\((.*?)\) -> ", re.DOTALL)
@@ -72,13 +72,13 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: receives the fields of this format.
+        manifest: the manifest, to which the fields of this format are added.
         batch_size: the number of images per run of the program. `load_explainer` still accepts
             batches of any size.
         image_shape: (height, width, channels) of the images, for models that do not fix it.
-        target: a fixed target, so that no class can be chosen later: a class, weights shaped like
-            one image's outputs, `tfviz.At`, or a function outputs -> (N,). Required unless the
-            model has one output (N, classes).
+        target: a target that is fixed in the export, so that no class can be chosen later. It is a
+            class, weights shaped like one image's outputs, a function outputs -> (N,), or
+            `tfviz.At`. Required unless the model has one output (N, classes).
     """
     request = one_request(explainer, manifest, target, image_shape, "A StableHLO program")
     specs = [
@@ -115,8 +115,8 @@ def _compiled(
     except Exception as error:  # custom code, run on symbolic tensors, may raise anything
         raise ExportError(
             f"The model '{manifest.model}' cannot be compiled to StableHLO ({type(error).__name__}: {first_line(error)}). Use "
-            "only TensorFlow or keras.ops with static shapes, which XLA can compile: no .numpy(), no Python functions and no "
-            "strings."
+            "only TensorFlow or keras.ops operations with static shapes, which XLA can compile: no .numpy(), no Python "
+            "functions and no strings."
         ) from error
     weights = _captured(concrete)
     _require_portable(text, [*specs, *weights.values()], manifest)
@@ -154,25 +154,25 @@ def _captured(concrete: tf.types.experimental.ConcreteFunction) -> dict[str, np.
 
 def _unused_name(name: str, taken: Mapping[str, object]) -> str:
     number, free = 1, name
-    while free in taken or free in ("file", "allow_pickle"):  # parameters of np.savez
+    while free in taken or free in ("file", "allow_pickle"):  # np.savez has these parameters
         number, free = number + 1, f"{name}_{number + 1}"
     return free
 
 
 def _require_portable(text: str, arguments: list[tf.TensorSpec | np.ndarray], manifest: Manifest) -> None:
-    """Check that the program has exactly these arguments and calls no custom function."""
+    """Raise ExportError unless the program has exactly these arguments and no custom calls."""
     main = _MAIN.search(text)
     taken = _PARAMETER.findall(main[1]) if main else []
     given = [_mlir_type(one) for one in arguments]
     if taken != given:
         raise ExportError(
-            f"The program for the model '{manifest.model}' has {len(taken)} arguments, but {len(given)} were "
-            "expected, or their shapes differ. The model reads something that is neither an input nor a weight; make "
-            "it a weight."
+            f"The program for the model '{manifest.model}' must have {len(given)} arguments, one for each of the "
+            f"model's inputs and weights, with matching shapes. It has {len(taken)}. The model reads a tensor that is neither "
+            "an input nor a weight. Make that tensor a weight."
         )
     if call := _CUSTOM_CALL.search(text):
         raise ExportError(
-            f"The model '{manifest.model}' uses the operation {call[1]}, which StableHLO does not support. Export it with "
+            f"The model '{manifest.model}' uses the operation {call[1]}, which StableHLO does not support. Use "
             'format="saved_model".'
         )
 
@@ -203,9 +203,9 @@ def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
 
 
 class StableHloExplainer(LoadedExplainer):
-    """A loaded StableHLO program, compiled by JAX for its default device.
+    """An explainer loaded from a StableHLO program, which JAX compiles for its default device.
 
-    It accepts batches of any size, and runs them in parts of the exported batch size.
+    It accepts batches of any size, and splits them into batches of the exported size.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, trusted: bool) -> None:
@@ -225,7 +225,7 @@ class StableHloExplainer(LoadedExplainer):
                     stored[one["name"]].view(tf.as_dtype(one["dtype"]).as_numpy_dtype) for one in self.manifest.extra["weights"]
                 ]
         except Exception as error:
-            # A damaged archive raises OSError, BadZipFile, EOFError or KeyError.
+            # Reading a damaged archive raises OSError, BadZipFile, EOFError or KeyError.
             raise ExportError(
                 f"{shown(folder / WEIGHTS)} cannot be read ({first_line(error)}). Export the explainer again."
             ) from error
@@ -234,8 +234,8 @@ class StableHloExplainer(LoadedExplainer):
     def _read_program(self, folder: Path, trusted: bool) -> Any:
         """Compile the program.
 
-        JAX only runs programs that JAX exported. A placeholder with the same signature is therefore
-        exported, and its code is replaced with the program.
+        JAX only runs programs that it has exported itself. A placeholder with the same signature is
+        therefore exported, and its code is replaced with the program.
         """
         jax, extra = self._jax, self.manifest.extra
         arguments, weights, results = (
@@ -269,7 +269,7 @@ class StableHloExplainer(LoadedExplainer):
         return dict(zip(self._names, map(np.asarray, results), strict=True))
 
     def _double_precision(self) -> Any:
-        """Return a context in which JAX keeps 64-bit types, if the program has any."""
+        """Return a context in which JAX keeps 64-bit types, if the program has any such types."""
         extra = self.manifest.extra
         if not any(one["dtype"].endswith("64") for part in ("arguments", "weights", "results") for one in extra[part]):
             return contextlib.nullcontext()
@@ -286,7 +286,7 @@ def _require_harmless(text: str, folder: Path) -> None:
     """Raise ForeignCallError if the program calls external functions, such as Python functions."""
     if calls := sorted(set(_CUSTOM_CALL.findall(text))):
         raise ForeignCallError(
-            f"{shown(folder / PROGRAM)} was not loaded, because running it could do more than compute: it calls "
+            f"{shown(folder / PROGRAM)} was not loaded, because it calls functions that can do more than compute: "
             f"{', '.join(map(shown, calls))}. If you created this export yourself or trust its author, pass trusted=True."
         )
 

@@ -2,9 +2,9 @@
 
     tfviz.write_film("runs/1", "run.mp4")
 
-Each image is next to its maps, with its prediction below it. Epoch, step and loss are at the top,
-and the loss curve is at the bottom. If the run is still in progress, the film shows the snapshots
-so far.
+Each image is next to its maps, with its prediction below it. The epoch, step and loss are at the
+top, and the loss curve is at the bottom. If the run is still in progress, the film shows the
+snapshots that exist so far.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from tfviz.runs.layout import find_runs
 from tfviz.runs.run_reader import read_records, read_run
 from tfviz.runs.schema import Run, names_of
 
-_SAMPLES = 12  # frames that determine a GIF's colors
-_LISTED_RUNS = 8  # runs that an error message lists
+_SAMPLES = 12  # the number of frames that determine a GIF's colors
+_LISTED_RUNS = 8  # the maximum number of runs in an error message
 
 
 @dataclass(frozen=True)
 class Film:
-    """A description of a film file.
+    """Properties of a film that was written.
 
     Attributes:
-        path: the file.
+        path: the film's file.
         size: the frame size (height, width).
-        pace: the shown snapshots and their speed.
+        pace: the snapshots that the film shows, and their speed.
         snapshots: the number of snapshots in the run.
-        missing: the number of pictures missing from the shown snapshots.
+        missing: the number of pictures that are missing in the shown snapshots.
     """
 
     path: Path
@@ -61,24 +61,25 @@ def write_film(
     width: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Film:
-    """Write a film of a training run. This needs PyAV (`pip install av`).
+    """Write a film of a training run. PyAV (`pip install av`) must be installed.
 
-    If a picture is missing, the film shows the previous one, darkened and with a marked corner.
+    If a picture is missing, the film shows the previous picture, darkened and with a marked corner.
 
     Args:
         log_dir: a SnapshotCallback's log_dir.
         output: the file to write: .mp4 (H.264, which browsers play), .gif or .webp. An existing
             file is replaced once the film is complete.
-        methods: the methods to show, as named in run.json ("grad_cam"), in this order. None shows
-            all.
-        images: the images to show, numbered from 0, in this order. None shows all.
-        fps: snapshots per second, 0.1 to 50. None selects 2 to 15, for a film of about 15 seconds.
+        methods: the methods to show, in this order, by their names in run.json, such as "grad_cam".
+            None means all methods.
+        images: the images to show, numbered from 0, in this order. None means all images.
+        fps: the number of snapshots per second, 0.1 to 50. None means 2 to 15, chosen for a film of
+            about 15 seconds.
         every: show every `every`-th snapshot and the last one.
-        seconds: the maximum length. Longer runs are sampled evenly. None means 60, or no limit if
-            `every` is given.
+        seconds: the maximum length of the film in seconds. Longer runs are sampled evenly. None
+            means 60, or no limit if `every` is given.
         width: the frame width in pixels, 160 to 3840. An odd width is increased by one.
             None means 1280 for .mp4 and 800 otherwise.
-        progress: called with the number of drawn snapshots and the total number.
+        progress: a function that is called with the number of drawn snapshots and the total number.
 
     Returns:
         A description of the film.
@@ -94,7 +95,7 @@ def write_film(
     run, records = read_run(folder), read_records(folder)
     chosen_images, chosen_methods = _chosen_images(run, images), _chosen_methods(run, methods)
     if not records:
-        raise SnapshotsError(f"The run in {shown(folder)} has no snapshots yet. Wait for the first one and try again.")
+        raise SnapshotsError(f"The run in {shown(folder)} has no snapshots yet. Wait for the first snapshot, and try again.")
     pace = pace_for(len(records), fps, every, seconds)
     sizes = [(run["images"][image]["height"], run["images"][image]["width"]) for image in chosen_images]
     titles = titles_of(run)
@@ -113,7 +114,7 @@ def the_run(log_dir: str | Path) -> Path:
     """Return the folder of the only run in `log_dir`.
 
     Raises:
-        SnapshotsError: there is no run, or more than one.
+        SnapshotsError: the folder contains no run, or more than one.
     """
     runs = find_runs(log_dir)
     if not runs:

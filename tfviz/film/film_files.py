@@ -3,7 +3,7 @@
     with film_file("run.mp4", size=(720, 1280), fps=10, samples=()) as film:
         film.add(frame)
 
-The frames are written to a temporary file, which replaces the film's path once it is complete.
+The frames are written to a temporary file, which is moved to the film's path once it is complete.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tfviz.render.pictures import Picture
 
 @dataclass(frozen=True)
 class FilmKind:
-    """The encoding that a film format uses.
+    """The encoding settings for a film format.
 
     Attributes:
         codec: FFmpeg's name for the codec.
@@ -44,18 +44,18 @@ class FilmKind:
 
 
 KINDS = {
-    # Every browser and phone plays yuv420p. With its index at the front, the film plays while it
-    # loads.
+    # Every browser and phone can play yuv420p. With the index at the front of the file, playback
+    # can start while the film loads.
     ".mp4": FilmKind("libx264", "yuv420p", 1280, {"crf": "18"}, {"movflags": "+faststart"}),
     ".gif": FilmKind("gif", "pal8", 800, {}, {"loop": "0"}),
     ".webp": FilmKind("libwebp_anim", "bgra", 800, {"quality": "85"}, {"loop": "0"}),
 }
-# FFmpeg's numbers for the HD television color space, which every player supports.
+# FFmpeg's codes for the HD television color space, which every player supports.
 _BT709, _LIMITED_RANGE = 1, 1
 
 
 def kind_of(path: str | Path) -> FilmKind:
-    """Return the film kind for a path's file extension.
+    """Return the film format for a path's file extension.
 
     Raises:
         OutputError: the file extension is not supported.
@@ -89,7 +89,7 @@ class FilmFile:
         self._count = 0
 
     def add(self, picture: Picture, times: int = 1) -> None:
-        """Add a frame, uint8 RGB (height, width, 3), `times` times."""
+        """Append a uint8 RGB frame (height, width, 3) to the film `times` times."""
         for _ in range(times):
             frame = pyav().VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = self._count, 1 / self._fps
@@ -107,13 +107,15 @@ class FilmFile:
 
 @contextmanager
 def film_file(path: str | Path, size: tuple[int, int], fps: float, samples: Iterable[Picture]) -> Iterator[FilmFile]:
-    """Open a film. The file appears when the block ends. On failure, an existing file is kept.
+    """Open a film for writing. The film appears at its path when the block ends.
+
+    If writing fails, an existing file is kept.
 
     Args:
         path: the file to write.
         size: the frame size (height, width), both even.
         fps: frames per second.
-        samples: sample frames that determine a GIF's 256 colors. Other kinds don't use them.
+        samples: sample frames that determine a GIF's 256 colors. Other formats don't use them.
 
     Yields:
         The film that frames are added to.
@@ -146,7 +148,7 @@ def _new_stream(container: Any, kind: FilmKind, size: tuple[int, int], rate: Fra
         stream = container.add_stream(kind.codec, rate=rate, options=kind.codec_options)
     except ValueError as error:  # PyAV's UnknownCodecError is a ValueError.
         raise MissingPackageError(
-            f"This build of PyAV does not include FFmpeg's encoder {kind.codec}, but the standard build does. Run: "
+            f"This PyAV build does not include FFmpeg's {kind.codec} encoder, but the standard build does. Run: "
             f"{install_command('film')}"
         ) from error
     stream.height, stream.width = size
@@ -161,7 +163,10 @@ def _new_stream(container: Any, kind: FilmKind, size: tuple[int, int], rate: Fra
 def _conversion(
     kind: FilmKind, size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]
 ) -> Callable[[Any], list[Any]]:
-    """Return a function that converts an RGB frame, or None at the end, to frames to encode."""
+    """Return a function that converts RGB frames for the encoder.
+
+    After the last frame, the function is called with None.
+    """
     if kind.pixels == "pal8":
         return GifColors(size, rate, samples)
     return lambda frame: [] if frame is None else [frame.reformat(format=kind.pixels, dst_colorspace="ITU709")]

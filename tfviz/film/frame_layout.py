@@ -8,8 +8,8 @@
     ring 0.55                disc 0.97
     ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~              the loss, with the current step
 
-The number of columns is the one that brings the frame's aspect ratio closest to a screen's. H.264
-needs an even height and width.
+The number of columns is chosen to bring the frame's aspect ratio as close as possible to a
+screen's. The height and width are even, as H.264 requires.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NARROWEST_PX, WIDEST_PX = 160, 3840
 LEAST_TILE_PX = 24
 MOST_TITLE_LINES = 3
 TILE_GAP = 4
-NARROWEST, WIDEST = 0.6, 2.0  # tile width / height; other images do not fill their tile
+NARROWEST, WIDEST = 0.6, 2.0  # limits of a tile's width / height; images beyond them leave gaps
 _SCREEN = 16 / 9
 
 
@@ -43,12 +43,12 @@ class Box:
 
 @dataclass(frozen=True)
 class FrameLayout:
-    """A frame's layout.
+    """The layout of a film's frames.
 
     Attributes:
         sizes: (height, width) of each image.
         methods: the number of maps per image.
-        columns: the number of group columns.
+        columns: the number of groups in each row.
         width: the frame width.
         titles: the method titles, drawn above the maps in up to MOST_TITLE_LINES lines.
     """
@@ -61,7 +61,7 @@ class FrameLayout:
 
     @property
     def text(self) -> int:
-        """The text size."""
+        """The text size in pixels."""
         return min(max(round(self.width / 75), 10), 30)
 
     @property
@@ -115,7 +115,7 @@ class FrameLayout:
 
     @property
     def curve(self) -> Box:
-        """The box of the loss curve."""
+        """The loss curve's box."""
         top = self.tiles_top + self.rows * self._row_height
         return Box(top, self.margin, 3 * self.line, self.width - 2 * self.margin)
 
@@ -124,14 +124,14 @@ class FrameLayout:
         return self.tile_height + self.line + self.margin // 2
 
     def group_left(self, image: int) -> int:
-        """Return the left edge of an image's group. Groups are evenly spaced."""
+        """Return the left edge of an image's group. The groups in a row are evenly spaced."""
         room = self.width - 2 * self.margin - self.columns * self.group_width
         gap = room / (self.columns - 1) if self.columns > 1 else 0
         start = self.margin if self.columns > 1 else self.margin + room // 2
         return round(start + image % self.columns * (self.group_width + gap))
 
     def tile(self, image: int, column: int) -> Box:
-        """Return the tile of an image (column 0) or of its map (method number column − 1)."""
+        """Return the tile of an image (column 0) or of its map (column 1 for the first method)."""
         left = self.group_left(image) + column * (self.tile_width + TILE_GAP)
         top = self.tiles_top + image // self.columns * self._row_height
         return Box(top, left, self.tile_height, self.tile_width)

@@ -1,4 +1,4 @@
-"""Draw a film's frames: the images, their maps in one snapshot, and the text."""
+"""Draw a film's frames, which contain the images, their maps in one snapshot, and text."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _STALE_BRIGHTNESS = 0.55
 class FramePainter:
     """A painter that draws one run's frames in chronological order.
 
-    If a picture is missing, the previous one is shown, darkened and with a marked corner.
+    If a picture is missing, the previous picture is shown, darkened and with a marked corner.
 
     Attributes:
         run: the content of run.json.
-        images: the numbers of the shown images.
-        methods: the names of the shown methods.
+        images: the numbers of the images to show.
+        methods: the names of the methods to show.
         records: the film's snapshots.
         missing: the number of pictures that could not be read so far.
     """
@@ -86,7 +86,7 @@ class FramePainter:
         return frame
 
     def _write_title(self, frame: Picture, tile: Box, title: str) -> None:
-        """Write a title with its last line just above the tile."""
+        """Write a title so that its last line is just above the tile."""
         layout, middle = self.layout, tile.left + tile.width // 2
         for line, words in enumerate(reversed(layout.title_lines(title)), start=1):
             top = layout.tiles_top - line * layout.line
@@ -113,10 +113,11 @@ class FramePainter:
             cv2.fillPoly(frame, [np.array(corners, np.int32)], STALE, cv2.LINE_AA)
 
     def _read(self, path: Path, image: int) -> Picture | None:
-        """Read an image's picture, or return None so that the film can show the other pictures.
+        """Read an image or map from a file, or return None if the file cannot be used.
 
-        A picture is None if its file is missing or damaged, or if its size differs from the image.
-        The size is checked first, because a tampered file could need gigabytes to decode.
+        A file cannot be used if it is missing or damaged, or does not have the image's size. The
+        film can still show the other pictures. The size is checked first, because a tampered file
+        could need gigabytes to decode.
         """
         size = self.run["images"][image]
         try:
@@ -139,7 +140,10 @@ class FramePainter:
         return labels[number].split(",")[0] if 0 <= number < len(labels) else f"class {number}"
 
     def _write_caption(self, frame: Picture, record: Record) -> None:
-        """Write epoch, step and the logs that fit on the left, and the run name on the right."""
+        """Write the epoch, the step and the logs at the left, and the run name at the right.
+
+        Logs that do not fit, and a run name that does not fit, are omitted.
+        """
         layout, size = self.layout, self.layout.text
         left, end = layout.margin, layout.width - layout.margin
         for word, word_width in zip(caption_of(record), self._word_widths, strict=False):
@@ -152,18 +156,18 @@ class FramePainter:
             write_line(frame, name, end, layout.caption_top, size, QUIET, align="right")
 
     def _caption_widths(self) -> list[int]:
-        """Return each word's largest width, so that words stay in place across frames."""
+        """Return each caption word's largest width over all frames, so that words do not move."""
         captions = zip_longest(*map(caption_of, self.records), fillvalue="")
         return [max(text_width(word, self.layout.text) for word in words) for words in captions]
 
 
 def titles_of(run: Run) -> dict[str, str]:
-    """Return the method titles, keyed by name."""
+    """Return the titles of the methods, keyed by the methods' names."""
     return {method["name"]: method["title"] or method["name"] for method in run["methods"]}
 
 
 def caption_of(record: Record) -> list[str]:
-    """Return the words of a caption, such as ["epoch 3", "step 1,250", "loss 0.412"]."""
+    """Return a caption's words, such as ["epoch 3", "step 1,250", "loss 0.412"]."""
     step, logs = record["step"], dict(record["logs"])
     logs = {name: logs.pop(name) for name in ("loss", "val_loss") if name in logs} | logs
     words = [f"epoch {record['epoch'] + 1}" if step else "before training", f"step {step:,}"]
@@ -171,7 +175,10 @@ def caption_of(record: Record) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    """Format a number with three decimals, or in scientific notation if it is large or small."""
+    """Format a number with three decimals.
+
+    Very large and very small numbers are written in scientific notation.
+    """
     if value is None:
         return "–"
     return f"{value:.3f}" if 0.001 <= abs(value) < 1000 or value == 0 else f"{value:.2e}"

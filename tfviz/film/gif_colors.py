@@ -8,16 +8,16 @@ from typing import Any
 
 from tfviz.render.pictures import Picture
 
-# Ordered dithering depends only on the pixel position. Static parts of the frame therefore stay
-# static, and the file stays small.
+# Ordered dithering depends only on the pixel position, so static parts of the frame stay static and
+# the file stays small.
 _DITHERING = "dither=bayer:bayer_scale=3"
 
 
 class GifColors:
-    """A converter to the palette that FFmpeg computes from sample frames.
+    """Converts frames to the palette that FFmpeg computes from sample frames.
 
-    A call with a frame returns the frames that are ready. At the end, a call with None returns the
-    remaining frames.
+    A call with a frame returns the converted frames that are ready. At the end, a call with None
+    returns the remaining frames.
     """
 
     def __init__(self, size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]) -> None:
@@ -43,7 +43,7 @@ class GifColors:
 
 
 def _palette(size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]) -> Any:
-    """Compute the palette as a 16×16 frame."""
+    """Compute the palette from the sample frames, and return it as a 16×16 frame."""
     import av
 
     graph = av.filter.Graph()

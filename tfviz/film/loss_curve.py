@@ -1,4 +1,7 @@
-"""Draw the loss as a thin curve with a mark at the current step, or draw a progress bar."""
+"""Draw the loss as a thin curve with a mark at the current step.
+
+If no loss is known, draw only a progress bar.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _SUBPIXEL_BITS = 4
 
 
 class LossCurve:
-    """A loss curve that is drawn into a box. The loss is None for frames without a loss."""
+    """A loss curve that is drawn into a box. In `losses`, None marks a frame without a loss."""
 
     def __init__(self, losses: Sequence[float | None], box: Box) -> None:
         self.box = box
@@ -46,7 +49,10 @@ class LossCurve:
 
 
 def _rows(losses: np.ndarray, box: Box) -> np.ndarray:
-    """Return each loss's row, from the top of the box (largest) to the bottom (smallest)."""
+    """Return the row of each loss in the box.
+
+    The largest loss is at the top of the box, and the smallest is at the bottom.
+    """
     span = np.ptp(losses) if len(losses) else 0.0
     share = (losses - losses.min()) / span if span > 0 else np.zeros(len(losses))
     return box.top + 2 + (box.height - 6) * (1 - share)

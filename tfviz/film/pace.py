@@ -1,4 +1,4 @@
-"""Choose a film's snapshots and their speed."""
+"""Choose the snapshots that a film shows, and their speed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tfviz.errors import OptionError
 USUAL_S, LONGEST_S = 15.0, 60.0
 SLOWEST_FPS, FASTEST_FPS = 2.0, 15.0
 HOLD_S = 1.5  # The last frame is held to show the final state.
-# GIF stores durations in hundredths of a second, and players ignore durations below two.
+# GIF stores durations in hundredths of a second, and players ignore durations below two hundredths.
 LEAST_FPS, MOST_FPS = 0.1, 50.0
 
 
 @dataclass(frozen=True)
 class Pace:
-    """A film's snapshots and their speed.
+    """The snapshots that a film shows, and their speed.
 
     Attributes:
-        shown: the snapshot indices in ascending order, including the last one.
+        shown: the indices of the snapshots in ascending order, including the last snapshot.
         fps: snapshots per second.
         held: the number of additional frames that show the last snapshot.
     """
@@ -49,9 +49,9 @@ def pace_for(count: int, fps: float | None = None, every: int | None = None, sec
     Args:
         count: the number of snapshots.
         fps: snapshots per second.
-        every: show every `every`-th snapshot, regardless of the length.
-        seconds: the maximum length. Longer runs are sampled evenly. Without `every` and `seconds`,
-            the maximum is 60.
+        every: show every `every`-th snapshot, regardless of the film's length.
+        seconds: the maximum length of the film in seconds. Longer runs are sampled evenly. Without
+            `every` and `seconds`, the maximum is 60.
 
     Returns:
         The pace.
@@ -66,7 +66,7 @@ def pace_for(count: int, fps: float | None = None, every: int | None = None, sec
         return Pace(shown, fps, _held(fps))
     fps = fps or _usual_fps(count, USUAL_S if seconds is None else seconds)
     frames = int((LONGEST_S if seconds is None else seconds) * fps + 1e-9)
-    # If the film is too short for all snapshots, the last frame takes at most a quarter of it.
+    # If the film is too short for all snapshots, the last frame fills at most a quarter of it.
     held = min(_held(fps), max(frames - count, frames // 4))
     most = max(2, frames - held)
     shown = sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))

@@ -1,4 +1,4 @@
-"""Write text on pictures. Each text is rendered once and then cached.
+"""Write text on pictures. Each text is rendered only once, and the result is cached.
 
 Matplotlib renders the text, because OpenCV draws only ASCII. At 72 dots per inch, one point is one
 pixel, so sizes are the same in both units.
@@ -31,14 +31,14 @@ def text_width(text: str, size: int) -> int:
 
 
 def line_height(size: int) -> int:
-    """Return the distance between two lines of text in pixels."""
+    """Return the distance from one line of text to the next in pixels."""
     return round(1.3 * size)
 
 
 def write_line(
     picture: Picture, text: str, x: int, top: int, size: int, color: Color, *, align: Align = "left", width: int | None = None
 ) -> None:
-    """Write one line of text into `picture` in place, clipped at the picture's edges.
+    """Write one line of text into `picture` in place. Text beyond the picture's edges is clipped.
 
     Args:
         picture: the picture, uint8 RGB.
@@ -48,7 +48,8 @@ def write_line(
         size: the text size in pixels.
         color: the text color, RGB.
         align: the alignment at `x`.
-        width: the largest width in pixels. Longer text ends in "…". None means the picture width.
+        width: the maximum width in pixels. Longer text is cut and ends in "…". None means the
+            picture width.
     """
     (line, *_) = wrapped(_drawable(text), width or picture.shape[1], font(size), most_lines=1) or [""]
     if line:
@@ -58,13 +59,13 @@ def write_line(
 
 
 def _drawable(text: str) -> str:
-    """Escape control characters and limit the length, because rendering time grows with it."""
+    """Escape control characters and truncate the text, because long text takes long to render."""
     return shown(text[:MAX_TEXT])
 
 
 @functools.lru_cache(_CACHED_TEXTS)
 def _coverage(line: str, size: int) -> npt.NDArray[np.uint8]:
-    """Return the coverage of each pixel by the letters, from 0 to 255."""
+    """Return how much of each pixel the letters cover, from 0 to 255."""
     height, width = line_height(size), text_width(line, size) + 2
     renderer = RendererAgg(width, height, _DOTS_PER_INCH)
     renderer.draw_text(renderer.new_gc(), 1, size, line, font(size), 0)

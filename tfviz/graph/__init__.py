@@ -1,1 +1,1 @@
-"""A model as a flat list of typed steps, with backpropagation and layer search."""
+"""Represent models as flat lists of typed steps, for backpropagation and layer search."""

@@ -1,7 +1,7 @@
-"""Find a graph's activations: elementwise functions, whether built in or handwritten.
+"""Find a graph's activations, which are built-in or handwritten elementwise functions.
 
 `silu(x)` is one operation, `x * sigmoid(x)` is two, and `0.5 * x * (1 + erf(x / √2))` is five. This
-module turns each into one step of type `Activation`, so methods treat them alike.
+module turns each of these into one step of type `Activation`, so that methods treat them alike.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from tfviz.graph.operations import (
 
 @dataclass(frozen=True)
 class _Function:
-    """A value expressed as an elementwise function of another value, its root.
+    """An elementwise function that computes one value from another, which is called its root.
 
     Attributes:
         root: the value that the function is applied to.
-        bends: whether the last step is nonlinear, that is, not a·x + b.
+        bends: whether the last step is nonlinear, that is, not of the form a·x + b.
         has_bent: whether the last step or an earlier one is nonlinear.
         is_named: whether the function contains a built-in activation or a ReLU.
         merges: whether the function combines several functions of the root.
@@ -54,11 +54,11 @@ _Functions = dict[Value, _Function]
 
 
 def with_activations(graph: Graph) -> Graph:
-    """Return the graph with one `Activation` step per activation other than a plain ReLU.
+    """Return the graph with each activation except plain ReLUs replaced by one `Activation` step.
 
-    A function of the images alone is preprocessing, so an activation must depend on a linear map or
-    an opaque layer. A handwritten function is an activation only if it carries the signal, unlike
-    the square in a handwritten normalization.
+    A function of the images alone is preprocessing, so an activation must depend on the output of a
+    linear map or an opaque layer. A handwritten function is an activation only if it carries the
+    signal, unlike the square in a handwritten normalization.
     """
     functions = _functions(graph)
     learned = graph.after(
@@ -79,7 +79,7 @@ def with_activations(graph: Graph) -> Graph:
 
 
 def _functions(graph: Graph) -> _Functions:
-    """Find all values that are elementwise functions, and map each to its function."""
+    """Return the graph's elementwise functions, keyed by the values that they compute."""
     found: _Functions = {}
     for step in graph.steps:
         parts = [found.get(value, _Function(value)) for value in _varying(graph, step)]
@@ -100,7 +100,7 @@ def _varying(graph: Graph, step: Step) -> list[Value]:
 
 
 def _is_pointwise(step: Step, parts: Sequence[_Function]) -> bool:
-    """Return whether each output element depends only on the same element of each input."""
+    """Return whether each output element depends only on the corresponding input elements."""
     operation = step.operation
     if len(step.outputs) != 1 or isinstance(operation, Softmax):
         return False
@@ -125,7 +125,7 @@ def _is_named(step: Step) -> bool:
 
 
 def _is_whole(graph: Graph, functions: _Functions, step: Step) -> bool:
-    """Return whether a step completes an activation, rather than computing a part of one."""
+    """Return whether a step completes an activation rather than computing part of one."""
     value, function = step.outputs[0], functions[step.outputs[0]]
     if not function.bends or (isinstance(step.operation, Relu) and not function.merges):
         return False
@@ -145,7 +145,7 @@ def _is_merged(graph: Graph, functions: _Functions, value: Value) -> bool:
 
 
 def _is_read_elsewhere(graph: Graph, functions: _Functions, value: Value) -> bool:
-    """Return whether steps outside the value's elementwise function read it."""
+    """Return whether any step outside a value's elementwise function reads the value."""
     rest = _rest(graph, functions, value)
     if value in graph.outputs or len(rest) < len(graph.consumers(value)):
         return True
@@ -154,7 +154,7 @@ def _is_read_elsewhere(graph: Graph, functions: _Functions, value: Value) -> boo
 
 
 def _rest(graph: Graph, functions: _Functions, value: Value) -> list[Step]:
-    """Return the steps that read a value and extend its elementwise function."""
+    """Return the steps that read a value and continue its elementwise function."""
     readers = ((step, functions.get(step.outputs[0])) for step in graph.consumers(value))
     return [step for step, function in readers if function is not None and function.root is functions[value].root]
 

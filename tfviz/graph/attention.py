@@ -1,9 +1,9 @@
 """Find a vision transformer's attention blocks.
 
 Attention is softmax(Q Kᵀ) V, whether a Keras layer, `ops.dot_product_attention` or handwritten code
-computes it. The graph contains a softmax between two products, and this module marks it as
-`Attention`. The paths around it determine the rest: the value from which queries, keys and values
-are computed, the residual stream, and the tokens that the head reads.
+computes it. In the graph, attention is a softmax between two products. This module marks the
+softmax as `Attention`. The paths around the softmax determine the rest: the value from which
+queries, keys and values are computed, the residual stream, and the tokens that the head reads.
 """
 
 from __future__ import annotations
@@ -38,12 +38,15 @@ _BETWEEN_PRODUCTS = (Choice, Difference, Elementwise, Identity, Move, Normalizat
 
 
 def is_attention(step: Step) -> bool:
-    """Return whether a step is attention between positions, or an opaque layer that contains it."""
+    """Return whether a step is attention between positions or an opaque layer that contains it."""
     return isinstance(step.operation, Attention) or (isinstance(step.operation, Opaque) and step.operation.holds_attention)
 
 
 def with_attention(graph: Graph) -> Graph:
-    """Mark each softmax that reads a product of queries and keys and weights the values."""
+    """Return the graph with each softmax in attention marked as `Attention`.
+
+    Such a softmax turns a product of queries and keys into weights for the values.
+    """
     steps = []
     for step in graph.steps:
         operation = step.operation
@@ -54,7 +57,10 @@ def with_attention(graph: Graph) -> Graph:
 
 
 def _weighting(graph: Graph, step: Step) -> Step | None:
-    """Return the product with the values, which may follow a dropout, cast or transpose."""
+    """Return the product of a softmax's output and the values, or None if there is none.
+
+    A dropout, cast or transpose may come between the softmax and the product.
+    """
     if step.outputs[0].rank < 3:
         return None
     for reader in graph.consumers(step.outputs[0]):
@@ -66,7 +72,10 @@ def _weighting(graph: Graph, step: Step) -> Step | None:
 
 
 def _scores(graph: Graph, step: Step) -> Step | None:
-    """Return the product of queries and keys, or additive attention's sum over channels."""
+    """Return the product of queries and keys that a softmax reads, or None if there is none.
+
+    For additive attention, return the sum over channels instead.
+    """
     wanted = list(step.signal_inputs)
     while wanted:
         producer = graph.producer(wanted.pop())
@@ -82,7 +91,7 @@ def _scores(graph: Graph, step: Step) -> Step | None:
 
 @dataclass(frozen=True)
 class Block:
-    """One transformer block.
+    """One block in a vision transformer.
 
     Attributes:
         step: the softmax.
@@ -123,7 +132,7 @@ def blocks_of(graph: Graph) -> list[Block]:
 
 
 def _cuts(graph: Graph, values: Iterable[Value]) -> Iterator[Value]:
-    """Yield each single value that all paths to `values` pass through, last first."""
+    """Yield each value that all paths to `values` pass through, starting with the last."""
     position = {value: number for number, step in enumerate(graph.steps) for value in step.outputs}
     front = set(values) - graph.constants
     while front:
@@ -137,7 +146,10 @@ def _cuts(graph: Graph, values: Iterable[Value]) -> Iterator[Value]:
 
 
 def _source(graph: Graph, value: Value) -> Value:
-    """Return the input of a joint projection to queries, keys and values, if there is one."""
+    """Return the input of the joint projection to queries, keys and values.
+
+    If there is no such projection, return the value itself.
+    """
     step = graph.producer(value)
     while step is not None and len(step.signal_inputs) == 1 and isinstance(step.operation, (Linear, Move, Identity)):
         above = step.signal_inputs[0]
@@ -185,7 +197,7 @@ def _elements(value: Value) -> int | None:
 
 @dataclass
 class Transformer:
-    """A vision transformer's blocks, and the tokens that its head reads.
+    """A vision transformer's blocks and the tokens that its head reads.
 
     Attributes:
         graph: the graph.
@@ -197,7 +209,7 @@ class Transformer:
 
     @property
     def probabilities(self) -> list[Value]:
-        """Each block's attention probabilities P."""
+        """The attention probabilities P of each block, in execution order."""
         return [block.probabilities for block in self.blocks]
 
     @property
@@ -207,7 +219,7 @@ class Transformer:
 
     @cached_property
     def ends(self) -> list[Value]:
-        """The tokens that leave each block."""
+        """The tokens that leave each block, in execution order."""
         return [*(block.stream for block in self.blocks[1:]), self.final]
 
     @cached_property
@@ -224,8 +236,8 @@ class Transformer:
         found = [value for value in _cuts(graph, graph.outputs) if value in behind and self._are_tokens(value)]
         if not found:
             raise UnsupportedModelError(
-                f"The outputs of '{graph.model_name}' do not depend only on the tokens of its last attention block "
-                f"('{last.step.path}'), so tfviz cannot separate its head from its blocks. Use saliency or grad_cam."
+                f"The outputs of '{graph.model_name}' depend on more than the tokens of its last attention block "
+                f"('{last.step.path}'), so tfviz cannot separate the head from the blocks. Use saliency or grad_cam."
             )
         value = next((one for one in found if _is_residual(graph, one)), found[-1])
         readers = graph.consumers(value)

@@ -1,8 +1,8 @@
-"""Run a graph step by step, and backpropagate a seed from its outputs to any value.
+"""Run a graph step by step and backpropagate a seed from its outputs to any value.
 
-Methods differ only in the backward pass. A rule receives a step's inputs and output, and returns
-the output. If the gradient should differ from the operation's derivative, the rule redirects the
-output (see `rules.redirect`).
+Methods differ only in the backward pass. A rule receives a step's inputs and output and returns the
+output. To replace the operation's derivative with another gradient, the rule redirects the output
+(see `rules.redirect`).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from tfviz.nesting import Nested
 Values = dict[Value, tf.Tensor]
 # (step, inputs, output) -> output
 Rule = Callable[[Step, Sequence[tf.Tensor], tf.Tensor], tf.Tensor]
-Rules = Mapping[type[Operation], Rule]  # operations without a rule keep their derivative
+Rules = Mapping[type[Operation], Rule]  # operations without a rule use their own derivative
 Seed = Callable[[Nested[tf.Tensor]], Nested[tf.Tensor]]  # outputs -> seed, in the same structure
 
 NO_RULES: Rules = {}
 
-# In float16, gradients at single neurons can underflow, so seeds are scaled up. If the gradients
-# overflow, the second scale is used. Powers of two do not change the digits.
+# In float16, gradients with respect to single neurons can underflow, so seeds are scaled up. If the
+# gradients overflow, the second scale is used. Scaling by powers of two causes no rounding.
 _SEED_SCALES = 2.0**10, 2.0**-6
 
 
@@ -40,7 +40,7 @@ class Backward:
 
     Attributes:
         values: the computed tensors, keyed by value.
-        gradients: the gradient at each requested value, in that value's shape.
+        gradients: the gradient with respect to each requested value, in that value's shape.
     """
 
     values: Values
@@ -48,12 +48,12 @@ class Backward:
 
 
 def rule_for(rules: Mapping[type[Operation], Rule], operation: Operation) -> Rule | None:
-    """Return the rule for the operation's type or its nearest base type."""
+    """Return the rule for an operation's type or nearest base type, or None if there is none."""
     return next((rules[cls] for cls in type(operation).__mro__ if cls in rules), None)
 
 
 def run(values: Values, steps: Sequence[Step], rules: Rules = NO_RULES) -> Values:
-    """Run these steps in order, and return `values` with their results added."""
+    """Run the steps in order and return `values` with the steps' results added."""
     values = dict(values)
     for step in steps:
         inputs = [values[value] for value in step.inputs]
@@ -66,29 +66,29 @@ def run(values: Values, steps: Sequence[Step], rules: Rules = NO_RULES) -> Value
 
 
 def inputs_of(graph: Graph, images: Sequence[tf.Tensor]) -> Values:
-    """Return the initial values: one tensor per graph input."""
+    """Return the initial values, which map each graph input to its tensor."""
     return dict(zip(graph.inputs, images, strict=True))
 
 
 def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], rules: Rules = NO_RULES) -> Backward:
-    """Run the graph from given values, and backpropagate the seed to the values `at`.
+    """Run the graph from known values and backpropagate the seed to the values in `at`.
 
-    Steps before `at` run as a plain forward pass, without a gradient tape or rules. Given values
+    Steps before `at` run as a plain forward pass, without a gradient tape or rules. Known values
     are not recomputed. In eager mode, the computation is compiled first.
 
     Args:
         graph: the graph to run.
-        known: the given tensors, at least one per input (see `inputs_of`).
-        seed: maps the outputs to the gradient at which backpropagation starts.
+        known: the tensors that are already known, including one for each input (see `inputs_of`).
+        seed: a function that maps the outputs to the initial gradient.
         at: the values to return gradients for.
         rules: the backward rules by operation type.
 
     Returns:
-        The computed values, and the gradient at each value of `at`.
+        The computed values, and the gradient with respect to each value in `at`.
 
     Raises:
-        UnknownLayerError: a value of `at` does not contribute to the outputs.
-        UnsupportedModelError: no gradient reaches a value of `at`.
+        UnknownLayerError: a value in `at` does not contribute to the outputs.
+        UnsupportedModelError: no gradient reaches a value in `at`.
     """
     if not tf.executing_eagerly():
         return _backpropagate(graph, known, seed, at, rules)
@@ -111,8 +111,8 @@ def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], 
 def _backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], rules: Rules) -> Backward:
     starts = _independent(graph, at)
     values = run(known, graph.before(starts, given=known))
-    # A layer may return its input tensor, as Dropout does at inference. A copy separates the two
-    # values on the tape.
+    # A layer may return its input tensor, as Dropout does at inference. If the tensor is copied,
+    # the tape treats the two values as different tensors.
     values.update({value: keras_internals.with_mask_of(values[value], tf.identity(values[value])) for value in starts})
     behind = graph.after(starts)
     given = [value for value in values if value in starts or value not in behind]
@@ -157,7 +157,7 @@ def _independent(graph: Graph, values: Sequence[Value]) -> list[Value]:
 def _first_finite(
     first: Callable[[], list[tf.Tensor | None]], second: Callable[[], list[tf.Tensor | None]]
 ) -> list[tf.Tensor | None]:
-    """Return the first result if it is finite; otherwise compute and return the second."""
+    """Return the first result if it is finite. Otherwise, compute and return the second."""
     results = first()
     known = [x for x in results if x is not None]
     is_finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(x)) for x in known]) if known else tf.constant(True)
@@ -166,7 +166,10 @@ def _first_finite(
 
 
 def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Values) -> tf.Tensor:
-    """Return the gradient at a value, or zeros for an unused input if there are several inputs."""
+    """Return the gradient with respect to a value.
+
+    If the value is one of several inputs and no gradient reaches it, return zeros.
+    """
     if gradient is not None:
         return tf.convert_to_tensor(gradient)  # tf.gather returns IndexedSlices
     contributes = bool(graph.after([value]).intersection(graph.outputs))
@@ -185,7 +188,7 @@ def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Va
 
 
 def _require_floats(graph: Graph, value: Value) -> None:
-    """Raise if the outputs depend on integer images. Token inputs next to images are allowed."""
+    """Raise UnsupportedModelError for integer images. Integer tokens next to images are allowed."""
     is_integer = value.dtype is not None and not tf.as_dtype(value.dtype).is_floating
     if is_integer and (value.rank > 2 or len(graph.inputs) == 1):
         raise UnsupportedModelError(

@@ -1,4 +1,4 @@
-"""Find the channel axis of a value. A transpose may move it, and some values have none."""
+"""Find each value's channel axis. A transpose may move this axis, and some values have none."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def require_channels_last(graph: Graph, value: Value, path: str) -> None:
 
 
 def _is_windowless(step: Step) -> bool:
-    """Return whether a linear map has no window. Such a map, like Dense, acts on the last axis."""
+    """Return whether a step is a linear map without a window, which acts on the last axis."""
     return isinstance(step.operation, Linear) and step.operation.extent is None
 
 
@@ -49,7 +49,7 @@ def _order(step: Step) -> Sequence[int] | None:
 def has_channels(graph: Graph, value: Value) -> bool:
     """Return whether a value's last axis is a channel axis.
 
-    It is not if the value is an image (N, H, W) to which the model later adds a channel axis, or a
+    This is false for an image (N, H, W) to which the model later adds a channel axis, and for a
     single channel taken from a map.
     """
     return not _is_single_channel(graph, value) and not _gains_channels(graph, value)

@@ -2,7 +2,7 @@
 
 In a product, gates weight the signal, as in squeeze-and-excitation and spatial attention. If all
 inputs of a sum or difference except one are constants, the remaining input is the signal. In a
-handwritten normalization, x − mean(x), it is x.
+handwritten normalization, x − mean(x), the signal is x.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tfviz.graph.operations import (
 
 
 def with_carriers(graph: Graph) -> Graph:
-    """Mark the signal in each product and in each operation that also reads constants."""
+    """Mark the signal input of each product and of each operation that also reads constants."""
     constants = graph.constants
     steps = []
     for step in graph.steps:
@@ -38,7 +38,7 @@ def with_carriers(graph: Graph) -> Graph:
 
 
 def _centered(graph: Graph, step: Step) -> Operation | None:
-    """Return a normalization if the step subtracts a mean, sum or maximum of its first input."""
+    """Return a normalization if a step subtracts its first input's mean, sum or maximum."""
     if not isinstance(step.operation, Difference) or len(step.inputs) != 2:
         return None
     signal, value = step.inputs
@@ -77,10 +77,11 @@ def _signal_of(graph: Graph, step: Step, constants: set[Value]) -> int:
     """Return the index of a product's signal: the input that is not a gate.
 
     A gate has one number per channel, (N, 1, 1, C) or (N, C) (Hu et al., 2018,
-    "Squeeze-and-Excitation Networks"), one per pixel, (N, H, W, 1) (Woo et al., 2018, "CBAM"), or
-    as many numbers as the signal. It comes from a sigmoid or a softmax and may be resized. In a
-    handwritten activation or normalization, x · sigmoid(x) or x · g(x), the factor x is the signal.
-    Without evidence, the first factor is assumed to be the signal, as is usual in code.
+    "Squeeze-and-Excitation Networks"), one number per pixel, (N, H, W, 1) (Woo et al., 2018,
+    "CBAM"), or as many numbers as the signal. It comes from a sigmoid or a softmax and may be
+    resized. In a handwritten activation or normalization, x · sigmoid(x) or x · g(x), the factor x
+    is the signal. Without other evidence, the first factor is assumed to be the signal, following
+    common practice.
     """
     rank = max(value.rank for value in step.inputs)
 
@@ -96,7 +97,7 @@ def _signal_of(graph: Graph, step: Step, constants: set[Value]) -> int:
 
 
 def _gate_score(graph: Graph, value: Value) -> float:
-    """Score how likely a value is to be a gate, given the operation that computed it.
+    """Score how likely a value is to be a gate, judging by the operation that computed it.
 
     Bounds of 0 and 1 indicate a gate. A ReLU capped at 6 is either part of a handwritten hard
     sigmoid or an activation.

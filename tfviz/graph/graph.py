@@ -1,8 +1,8 @@
-"""A model as one flat list of typed steps.
+"""Represent a model as one flat list of typed steps.
 
-A step is one call of one operation, at any depth of nesting. Nested models are flattened, a layer
-called twice becomes two steps, and a layer with a fused activation becomes its linear map and its
-activation. Rules therefore see each kind of operation in only one form.
+A step is one call of one operation, at any nesting depth. Nested models are flattened, a layer
+called twice becomes two steps, and a layer with a fused activation becomes one step for its linear
+map and one for its activation. Rules therefore see each kind of operation in only one form.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Shape = tuple[int | None, ...]
 
 
 class Value:
-    """One tensor of the computation.
+    """One tensor in the computation.
 
     Attributes:
         shape: the shape, with None for each unknown size, or () if the rank is unknown.
-        dtype: the dtype's name, or None if it is unknown.
+        dtype: the dtype name, or None if it is unknown.
         symbol: the Keras symbolic tensor, or None if there is none.
     """
 
@@ -61,10 +61,10 @@ class Step(Generic[O_co]):
         path: the path that users type, such as "backbone/conv1".
         operation: what the step computes.
         inputs, outputs: the values that the step reads and computes.
-        compute: computes the list of `outputs` tensors from the `inputs` tensors.
+        compute: a function that computes the list of output tensors from the input tensors.
         layer: the Keras layer or operation that the step calls, if any.
-        time_axes: how many axes after the batch axis are hidden from the operation, such as 1
-            inside a TimeDistributed layer.
+        time_axes: the number of axes after the batch axis that are hidden from the operation, such
+            as 1 inside a TimeDistributed layer.
     """
 
     path: str
@@ -82,7 +82,7 @@ class Step(Generic[O_co]):
 
     @property
     def signal_inputs(self) -> tuple[Value, ...]:
-        """The inputs that carry the signal, excluding gates. A constant has none."""
+        """The inputs that carry the signal, excluding gates; empty for a constant."""
         if isinstance(self.operation, Constant):
             return ()
         return self.inputs if self.operation.signal is None else (self.inputs[self.operation.signal],)
@@ -90,17 +90,17 @@ class Step(Generic[O_co]):
 
 @dataclass
 class Graph:
-    """A model as steps, in the order in which they run.
+    """A model represented as a list of steps in execution order.
 
     Attributes:
         model: the model that was read.
         steps: the steps.
-        names: maps each path that users may type to its value.
-        layers: maps each path to its layer or operation.
+        names: a dict that maps each path that users may type to its value.
+        layers: a dict that maps each path to its layer or operation.
         input_structure, output_structure: the input and output values, nested like the model's
             tensors.
         is_traced: whether some steps come from tracing code rather than from Keras' recorded graph.
-        compute_dtype: the dtype to compute in, or None for each layer's own dtype.
+        compute_dtype: the dtype to compute in, or None for each layer's dtype.
     """
 
     model: keras.Model
@@ -151,7 +151,7 @@ class Graph:
 
     @cached_property
     def ranks(self) -> dict[Value, int]:
-        """Map each value to the largest rank among the inputs that it depends on."""
+        """The largest rank among the inputs that each value depends on, keyed by value."""
         ranks = {value: value.rank for value in self.inputs}
         for step in self.steps:
             rank = max((ranks.get(value, 0) for value in step.inputs), default=0)
@@ -181,7 +181,7 @@ class Graph:
         return readers
 
     def before(self, values: Iterable[Value], given: Iterable[Value] = ()) -> list[Step]:
-        """Return the steps that compute these values from the `given` ones, in execution order."""
+        """Return the steps that compute these values from `given` values, in execution order."""
         known, needed, found = set(given), set(values) - set(given), []
         for step in reversed(self.steps):
             if needed.intersection(step.outputs):

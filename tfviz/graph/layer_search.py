@@ -1,4 +1,4 @@
-"""Find a value in a graph: by name, path or layer object, or automatically for CAMs."""
+"""Find a value in a graph by name, path or layer object, or automatically for CAMs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ LayerName = str | keras.Layer | None
 def find(graph: Graph, layer: str | keras.Layer) -> Value:
     """Return a layer's output value.
 
-    If a layer is called several times, each call is a step: "name:0", "name:1" …, in call order.
+    If a layer is called several times, each call is a separate step. These steps are named
+    "name:0", "name:1" …, in call order.
 
     Args:
         graph: the graph.
@@ -42,8 +43,8 @@ def find(graph: Graph, layer: str | keras.Layer) -> Value:
         The value.
 
     Raises:
-        UnknownLayerError: there is no such layer, or several with that name. The message lists
-            similar names or the layers' paths.
+        UnknownLayerError: there is no such layer, or there are several with that name. The message
+            lists similar names or the layers' paths.
     """
     if not isinstance(layer, str):
         return _find_object(graph, layer)
@@ -62,7 +63,7 @@ def find(graph: Graph, layer: str | keras.Layer) -> Value:
 
 
 def _require_one_output(graph: Graph, path: str) -> None:
-    """Raise for a layer with several outputs, such as a backbone with multi-scale maps."""
+    """Reject a layer with several outputs, such as a backbone with multi-scale maps."""
     if outputs := [name for name in graph.names if name.startswith(f"{path}[")]:
         raise UnknownLayerError(f"Layer {path!r} has several outputs. Choose one of {_quoted(outputs)}.")
 
@@ -117,9 +118,9 @@ def automatic_layer(graph: Graph) -> Step:
     if map_step is not None:
         return map_step
     raise UnsupportedModelError(
-        f"The model '{graph.model_name}' has no feature map with height and width that every path to the output goes through, "
-        "and no attention between the patches of an image that tfviz can read. Name a layer, or use a method that needs none, "
-        "such as saliency or guided_backprop."
+        f"The model '{graph.model_name}' has no feature map with height and width on all paths to the output, and no "
+        "attention between image patches that tfviz can read. Choose a layer, or use a method that needs none, such as "
+        "saliency or guided_backprop."
     )
 
 
@@ -180,14 +181,14 @@ def _keeps_axes(step: Step, value: Value) -> bool:
 
 
 def _holds_features(step: Step) -> bool:
-    """Return whether CAMs may use a step, unlike pooling, padding and reshaping."""
+    """Return whether CAMs may use a step. Pooling, padding and reshaping are excluded."""
     if isinstance(step.operation, Concatenate):
         return True
     return not isinstance(step.operation, (Window, Identity, Move))
 
 
 def _forms_of_outputs(graph: Graph) -> set[Value]:
-    """Return the outputs and the values before a final sigmoid, resize or similar step."""
+    """Return the outputs and the values before final steps such as a sigmoid or a resize."""
     forms = (Identity, Move, Normalization, Elementwise, Relu)
     found = set(graph.outputs)
     for step in reversed(graph.steps):
@@ -198,7 +199,11 @@ def _forms_of_outputs(graph: Graph) -> set[Value]:
 
 
 def _feeds_a_transformer(graph: Graph, value: Value) -> bool:
-    """Return whether a map is a transformer's stem, judging by the number of convolutions."""
+    """Return whether a map comes from a transformer's stem.
+
+    This is assumed if attention blocks follow the map, at least as many as there are linear maps
+    before it.
+    """
     convolutions = sum(isinstance(step.operation, Linear) for step in graph.before([value]))
     blocks = attention_blocks(graph, value)
     return blocks > 0 and blocks >= convolutions
@@ -217,18 +222,18 @@ def _attention(step: Step) -> float:
 
 
 def has_height_and_width(value: Value) -> bool:
-    """Return whether a value is a map of more than one pixel: (N, …, channels)."""
+    """Return whether a value is a map (N, …, channels) with more than one pixel."""
     sizes = value.shape[1:-1]
     return len(sizes) > 0 and any(size != 1 for size in sizes)
 
 
 def covers_image(graph: Graph, value: Value) -> bool:
-    """Return whether a map has enough spatial axes: two for images, one for series."""
+    """Return whether a map has enough spatial axes: two for images, one for time series."""
     return value.rank >= min(4, graph.ranks[value])
 
 
 def require_height_and_width(graph: Graph, value: Value, path: str) -> None:
-    """Raise UnknownLayerError if a layer has no map, or its channels are not on the last axis."""
+    """Raise UnknownLayerError if a layer has no map or its channels are not on the last axis."""
     require_channels_last(graph, value, path)
     if not has_height_and_width(value):
         raise UnknownLayerError(

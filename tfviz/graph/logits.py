@@ -1,7 +1,7 @@
-"""The score that methods explain: the logits before a final softmax or sigmoid, by default.
+"""The score that methods explain: by default, the logits before a final softmax or sigmoid.
 
-A softmax couples the classes, because raising one lowers the others, and its gradient vanishes when
-it saturates. With `score="outputs"`, methods explain the outputs instead.
+A softmax couples the classes, because raising one probability lowers the others, and its gradient
+vanishes where it saturates. With `score="outputs"`, methods explain the outputs instead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tfviz.graph.operations import Identity, Linear, Move, Opaque, Sigmoid, Soft
 
 FINAL = (Softmax, Sigmoid)
 _TRANSPARENT = (Identity, Move)
-TWO_CLASSES = "two_classes"  # the path of the step that turns one sigmoid unit into two classes
+TWO_CLASSES = "two_classes"  # the path of the step that converts one sigmoid unit to two classes
 
 
 def scored(graph: Graph, score: str) -> Graph:
@@ -25,10 +25,10 @@ def scored(graph: Graph, score: str) -> Graph:
 
     Args:
         graph: a model's graph.
-        score: "logits" removes the final softmax or sigmoid from every output that has one, fused
-            or not and at any depth of nesting. Other outputs are unchanged. One sigmoid unit
-            becomes two classes: 0 with the logit −z, and 1 with z. "outputs" leaves all outputs
-            unchanged.
+        score: "logits" removes the final softmax or sigmoid from every output that has one, whether
+            fused or separate and at any nesting depth. Other outputs are unchanged. A single
+            sigmoid unit becomes two classes: class 0 with the logit −z and class 1 with the logit
+            z. "outputs" leaves all outputs unchanged.
 
     Raises:
         OptionError: `score` is neither "logits" nor "outputs".
@@ -53,7 +53,7 @@ def scored(graph: Graph, score: str) -> Graph:
 
 
 def checked_score(score: str) -> str:
-    """Return the score after checking it.
+    """Check the score and return it.
 
     Raises:
         OptionError: the score is neither "logits" nor "outputs".
@@ -64,7 +64,7 @@ def checked_score(score: str) -> str:
 
 
 def final_activation(graph: Graph, output: Value) -> Step | None:
-    """Return the softmax or sigmoid at the end of an output, or None if there is none."""
+    """Return the softmax or sigmoid that an output ends in, or None if there is none."""
     step = graph.producer(output)
     while step is not None and len(step.inputs) == 1:
         if isinstance(step.operation, FINAL):
@@ -76,13 +76,13 @@ def final_activation(graph: Graph, output: Value) -> Step | None:
 
 
 def ends_in_sigmoid(graph: Graph) -> bool:
-    """Return whether the first output is a sigmoid probability."""
+    """Return whether the first output ends in a sigmoid."""
     step = final_activation(graph, graph.outputs[0])
     return step is not None and isinstance(step.operation, Sigmoid)
 
 
 def _final_activations(graph: Graph, output: Value) -> list[Step] | None:
-    """Return each output part's final activation, or None if a part has none."""
+    """Return the final activation of each part of an output, or None if any part lacks one."""
     step = graph.producer(output)
     if step is None:
         return None
@@ -95,7 +95,7 @@ def _final_activations(graph: Graph, output: Value) -> list[Step] | None:
 
 
 def _is_read_once(graph: Graph, step: Step) -> bool:
-    """Return whether an activation leads to a single output, along a single path."""
+    """Return whether an activation leads to a single output along a single path."""
     (value,) = step.outputs
     while value not in graph.outputs:
         readers = graph.consumers(value)
@@ -106,7 +106,7 @@ def _is_read_once(graph: Graph, step: Step) -> bool:
 
 
 def _require_removable(graph: Graph, output: Value) -> None:
-    """Raise if an opaque layer ends in a softmax or sigmoid."""
+    """Raise UnsupportedModelError if an opaque layer ends in a softmax or sigmoid."""
     step = graph.producer(output)
     while step is not None and isinstance(step.operation, _TRANSPARENT) and len(step.inputs) == 1:
         step = graph.producer(step.inputs[0])
@@ -115,27 +115,27 @@ def _require_removable(graph: Graph, output: Value) -> None:
     last = step.operation.contents.last_operation
     if not isinstance(last, FINAL):
         return
-    # The model is one opaque step, and the method only needs its gradient.
+    # If the entire model is one opaque step, the method needs only the model's gradient.
     if step.layer is graph.model:
         warn(
             f"The outputs of '{step.path}' end in a {last.function} that cannot be removed, so tfviz explains the outputs "
-            "themselves. If that is intended, set score='outputs'."
+            "themselves. If this is intended, set score='outputs' to silence this warning."
         )
         return
     raise UnsupportedModelError(
-        f"The model ends in {step.label}, and its {last.function} cannot be removed, because its kernel is quantized or it "
-        "has a custom `call`. To explain the outputs including the activation, set score='outputs'."
+        f"The model ends in {step.label}, and its {last.function} cannot be removed, because the layer has a quantized kernel "
+        "or a custom `call`. To explain the outputs including the activation, set score='outputs'."
     ) from step.operation.cause
 
 
 def _warn_of_remaining_activation(graph: Graph, output: Value) -> None:
-    """Warn about a softmax or sigmoid that remains in the score because other steps follow it."""
+    """Warn about a softmax or sigmoid that stays in the score because other steps follow it."""
     step = _remaining_activation(graph, output)
     if step is not None:
         warn(
-            f"The outputs of '{graph.model_name}' are computed from a {step.operation.function} ('{step.path}') that "
-            "cannot be removed, so tfviz explains the outputs themselves. Their gradient vanishes where the "
-            f"{step.operation.function} saturates. If that is intended, set score='outputs'."
+            f"The outputs of '{graph.model_name}' are computed from a {step.operation.function} ('{step.path}') that cannot "
+            "be removed, so tfviz explains the outputs themselves. Their gradient vanishes where the "
+            f"{step.operation.function} saturates. If this is intended, set score='outputs' to silence this warning."
         )
 
 
@@ -155,7 +155,7 @@ def _remaining_activation(graph: Graph, output: Value) -> Step | None:
 
 
 def is_probability(graph: Graph, output: Value) -> bool:
-    """Return whether an output is computed from a softmax or sigmoid, removable or not."""
+    """Return whether an output is computed from a softmax or sigmoid that may not be removable."""
     step = graph.producer(output)
     if step is not None and isinstance(step.operation, Opaque) and isinstance(step.operation.contents.last_operation, FINAL):
         return True
@@ -167,7 +167,7 @@ def _is_opaque_layer(step: Step) -> bool:
 
 
 def _removed(graph: Graph, number: int, step: Step) -> Graph:
-    """Remove one output's activation. Other steps still read the activation."""
+    """Remove the activation from one output, but keep it for any other steps that read it."""
     behind = _behind(graph, number, step)
     values = {value for one in (step, *behind) for value in one.outputs}
     others = graph.outputs[:number] + graph.outputs[number + 1 :]
@@ -180,7 +180,7 @@ def _removed(graph: Graph, number: int, step: Step) -> Graph:
 
 
 def _behind(graph: Graph, number: int, step: Step) -> list[Step]:
-    """Return the steps between an activation and its output, in order."""
+    """Return the steps between an activation and the output at index `number`, in order."""
     behind: list[Step] = []
     value = graph.outputs[number]
     while (producer := graph.producer(value)) is not step and producer is not None:
@@ -190,14 +190,14 @@ def _behind(graph: Graph, number: int, step: Step) -> list[Step]:
 
 
 def _repeated(graph: Graph, step: Step, value: Value) -> tuple[Graph, Value]:
-    """Add a copy of a step that reads another value. Return the graph and the copy's output."""
+    """Add a copy of a step that reads `value`, and return the graph and the copy's output."""
     (old,) = step.outputs
     new = Value(old.shape, old.dtype, old.symbol)
     return replace(graph, steps=[*graph.steps, replace(step, inputs=(value,), outputs=(new,))]), new
 
 
 def _with_output_at(graph: Graph, number: int, value: Value) -> Graph:
-    """Replace the output at this index."""
+    """Return the graph with `value` as the output at index `number`."""
     outputs = [value if i == number else old for i, old in enumerate(graph.outputs)]
     return replace(graph, output_structure=tree.pack_sequence_as(graph.output_structure, outputs))
 
@@ -216,15 +216,17 @@ def _as_two_classes(graph: Graph, number: int) -> Graph:
 
 
 def has_two_classes(graph: Graph) -> bool:
-    """Return whether one sigmoid unit became two classes, with the negated logit for class 0."""
+    """Return whether a single sigmoid unit was converted to two classes."""
     return any(step.path == TWO_CLASSES and step.layer is None for step in graph.steps)
 
 
 def with_output(graph: Graph, output: str | int | None) -> Graph:
-    """Keep only one output, given by name, key or index. None keeps all outputs.
+    """Return the graph with only the output that has this name, key or index.
+
+    If `output` is None, the graph is returned unchanged.
 
     Raises:
-        OptionError: the model has no such output. The message lists the available ones.
+        OptionError: the model has no such output. The message lists the available outputs.
     """
     if output is None:
         return graph
@@ -238,7 +240,7 @@ def with_output(graph: Graph, output: str | int | None) -> Graph:
     if len(chosen) != 1:
         raise OptionError(
             f"The model has no output {output!r}. Its outputs are {', '.join(map(repr, output_names(graph)))}. Pass one of "
-            "these names, or an index from 0."
+            "these names, or a zero-based index."
         )
     return replace(graph, output_structure=chosen[0])
 

@@ -1,11 +1,11 @@
 """Types that describe what a step computes.
 
-The translators in `tfviz.reading` describe each of a model's operations by one of these types. All
+The translators in `tfviz.reading` describe each operation in a model by one of these types. All
 other code (rules, layer search, export) dispatches on the type, so only the translators contain
 layer class and operation names.
 
-A description contains only what rules need: how to apply a linear map with another kernel, how a
-window slides, and which input carries the signal.
+A description contains only what the rules need, for example how to apply a linear map with another
+kernel, how a window slides, and which input carries the signal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LinearMap = Callable[[tf.Tensor, Kernel], tf.Tensor]  # (x, W) -> y
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Operation:
-    """The base class of all descriptions.
+    """The base class for all descriptions.
 
     Attributes:
         name: the layer class or operation name, for messages only.
@@ -39,7 +39,7 @@ class Operation:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Extent:
-    """How a window slides over its input, along each spatial axis.
+    """Describes how a window slides along each spatial axis of its input.
 
     Attributes:
         size: the window size in elements.
@@ -60,18 +60,20 @@ class Extent:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Linear(Operation):
-    """y = f(x; W) + b, linear in x and in W.
+    """An operation y = f(x; W) + b, where f is linear in x and in W.
 
     Attributes:
-        apply: f.
-        read_kernel: returns the current W in the named dtype.
-        scale_outputs: (W, s) -> the kernel with its output channels scaled by s, or None if the
-            kernel's output channels are unknown.
-        extent: the window of a convolution, or None for a product along the last axis.
+        apply: the function f.
+        read_kernel: a function that returns the current W in a given dtype.
+        scale_outputs: a function of W and s that returns the kernel with its output channels scaled
+            by s. None if the kernel's output channels are unknown.
+        extent: a convolution's window, or None for a product along the last axis.
         mixes_pixels: whether the product also runs along height or width.
-        read_bias: returns the current b in the named dtype, or None if there is no bias. If this
-            function is missing, the step may compute something other than f(x; W) + b.
-        is_constant: whether W never changes, so values derived from it can be computed once.
+        read_bias: a function that returns the current b in a given dtype, or None if there is no
+            bias. If `read_bias` itself is None, the step may compute something other than f(x; W) +
+            b.
+        is_constant: whether W never changes, so that values derived from it need to be computed
+            only once.
     """
 
     apply: LinearMap
@@ -85,24 +87,24 @@ class Linear(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Relu(Operation):
-    """0 below a threshold, the identity above it, up to an optional cap."""
+    """A function that is 0 below a threshold and equals x above it, up to an optional cap."""
 
     max_value: float | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Elementwise(Operation):
-    """A function of each element.
+    """A function that is applied to each element.
 
     Attributes:
         function: the function's name, for messages only.
-        sign: 1 if rules treat the function as increasing, -1 if as decreasing, and 0 if neither is
-            known, as for a comparison or a function of several inputs.
+        sign: 1 if rules treat the function as increasing, -1 if they treat it as decreasing, and 0
+            if neither applies, as for a comparison or a function of several inputs.
         is_affine: whether the function is a·x + b.
         bounds: the range of a bounded function, such as (0, 1) for a sigmoid.
         carrier: the index of the input that carries the signal if the others are constants.
-        is_activation: whether networks use the function as an activation, like silu, rather than
-            as a part of a formula, like log.
+        is_activation: whether networks use the function as an activation, like silu, rather than as
+            part of a formula, like log.
     """
 
     function: str
@@ -117,8 +119,12 @@ class Elementwise(Operation):
         return self.carrier
 
 
+class Exponential(Elementwise):
+    """exp(x), or another power with a constant base."""
+
+
 class Softmax(Elementwise):
-    """exp(x) divided by its sum along an axis: class probabilities that sum to 1."""
+    """exp(x) divided by its sum along an axis, which yields probabilities that sum to 1."""
 
 
 class Attention(Softmax):
@@ -130,21 +136,22 @@ class Attention(Softmax):
 
 
 class Sigmoid(Elementwise):
-    """1 / (1 + exp(−x)): a probability per element."""
+    """1 / (1 + exp(−x)), which yields one probability per element."""
 
 
 class Activation(Elementwise):
-    """An activation other than ReLU, of one or several operations (see `graph.activations`)."""
+    """An activation other than a ReLU, made of one or more operations (see `graph.activations`)."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Normalization(Operation):
-    """A shift and scale of each element, by statistics or by a function of the other elements.
+    """An operation that shifts and scales each element, based on statistics or on other elements.
 
     Attributes:
-        channel_scale: returns the factor for each channel of the last axis at inference, if it
-            depends on no input.
-        channel_shift: returns the term added to each channel after scaling.
+        channel_scale: a function that returns each channel's factor at inference. None if the
+            factors depend on an input.
+        channel_shift: a function that returns the term added to each channel after scaling, or
+            None.
         is_batch_norm: whether this is a BatchNormalization, which can be folded into a preceding
             linear map.
     """
@@ -168,7 +175,7 @@ class Window(Operation):
     """The maximum or average over a window or over entire axes.
 
     Attributes:
-        is_max: whether this is the maximum.
+        is_max: whether the operation computes the maximum rather than the average.
         extent: the window, or None if it spans entire axes.
     """
 
@@ -193,7 +200,7 @@ class Choice(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Product(Operation):
-    """signal · gates, element by element.
+    """The elementwise product of a signal and its gates.
 
     Attributes:
         carrier: the index of the signal input. The other inputs are gates.
@@ -222,28 +229,28 @@ class Reshape(Move):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pad(Move):
-    """Padding with a constant. `amounts` lists (before, after) for each spatial axis."""
+    """Constant padding. `amounts` contains (before, after) for each spatial axis."""
 
     amounts: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Crop(Move):
-    """Cropping. `amounts` lists (before, after) for each spatial axis."""
+    """Cropping. `amounts` contains (before, after) for each spatial axis."""
 
     amounts: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Upsample(Move):
-    """Repetition of each element by an integer factor per spatial axis."""
+    """The repetition of each element by an integer factor along each spatial axis."""
 
     factors: Sizes
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Resize(Move):
-    """Interpolation to another size."""
+    """Interpolation to a different size."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -271,7 +278,7 @@ class Contraction(Operation):
 
 
 class Contents(Protocol):
-    """What tracing reveals about an opaque operation."""
+    """Describes what tracing reveals about an opaque operation."""
 
     @property
     def may_hide_relu(self) -> bool:
@@ -279,11 +286,11 @@ class Contents(Protocol):
 
     @property
     def mixes_pixels(self) -> bool:
-        """Whether an output pixel depends on other pixels, or False if this is unknown."""
+        """Whether an output pixel depends on other pixels; False if this is unknown."""
 
     @property
     def last_operation(self) -> Elementwise | None:
-        """The elementwise function that computes the first output, or None if unknown."""
+        """The elementwise function that computes the first output, or None if it is unknown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,14 +304,14 @@ class BuiltIn:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Opaque(Operation):
-    """An operation that cannot be traced, or that has no description.
+    """An operation that cannot be traced or has no description.
 
     Attributes:
-        reason: why the operation is opaque. Completes a sentence that starts with "it".
+        reason: why the operation is opaque, phrased to complete a sentence that starts with "it".
         contents: what tracing reveals about the operation, computed on demand.
-        runs_functions: whether it runs user functions, as a loop or a condition does.
-        cause: the error that stopped the trace.
-        holds_attention: whether any of its layers computes attention between positions.
+        runs_functions: whether the operation runs user functions, as a loop or a conditional does.
+        cause: the error that stopped the trace, or None.
+        holds_attention: whether any of the operation's layers computes attention between positions.
     """
 
     reason: str = "is unknown to tfviz"

@@ -1,4 +1,4 @@
-"""Compute the outputs as probabilities, for methods that measure how a probability changes."""
+"""Convert outputs to probabilities for methods that measure how a probability changes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tfviz.nesting import Nested
 
 
 def probabilities(values: Values, whole: Graph, graph: Graph) -> Nested[tf.Tensor]:
-    """Return the outputs, nested like the score, with class outputs as probabilities.
+    """Return the model's outputs with class scores converted to probabilities.
 
     Args:
-        values: the computed values of the graph.
-        whole: the model with its last activation.
+        values: the values computed so far.
+        whole: the model's graph with its final activation.
         graph: the graph whose outputs are the score.
 
     Returns:
-        The model's outputs, float32. A softmax is applied to outputs (N, classes) without an
-        activation, and one sigmoid unit p becomes the two classes 1 − p and p. Other outputs are
-        unchanged.
+        The model's outputs, float32. A softmax is applied to outputs (N, classes) that have no
+        final activation, and a single sigmoid unit p becomes the two classes 1 − p and p. Other
+        outputs are unchanged.
     """
     values = run(values, whole.before(whole.outputs, given=values))
     outputs = whole.output_structure

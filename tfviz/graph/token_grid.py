@@ -1,10 +1,11 @@
-"""Find the image position that each of a vision transformer's tokens comes from.
+"""Find each token's image position in a vision transformer.
 
 Reshapes, class tokens and registers determine which token represents which patch. This module
 therefore marks each position with its row and column, and passes the marks through the operations
-that only move elements. The marks that arrive at the tokens are their positions. This works for any
-patch embedding, prefix and image size, without relying on the sizes that layers declare. In the
-same way, marked tokens are passed through the head to find out which tokens it reads.
+that only move elements. The marks that arrive at the tokens are the tokens' positions. This works
+for any patch embedding, prefix and image size, because it does not rely on sizes declared by
+layers. Similarly, this module passes marked tokens through the head to determine which tokens the
+head reads.
 """
 
 from __future__ import annotations
@@ -37,16 +38,16 @@ from tfviz.graph.operations import (
 )
 
 Sizes = Sequence[Sequence[int]]  # each input's size without the batch axis
-Marks = tuple[np.ndarray, np.ndarray]  # two numbers per element, or 0 for an element without a mark
+Marks = tuple[np.ndarray, np.ndarray]  # two numbers per element; 0 for an unmarked element
 
 _POINTWISE = (Choice, Difference, Elementwise, Identity, Normalization, Product, Relu, Sum)
 _NEW_POSITIONS = (Pad, Crop, Upsample, Resize)
-_BASE = 128  # bfloat16 holds integers up to 256
+_BASE = 128  # bfloat16 represents integers exactly up to 256
 
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """The grid of patches in a sequence of tokens.
+    """The patch grid in a token sequence.
 
     Attributes:
         rows, columns: the grid size.
@@ -60,7 +61,7 @@ class TokenGrid:
     count: int
 
     def patches(self, tokens: tf.Tensor) -> tf.Tensor:
-        """Arrange the patches' tokens (N, tokens, …) as (N, rows, columns, …)."""
+        """Select the patches in (N, tokens, …) and arrange them as (N, rows, columns, …)."""
         first, number = int(self.index[0]), len(self.index)
         if np.array_equal(self.index, np.arange(first, first + number)):
             patches = tokens[:, first : first + number]
@@ -75,9 +76,9 @@ class TokenGrid:
 
 
 def token_grids(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, TokenGrid]:
-    """Return the token grid of each value that is a sequence of tokens.
+    """Return a token grid for each value that is a token sequence.
 
-    An attention layer's output has the grid of the sum that it is added to.
+    An attention layer's output has the grid of the residual sum to which it contributes.
 
     Args:
         graph: the graph.
@@ -100,7 +101,7 @@ def known_sizes(graph: Graph) -> list[tuple[int, ...]] | None:
 
 
 def position_counts(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, int]:
-    """Count the distinct patches in each value, leaving out values that mix patches.
+    """Count the distinct patches in each value, omitting values that mix patches.
 
     Args:
         graph: the graph.
@@ -113,15 +114,15 @@ def position_counts(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict
 
 
 def _different(rows: np.ndarray, columns: np.ndarray) -> int:
-    """Count the distinct marks."""
-    if rows.strides[-1] == 0:  # the channels of a projection share one mark
+    """Count the distinct marks in a value."""
+    if rows.strides[-1] == 0:  # a projection's channels share one mark
         rows, columns = rows[..., :1], columns[..., :1]
     pairs = np.rint(1000 * rows.astype(np.float64)) * 1e8 + np.rint(1000 * columns)
     return len(set(pairs[(rows > 0) & (columns > 0)].tolist()))
 
 
 def _marks_at(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, Marks]:
-    """Return the marks of these values and of all values before them."""
+    """Return the marks for these values and all values before them."""
     marks = {value: _positions(size) for value, size in zip(graph.inputs, sizes, strict=True) if len(size) in (2, 3)}
     with tf.init_scope():
         _follow(graph.before(values), marks, {}, from_image=True)
@@ -129,7 +130,7 @@ def _marks_at(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value
 
 
 def _sum_behind(graph: Graph, value: Value) -> Value:
-    """Return the residual sum that a value is added to, or the value itself if there is none."""
+    """Return the residual sum to which a value contributes, or the value if there is none."""
     behind = value
     while len(readers := graph.consumers(behind)) == 1 and isinstance(readers[0].operation, _POINTWISE):
         behind = readers[0].outputs[0]
@@ -143,7 +144,7 @@ def tokens_read(graph: Graph, tokens: Value, count: int, sizes: Sizes) -> np.nda
 
     Args:
         graph: the graph.
-        tokens: the value with the tokens, which all paths go through.
+        tokens: the value that contains the tokens. All paths to the outputs go through it.
         count: the number of tokens.
         sizes: the size of each input.
     """
@@ -162,7 +163,7 @@ def tokens_read(graph: Graph, tokens: Value, count: int, sizes: Sizes) -> np.nda
 
 
 def _positions(size: Sequence[int]) -> Marks:
-    """Return the row and column of each element in an image or map, counting from 1."""
+    """Return each element's row and column in an image or map, counting from 1."""
     flat = (1, *size[:2], *[1] * (len(size) - 2))
     rows, columns = (np.broadcast_to(1.0 + part.reshape(flat), (1, *size)) for part in np.indices(size[:2]))
     return rows, columns
@@ -190,12 +191,13 @@ def _follow(steps: Iterable[Step], marks: dict[Value, Marks], known: dict[Value,
 
     Args:
         steps: the steps, in execution order.
-        marks: the initial marks. The marks of later values are added.
-        known: tensors that moves may need for sizes or constants, for a batch of one.
-        from_image: whether a convolution's output gets new positions. Otherwise it mixes tokens.
+        marks: the initial marks. Marks for later values are added to this dict.
+        known: the tensors, for a batch of one, that moves may need as sizes or constants.
+        from_image: whether a convolution's output gets new positions. If False, a convolution
+            counts as mixing tokens.
 
     Returns:
-        The marked values that a step mixes.
+        The marked values that some step mixes.
     """
     mixed: set[Value] = set()
     for step in steps:
@@ -235,7 +237,7 @@ def _extends(operation: object) -> bool:
 
 
 def _moved(step: Step, marks: dict[Value, Marks], known: dict[Value, tf.Tensor], part: int) -> list[np.ndarray]:
-    """Move the rows or the columns of the marks. Constants that the step adds cancel out."""
+    """Pass the marks' rows or columns through a step. Constants that the step adds cancel out."""
 
     def through(scale: float) -> list[np.ndarray]:
         given = [_tensor(x, scale * marks[x][part]) if x in marks else known[x] for x in step.inputs]
@@ -245,7 +247,7 @@ def _moved(step: Step, marks: dict[Value, Marks], known: dict[Value, tf.Tensor],
 
 
 def _projected(step: Step, marks: Marks, from_image: bool) -> list[Marks | None] | None:
-    """Return the marks after a product along the last axis, whose elements must share a mark."""
+    """Return the marks after a product along the last axis, or None if the product mixes marks."""
     if not from_image and any(np.ptp(part, axis=-1).any() for part in marks):
         return None
     rank = marks[0].ndim - 1
@@ -256,7 +258,7 @@ def _projected(step: Step, marks: Marks, from_image: bool) -> list[Marks | None]
 
 
 def _shared(step: Step, marks: Sequence[Marks]) -> list[Marks | None] | None:
-    """Return the marks after an elementwise operation: its inputs' marks, if they agree."""
+    """Return the marks that an elementwise operation's inputs share, or None if they differ."""
     largest = max(marks, key=lambda one: one[0].size)
     for one in (one for one in marks if one is not largest):
         if any(np.any(np.broadcast_to(part, whole.shape) != whole) for part, whole in zip(one, largest, strict=True)):

@@ -21,13 +21,13 @@ _Source = TypeVar("_Source")
 
 
 class Preparation(Protocol):
-    """How to turn what a file contains into the network's input, such as a `Preprocessing`."""
+    """A conversion of a file's content to the network's input, such as a `Preprocessing`."""
 
     def picture(self, content: np.ndarray, /) -> np.ndarray:
-        """Return what maps are drawn on."""
+        """Return the image that maps are drawn on."""
 
     def tensor(self, content: np.ndarray, /) -> np.ndarray:
-        """Return the network's input, float32."""
+        """Return the network's input in float32."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class ImageBatch:
     """Images whose tensors have the same shape.
 
     Attributes:
-        numbers: the images' positions in the list of sources.
+        numbers: the positions of the images in the list of sources.
         images: the uint8 RGB images that maps are drawn on. Their sizes may differ.
         tensors: the network's input, float32 (N, height, width, channels).
-        sizes: each file's (height, width) before cropping.
+        sizes: the (height, width) of each file before cropping.
     """
 
     numbers: list[int]
@@ -63,12 +63,13 @@ def read_batches(
     Args:
         sources: the images to read, for example file paths.
         preprocessing: converts images to tensors.
-        size: the largest number of images per batch.
-        skip: called with the position and error of each image that cannot be used.
-        max_side_px: the longest side in pixels of an image that maps are drawn on. Larger images
-            are downscaled. None means no limit.
+        size: the maximum number of images per batch.
+        skip: a function that is called with the position and the error of each image that cannot be
+            used.
+        max_side_px: the maximum side length, in pixels, of the images that maps are drawn on.
+            Larger images are downscaled. None means no limit.
         read: the function that reads a source as uint8 RGB (height, width, 3). Several threads call
-            it at once.
+            it concurrently.
 
     Yields:
         The batches, in source order.
@@ -106,7 +107,7 @@ _Prepared = TypeVar("_Prepared")
 
 
 def _ahead(sources: Sequence[_Source], read: Callable[[_Source], _Prepared], most: int) -> Iterator[_Prepared]:
-    """Read up to `most` sources ahead on threads, and yield the results in order."""
+    """Read up to `most` sources in advance on threads, and yield the results in order."""
     pool = ThreadPoolExecutor(_READERS)
     try:
         running = deque(pool.submit(read, source) for source in sources[:most])

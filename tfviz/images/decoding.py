@@ -1,7 +1,7 @@
 """Decode image files with OpenCV and collect the decoders' warnings.
 
 libjpeg and libtiff fill in missing or damaged data and only print a message. This module therefore
-captures the process's standard error during decoding, and passes on lines from other threads.
+captures the process's standard error while it decodes, and passes on lines from other threads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DAMAGE = re.compile(
     rb"TIFF_Error|Fax\w*Decode\w*: |JPEGLib: (Corrupt|Premature)"
     rb"|^Corrupt JPEG data|^Premature end|^Inconsistent progression|^Invalid SOS"
 )
-# Some cameras pad the data before the end marker. libjpeg counts these bytes, but the image is
+# Some cameras pad the data before the end marker. libjpeg warns of these bytes, but the image is
 # complete.
 _PADDING = re.compile(rb"Corrupt JPEG data: [1-4] extraneous bytes before marker 0xd9")
 
@@ -74,7 +74,7 @@ def _log_level(wanted: int) -> Iterator[None]:
 
 @contextmanager
 def _collected(lines: list[bytes]) -> Iterator[None]:
-    """Collect the lines that decoders print, and pass on all others.
+    """Collect the lines that decoders print to standard error, and pass on all others.
 
     Do nothing if the process has no standard error.
     """

@@ -24,7 +24,7 @@ MAX_SIDE_PX = 16384
 
 MAX_JPEG_SCANS = 100  # A progressive JPEG has about ten. Each takes as long as a full decode.
 
-_SENSOR_BITS = (8, 10, 12, 14)  # bit depths that cameras, microscopes and scanners store in 16 bits
+_SENSOR_BITS = (8, 10, 12, 14)  # Cameras, microscopes and scanners store these depths in 16 bits.
 _ROWS_AT_ONCE = 64
 
 
@@ -35,9 +35,9 @@ def read_image(path: str | Path) -> np.ndarray:
     reduced to 8 bits, and gray and palette images become RGB. The format is determined by the
     content, not by the file extension.
 
-    If a 16-bit file holds 8, 10, 12 or 14 significant bits (a PNG declares them, or no value
-    exceeds them), their full range is scaled to 0-255 with a warning. Only a TIFF's first page and
-    an animation's first frame are read, also with a warning.
+    If a 16-bit file uses only 8, 10, 12 or 14 bits (because a PNG declares this, or because no
+    value needs more), the range of these bits is scaled to 0-255, with a warning. Only the first
+    page of a TIFF and the first frame of an animation are read, also with a warning.
 
     Args:
         path: the file to read.
@@ -68,12 +68,12 @@ def _read(path: str | Path, least_px: int) -> np.ndarray:
 
 
 def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.ndarray:
-    """Decode an image file's bytes (see `read_image`).
+    """Decode an image file's bytes in the same way as `read_image`.
 
     Args:
         data: the file's bytes.
-        name: the file's name in error messages.
-        least_px: the shortest allowed side in pixels.
+        name: the name of the file for error messages.
+        least_px: the minimum side length in pixels.
 
     Returns:
         The image, uint8 (height, width, 3), RGB.
@@ -83,12 +83,11 @@ def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.
             supported.
     """
     if not data:
-        raise ImageError(f"{name} is empty (0 bytes). Expected: an image. Copy the file again.")
+        raise ImageError(f"{name} is an empty file (0 bytes), not an image. Copy the file again.")
     container = describe(data)
     if container is None:
         raise ImageError(
-            f"{name} is not a {FORMATS} file. It starts with {data[:12]!r}. Convert it to one of these "
-            "formats, or leave it out."
+            f"{name} is not a {FORMATS} file. It starts with {data[:12]!r}. Convert it to one of these formats, or omit it."
         )
     if container.kind == "TIFF" and container.size is None:
         raise ImageError(_unreadable(name, container.kind))
@@ -100,7 +99,8 @@ def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.
         _check_size(name, least_px, *container.size)
     if container.scans > MAX_JPEG_SCANS:
         raise ImageError(
-            f"{name} is a JPEG with {container.scans} scans, but at most {MAX_JPEG_SCANS} are supported. Save the image again."
+            f"{name} is a JPEG with {container.scans} scans, but at most {MAX_JPEG_SCANS} are supported. Save it again as a "
+            "baseline JPEG."
         )
     pixels, is_damaged = decode(data)
     if pixels is None:
@@ -111,7 +111,9 @@ def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.
         )
     _check_size(name, least_px, *pixels.shape[:2])
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"{name} has {pixels.dtype} values. Expected: 8 or 16 bits per channel. Convert it first.")
+        raise ImageError(
+            f"{name} has {pixels.dtype} values, but only images with 8 or 16 bits per channel can be read. Convert it first."
+        )
     if container.pages > 1:
         _warn_of_pages(name, container)
     scale = 255 if pixels.dtype == np.uint8 else _deep_scale(name, pixels, container.bits)
@@ -119,7 +121,7 @@ def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.
 
 
 def _unreadable(name: str, kind: str) -> str:
-    return f"{name} is truncated or damaged, or a kind of {kind} that OpenCV cannot read. Convert it to PNG."
+    return f"{name} is truncated, damaged, or a type of {kind} that OpenCV cannot read. Convert it to PNG."
 
 
 def _warn_of_pages(name: str, container: Container) -> None:
@@ -155,9 +157,9 @@ def file_bytes(path: Path) -> bytes:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             os.scandir(path).close()
-            raise ImageError(f"{shown(path)} is a folder. Expected: an image file. Pass the files in it.")
+            raise ImageError(f"{shown(path)} is a folder, not an image file. Pass the files in it.")
         if not stat.S_ISREG(mode):
-            raise ImageError(f"{shown(path)} is a pipe or device. Expected: an image file. Save its content to a file first.")
+            raise ImageError(f"{shown(path)} is a pipe or device, not an image file. Save its content to a file first.")
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImageError(f"The file {shown(path)} does not exist. Check the path.") from error
@@ -175,13 +177,14 @@ def _check_size(name: str, least_px: int, height: int, width: int) -> None:
     if max(height, width) > MAX_SIDE_PX:
         raise ImageError(f"{description}, but each side may have at most {MAX_SIDE_PX} pixels. Downscale the image first.")
     if min(height, width) < least_px:
-        raise ImageError(f"{description}, but each side must have at least {least_px} pixels. Leave the image out.")
+        raise ImageError(f"{description}, but each side must have at least {least_px} pixels. Omit the image.")
 
 
 def _rgb(pixels: np.ndarray, scale: int, is_premultiplied: bool) -> np.ndarray:
-    """Convert OpenCV's gray, BGR or BGRA to RGB, a few rows at a time to save memory.
+    """Convert gray, BGR or BGRA pixels to RGB, a few rows at a time to save memory.
 
-    libtiff already multiplies the colors of 8-bit TIFF files by alpha.
+    `is_premultiplied` is True for 8-bit TIFF files, because libtiff has already multiplied their
+    colors by alpha.
     """
     if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
@@ -265,10 +268,10 @@ def png_bytes(pixels: np.ndarray) -> bytes:
 
 
 def _encoded(pixels: np.ndarray, extension: str) -> bytes | None:
-    """Encode gray or BGR pixels, or return None if OpenCV cannot encode them."""
+    """Encode gray or BGR pixels. Return None if OpenCV cannot encode them."""
     try:
-        # OpenCV prints messages only for unsupported sizes. Other images need no lock, so several
-        # threads can encode at once.
+        # OpenCV prints messages only for unsupported sizes. Images of other sizes need no lock, so
+        # several threads can encode them at once.
         with quiet_opencv() if max(pixels.shape) > _MOST_ENCODABLE_PX else nullcontext():
             is_encoded, data = cv2.imencode(extension, pixels)
     except cv2.error:
@@ -277,10 +280,11 @@ def _encoded(pixels: np.ndarray, extension: str) -> bytes | None:
 
 
 def require_image(rgb: object) -> np.ndarray:
-    """Return `rgb` if it is an image, uint8 (height, width, 3); raise ImageError otherwise."""
+    """Return `rgb` if it is a uint8 image (height, width, 3). Otherwise, raise ImageError."""
     if isinstance(rgb, np.ndarray) and rgb.dtype == np.uint8 and rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.size:
         return rgb
     received = f"{rgb.dtype} {rgb.shape}" if isinstance(rgb, np.ndarray) else type(rgb).__name__
     raise ImageError(
-        f"Expected an image, a uint8 RGB array (height, width, 3). Received: {received}. Read image files with read_image."
+        f"Expected an image as a uint8 RGB array of shape (height, width, 3). Received: {received}. Read image files with "
+        "read_image."
     )

@@ -1,4 +1,4 @@
-"""Find image files in folders and assign a unique result path to each."""
+"""Find image files in folders and assign a unique path to the results of each file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tfviz.images.formats import EXTENSIONS, FORMATS
 class FoundImage:
     """An image file and the relative path of its results.
 
-    `relative` never leaves the output folder. It is unique within a search, even on file systems
-    that ignore case or Unicode normalization.
+    `relative` never leads out of the output folder. It is unique within a search, even on file
+    systems that ignore case or Unicode normalization.
     """
 
     path: Path
@@ -27,13 +27,13 @@ class FoundImage:
 def find_images(paths: str | Path | Iterable[str | Path], *, otherwise: Collection[str] = ()) -> list[FoundImage]:
     """Find image files, and search folders recursively.
 
-    In a folder, files with an image extension are found in sorted order, except hidden ones
-    (".name"). Files that are passed explicitly are always included, but only once. If `paths` is
-    one folder, `relative` starts inside it. If there are several paths, it starts with the folder
-    name.
+    In a folder, files with an image extension are returned in sorted order, except hidden files
+    (".name"). Files that are passed explicitly are always included, but each only once. If `paths`
+    is one folder, `relative` starts inside that folder. If there are several paths, `relative`
+    starts with the folder's name.
 
-    An entry that cannot be read (a folder without permission, a broken or circular link, a pipe)
-    is returned like an image. Reading it later reports the reason.
+    An entry that cannot be read (a folder without permission, a broken or circular link, a pipe) is
+    returned like an image. The reason is reported when the entry is read later.
 
     Args:
         paths: files and folders.
@@ -80,13 +80,13 @@ def _files_of(path: Path, otherwise: Collection[str]) -> list[tuple[Path, Path]]
         return [(path, Path(path.name))]
     if not is_folder(path):
         raise ImageError(
-            f"The file or folder {shown(path)} does not exist. Pass image files ({FORMATS}) or folders that contain some."
+            f"The file or folder {shown(path)} does not exist. Pass image files ({FORMATS}) or folders with such files."
         )
     walked = _walk(path, EXTENSIONS) or _walk(path, otherwise)
     files = [(file, Path(path.name) if file == path else file.relative_to(path)) for file in walked]
     if not files:
         raise ImageError(
-            f"The folder {shown(path)} contains no image. Expected: files such as {', '.join(sorted(EXTENSIONS))}."
+            f"The folder {shown(path)} contains no images. Supported file extensions: {', '.join(sorted(EXTENSIONS))}."
         )
     return files
 

@@ -1,8 +1,8 @@
-"""Inspect image containers before decoding: the format, the size, and completeness.
+"""Read the format and size from an image file's container, and check that the data is complete.
 
-Decoders differ on truncated files. Some fail, while others fill the rest with gray and report
-nothing. This module therefore looks for the end of the data in the container. Bytes after that end
-are allowed, because cameras and phones append previews and videos.
+Decoders handle truncated files differently. Some fail, while others fill the rest with gray and
+report nothing. This module therefore looks for the end of the data in the container. Bytes after
+that end are allowed, because cameras and phones append previews and videos.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ FORMATS = "JPEG, PNG, BMP, WebP or TIFF"
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff"})
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
-# Any marker except those allowed inside compressed data (stuffed zero, restart, fill byte).
+# Any marker except those that are allowed inside compressed data (stuffed zero, restart, fill
+# byte).
 _JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")
 _JPEG_START, _JPEG_END, _JPEG_SCAN = 0xD8, 0xD9, 0xDA
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -28,14 +29,14 @@ class Container:
     """Properties read from an image file's container.
 
     Attributes:
-        kind: the format.
+        kind: the format, such as "JPEG".
         size: (height, width) in pixels as stored, before any EXIF rotation, or None if not
             declared.
         is_whole: False if the data ends before the image is complete, or if a checksum is wrong.
             Always True for BMP, whose decoder rejects missing data.
-        pages: the number of images in the file.
+        pages: the number of pages or animation frames in the file.
         scans: the number of JPEG scans. The decoder processes the full image once per scan.
-        bits: the number of significant bits out of 16, if declared.
+        bits: the number of significant bits per channel that the file declares, or None.
     """
 
     kind: str
@@ -63,7 +64,7 @@ def describe(data: bytes) -> Container | None:
 
 
 def _jpeg(data: bytes) -> Container:
-    """Inspect a JPEG segment by segment, so that a thumbnail's end marker is skipped."""
+    """Inspect a JPEG segment by segment, so that the end marker of a thumbnail is ignored."""
     size, at, scans = None, 0, 0
     while marker := _JPEG_MARKER.search(data, at):
         code, at = marker[1][0], marker.end()

@@ -1,4 +1,4 @@
-"""Arrays of preprocessed images that also hold the original RGB images."""
+"""Define arrays of preprocessed images that also hold the same images as RGB pictures."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ import numpy as np
 
 
 class LoadedImages(np.ndarray):
-    """Preprocessed images, float32 (N, height, width, channels), or a single image without N.
+    """Preprocessed images, float32 (N, height, width, channels), or one image without the N axis.
 
-    `load_images` returns this class. Selecting, stacking and joining images along the batch axis
-    keep `pictures` in sync. All other operations (arithmetic, changed pixels, another shape)
-    return an array without pictures, because they may no longer match.
+    `load_images` returns an instance of this class. When images are selected or joined along the
+    batch axis, stacked or copied, `pictures` is kept in sync. The result of any other operation,
+    such as arithmetic or a reshape, has no pictures, and changing pixels removes them, because the
+    pictures might no longer match.
 
     Attributes:
         pictures: the same images as uint8 RGB, (N, height, width, 3) or (height, width, 3), or None
-            if unknown. `overlay`, `plot`, `contact_sheet` and `SnapshotCallback` draw them, because
-            the channel order of the preprocessed images is unknown.
+            if unknown. `overlay`, `plot`, `contact_sheet` and `SnapshotCallback` draw these
+            pictures, because the channel order of the preprocessed images is unknown.
     """
 
     _pictures: np.ndarray | None
-    _checksums: np.ndarray | None  # one per picture, of the image it shows
+    _checksums: np.ndarray | None  # one per image, computed when its picture was attached
 
     def __array_finalize__(self, source: np.ndarray | None) -> None:
         self.pictures = None
 
     @property
     def pictures(self) -> np.ndarray | None:
-        # Views, such as rng.shuffle's, can change the images without any call on this array.
+        # A view, such as the one that rng.shuffle modifies, can change the images without any call
+        # on this array.
         if self._checksums is None or not np.array_equal(self._checksums, _checksums(self)):
             return None
         return self._pictures
@@ -41,6 +43,7 @@ class LoadedImages(np.ndarray):
         self._checksums = None if pictures is None else _checksums(self)
 
     def __getitem__(self, key: Any) -> Any:
+        key = _without_full_slices(key)
         chosen = super().__getitem__(key)
         if isinstance(chosen, LoadedImages) and self._pictures is not None and _is_along_batch(key, self.ndim):
             chosen._pictures, chosen._checksums = self._pictures[key], np.asarray(self._checksums)[key]
@@ -52,6 +55,15 @@ class LoadedImages(np.ndarray):
 
     def copy(self, order: Any = "C") -> LoadedImages:
         return loaded(super().copy(order), self.pictures)
+
+    def __copy__(self) -> LoadedImages:
+        return self.copy()
+
+    def __deepcopy__(self, memo: object) -> LoadedImages:
+        return self.copy()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return loaded, (np.asarray(self), self.pictures)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         targets = options.get("out", ())
@@ -92,6 +104,15 @@ def _checksums(images: np.ndarray) -> np.ndarray:
 
 def _plain(value: Any) -> Any:
     return value.view(np.ndarray) if isinstance(value, LoadedImages) else value
+
+
+def _without_full_slices(key: Any) -> Any:
+    """Return a simpler index with the same result, such as 0 for (0, :, :)."""
+    if key is ...:
+        return slice(None)
+    if isinstance(key, tuple) and key and all(isinstance(one, slice) and one == slice(None) for one in key[1:]):
+        return key[0] if key[0] is not ... else slice(None)
+    return key
 
 
 def _is_along_batch(key: Any, ndim: int) -> bool:

@@ -12,7 +12,8 @@ from collections.abc import Collection
 import numpy as np
 
 _CLEAR, _END, _FIRST_ENTRY = 256, 257, 258
-# The bit width of each code after a Clear code. Encoders clear the table no later than the last.
+# The bit width of each code after a Clear code. Encoders clear the table no later than after the
+# last of these codes.
 _WIDTHS = np.repeat([9, 10, 11, 12], [254, 512, 1024, 2049])
 _OFFSETS = np.cumsum(_WIDTHS) - _WIDTHS
 _OLD_STYLE = b"\0", 1  # the first byte and a bit of the second, if codes start at the low bits
@@ -61,7 +62,7 @@ def _decoded_length(codes: np.ndarray) -> int | None:
     refers to entry j therefore decodes to the string of code j plus one byte.
 
     Returns:
-        The number, or None if a code refers to a missing entry or adds an existing one.
+        The number of bytes, or None if a code refers to a missing entry or adds an existing one.
     """
     places = np.arange(len(codes))
     is_entry = codes >= _FIRST_ENTRY

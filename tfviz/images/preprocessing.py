@@ -1,4 +1,4 @@
-"""Convert images to a network's input: the region, the size and the value range.
+"""Convert images to a network's input: crop and resize them, and scale their values.
 
 Three things must agree, or maps appear in the wrong place: the image region that the network sees,
 the tensor made from it, and the image that the map is drawn on. `Preprocessing` provides all three.
@@ -56,7 +56,7 @@ _CROP = re.compile(r"short side (\d+), cent(?:re|er) crop (\d+)(?: ?[x×] ?(\d+)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """A recipe that converts images to a network's input.
+    """A recipe for converting images to a network's input.
 
     Args:
         size: (height, width) of the tensor. None means the crop size, or the image size if there is
@@ -97,13 +97,15 @@ class Preprocessing:
     def _checked(self, name: str, values: Any) -> tuple[float, ...] | None:
         is_used = name in self._formula()
         if (values is not None) != is_used:
-            verb, action = ("uses", "Pass") if is_used else ("does not use", "Leave out")
+            verb, action = ("uses", "Pass") if is_used else ("does not use", "Omit")
             raise OptionError(f"The formula '{self.formula}' {verb} {name}. Received: {name}={values!r}. {action} `{name}`.")
         if values is None:
             return None
         if not _is_numbers(values, self.channels) or (name == "std" and min(values) <= 0):
             kind = "positive numbers" if name == "std" else "numbers"
-            raise OptionError(f"`{name}` must be {self.channels} {kind} ({self.channel_order}). Received: {values!r}.")
+            raise OptionError(
+                f"`{name}` must contain {self.channels} {kind}, one per channel ({self.channel_order}). Received: {values!r}."
+            )
         return tuple(float(value) for value in values)
 
     def _formula(self) -> str:
@@ -114,26 +116,24 @@ class Preprocessing:
         raise OptionError(f"Unknown formula {self.formula!r}. Choose one of: {', '.join(_FORMULAS)}.")
 
     def crop(self) -> tuple[int, int, int] | None:
-        """Parse `resize`.
+        """Return the crop that `resize` describes.
 
         Returns:
             (short side, crop height, crop width) in pixels, or None for "stretch".
 
         Raises:
-            OptionError: `resize` is neither "stretch" nor a crop.
+            OptionError: `resize` is neither "stretch" nor a valid crop.
         """
         if self.resize == "stretch":
             return None
         parts = _CROP.fullmatch(self.resize) if isinstance(self.resize, str) else None
         if parts is None:
             raise OptionError(
-                f"`resize` must be 'stretch' or like 'short side 256, center crop 224'. Received: {self.resize!r}."
+                f"`resize` must be 'stretch', or have the form 'short side 256, center crop 224'. Received: {self.resize!r}."
             )
         short, height, width = int(parts[1]), int(parts[2]), int(parts[3] or parts[2])
         if not 0 < min(height, width) <= max(height, width) <= short:
-            raise OptionError(
-                f"The crop must be at least 1 pixel and at most the short side. Received: resize='{self.resize}'."
-            )
+            raise OptionError(f"The crop size must be between 1 pixel and the short side. Received: resize='{self.resize}'.")
         return short, height, width
 
     @property
@@ -155,10 +155,10 @@ class Preprocessing:
             channels: the network's number of input channels.
 
         Returns:
-            The same preprocessing, with `size` if it had no size.
+            This preprocessing, with `size` filled in if it had none.
 
         Raises:
-            OptionError: this preprocessing produces another size or number of channels.
+            OptionError: this preprocessing produces a different size or number of channels.
         """
         if self.channels != channels:
             raise OptionError(
@@ -168,8 +168,8 @@ class Preprocessing:
             return replace(self, size=size)
         if size not in (None, self.output_size):
             raise OptionError(
-                f"The preprocessing produces images of {_by(self.output_size)} pixels, but the network expects "
-                f"{_by(size)}. Set the preprocessing's size to match, or omit it."
+                f"The preprocessing produces images of {_by(self.output_size)} pixels, but the network expects {_by(size)}. "
+                "Set the preprocessing's `size` to match, or omit `size`."
             )
         return self
 
@@ -221,8 +221,8 @@ class Preprocessing:
     def tensor(self, rgb: np.ndarray) -> np.ndarray:
         """Convert an image to the network's input.
 
-        Downscaling averages pixels to avoid aliasing. Upscaling interpolates. Each axis is resized
-        separately.
+        Pixels are averaged for downscaling, which avoids aliasing, and interpolated for upscaling.
+        Each axis is resized separately.
 
         Args:
             rgb: the image, uint8 (height, width, 3), RGB.
@@ -257,7 +257,7 @@ class Preprocessing:
             numbers: the network's input, (…, channels).
 
         Returns:
-            RGB or gray in 0..255, unrounded, in the same shape.
+            RGB or gray pixels in 0..255, unrounded, in the same shape.
         """
         pixels = self._applied(_INVERSES, np.asarray(numbers, np.float64))
         return pixels[..., ::-1] if self.channel_order == "BGR" else pixels
@@ -316,15 +316,15 @@ def named(mode: str, size: Size | None = None, channels: int = 3) -> Preprocessi
 
 _OTHER_CHANNELS = (
     "Image files can be read as RGB (3 channels) or luminance (1 channel): choose 'tf', 'unit', 'none', or a JSON file with "
-    '"channel_order": "gray". For other channels, pass arrays from Python.'
+    '"channel_order": "gray". For other numbers of channels, pass arrays in Python.'
 )
 
 
 def from_file(path: str | Path) -> Preprocessing:
     """Read a preprocessing from a JSON file.
 
-    The keys are the fields of `Preprocessing`, at the top level or under "preprocessing". `size_hw`
-    is an alias of `size`. Unknown keys are allowed only at the top level.
+    The file's keys are the fields of `Preprocessing`, at the top level or under "preprocessing".
+    `size_hw` is an alias of `size`. Unknown keys are allowed only at the top level.
 
     Args:
         path: the JSON file.
@@ -340,7 +340,7 @@ def from_file(path: str | Path) -> Preprocessing:
     except OSError as error:
         raise OptionError(f"The preprocessing file {shown(path)} cannot be read ({error.strerror}). Check the path.") from error
     except ValueError as error:
-        raise OptionError(f"The preprocessing file {shown(path)} is not valid JSON ({error}). Correct it.") from error
+        raise OptionError(f"The preprocessing file {shown(path)} is not valid JSON ({error}). Correct the file.") from error
     try:
         return _from_json(content)
     except OptionError as error:
@@ -349,7 +349,7 @@ def from_file(path: str | Path) -> Preprocessing:
 
 def _from_json(content: Any) -> Preprocessing:
     if not isinstance(content, dict):
-        raise OptionError(f"Expected an object with keys such as {', '.join(_KEYS)}. Received: {type(content).__name__}.")
+        raise OptionError(f"Expected a JSON object with keys such as {', '.join(_KEYS)}. Received: {type(content).__name__}.")
     is_nested = isinstance(content.get("preprocessing"), dict)
     keys = dict(content["preprocessing"] if is_nested else content)
     if "size_hw" in keys:
@@ -360,7 +360,9 @@ def _from_json(content: Any) -> Preprocessing:
         key: tuple(value) if isinstance(value, list) else value for key, value in keys.items() if key in _KEYS
     }
     if not known:
-        raise OptionError(f"Expected keys such as {', '.join(_KEYS)}. Received: {', '.join(map(repr, keys)) or 'none'}.")
+        raise OptionError(
+            f"The preprocessing needs keys such as {', '.join(_KEYS)}. Received: {', '.join(map(repr, keys)) or 'none'}."
+        )
     return Preprocessing(**known)
 
 
@@ -371,7 +373,7 @@ def preprocessing_from(text: str | Path, size: Size | None = None, channels: int
     """Return the preprocessing for a mode name or the path of a JSON file.
 
     Args:
-        text: the mode or path.
+        text: the mode name or the path.
         size: the network's input size, used if the preprocessing has none.
         channels: the network's number of channels, which the preprocessing must match.
 
@@ -385,5 +387,5 @@ def preprocessing_from(text: str | Path, size: Size | None = None, channels: int
     if isinstance(text, str) and text in _MODES:
         return named(text, size, channels)
     if not Path(text).is_file():
-        raise OptionError(f"Unknown preprocessing '{shown(text)}'. Choose {', '.join(MODES)}, or pass the path of a JSON file.")
+        raise OptionError(f"Unknown preprocessing '{shown(text)}'. Choose {', '.join(MODES)}, or pass the path to a JSON file.")
     return from_file(text).for_input(size, channels)

@@ -1,7 +1,7 @@
-"""Reference colors that replace removed pixels: the mean color, black and white.
+"""Compute the colors that replace removed pixels: the mean color, black and white.
 
 The mean color is the average color of the training images. If the preprocessing subtracts a mean,
-the mean color is 0. Otherwise it is the ImageNet mean.
+the mean color is 0. Otherwise, it is the ImageNet mean.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def mean_color(preprocessing: Preprocessing) -> np.ndarray:
         preprocessing: the network's preprocessing.
 
     Returns:
-        float32 (channels,), in channel order. It is 0 if the preprocessing subtracts a mean, and
-        the preprocessed RGB (124, 116, 104) otherwise.
+        float32 (channels,), in channel order. The color is 0 if the preprocessing subtracts a mean,
+        and the preprocessed RGB (124, 116, 104) otherwise.
     """
     if preprocessing.mean is not None:
         return np.zeros(preprocessing.channels, np.float32)

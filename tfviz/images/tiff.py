@@ -1,4 +1,4 @@
-"""Read a TIFF file's directories: the size, the pages, and whether the data is complete.
+"""Read a TIFF file's size and number of pages, and check that its data is complete.
 
 libtiff reads missing data as black and only prints a message. This module therefore checks all
 strip and tile offsets, the Deflate checksums, and the decoded lengths of LZW and PackBits data.
@@ -106,7 +106,7 @@ def _unpacked(layout: str, data: bytes, at: int) -> tuple[int, ...]:
 
 
 def _is_whole(data: bytes, tags: Tags, height: int, width: int) -> bool:
-    """Return whether all of a page's strips or tiles are in the file without detectable damage."""
+    """Return whether all strips or tiles of a page are in the file without detectable damage."""
     is_tiled = _TILE_OFFSETS in tags
     offsets = tags.get(_TILE_OFFSETS if is_tiled else _STRIP_OFFSETS, ())
     counts = tags.get(_TILE_COUNTS if is_tiled else _STRIP_COUNTS, ())
@@ -133,7 +133,7 @@ def _is_whole(data: bytes, tags: Tags, height: int, width: int) -> bool:
 
 
 def _stored_sizes(tags: Tags, height: int, width: int, is_tiled: bool) -> list[int]:
-    """Return each strip's or tile's uncompressed size in bytes."""
+    """Return the uncompressed size of each strip or tile in bytes."""
     samples = _first(tags, _SAMPLES, 1)
     planes = samples if _first(tags, _PLANES, 1) == 2 else 1
     bits = _first(tags, _BITS, 1) * (samples // planes)
@@ -148,7 +148,7 @@ def _stored_sizes(tags: Tags, height: int, width: int, is_tiled: bool) -> list[i
 
 
 def _inflates_to(packed: memoryview, size: int) -> bool:
-    """Return whether Deflate data is complete, valid, and at least `size` bytes long."""
+    """Return whether Deflate data is complete and valid, and inflates to at least `size` bytes."""
     inflater, length = zlib.decompressobj(), 0
     try:
         rest: bytes | memoryview = packed
@@ -166,7 +166,7 @@ def _inflates_to(packed: memoryview, size: int) -> bool:
 def _unpacks_to(packed: memoryview, sizes: set[int]) -> bool:
     """Return whether PackBits data unpacks to one of `sizes`, in bytes.
 
-    A padding byte may follow.
+    A padding byte may follow the data.
     """
     at = length = 0
     while at < len(packed) - (length in sizes):

@@ -1,8 +1,9 @@
 """Handle shards that kill their process, and find the responsible images after three attempts.
 
-An attempt leaves a file until its shard is done, so attempts are counted across processes, machines
-and restarts. From the fourth attempt on, parts of the shard run in separate processes. A part whose
-process dies is halved until a single image is left. That image gets a row with the error.
+Each attempt leaves a file until its shard is done, so attempts are counted across processes,
+machines and restarts. From the fourth attempt on, the shard runs in separate processes. If such a
+process dies, its images are split in half, until a single image is left. That image gets a row with
+the error.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ _MOST = 3
 
 
 def attempts_at(storage: Storage, number: int) -> list[str]:
-    """Return the names of a shard's attempt files."""
+    """Return the names of the files that record attempts at a shard."""
     return [name for name in storage.names(FOLDER) if name.startswith(f"{number:06d}-")]
 
 
 def start_attempt(storage: Storage, number: int) -> bool:
-    """Record an attempt at a shard. Return whether earlier attempts make it suspect."""
+    """Record an attempt at a shard. Return whether there were three or more attempts before it."""
     earlier = len(attempts_at(storage, number))
     storage.write(f"{FOLDER}/{number:06d}-{earlier + 1}", "")
     return earlier >= _MOST
@@ -46,7 +47,7 @@ def end_attempts(storage: Storage, number: int) -> None:
 
 
 def table_by_halves(run: dict[str, Any], inputs: Sequence[Input]) -> pa.Table:
-    """Explain images in separate processes, and find images that kill their process.
+    """Explain images in separate processes, and find the images that kill their process.
 
     Args:
         run: the job's arguments.
@@ -61,7 +62,7 @@ def _parts(run: dict[str, Any], inputs: Sequence[Input]) -> Iterator[pa.Table]:
         yield table
     elif len(inputs) == 1:
         end = f"signal {-code}" if code < 0 else f"exit code {code}"
-        error = f"Explaining this image ended the process ({end}). Leave it out, or check the file."
+        error = f"The process died while it explained this image ({end}). Check the file, or omit it."
         row = {"path": inputs[0].path, "status": FAILED, "error": error}
         yield arrow().Table.from_pylist([row], schema=result_schema())
     else:

@@ -36,7 +36,7 @@ class Input(NamedTuple):
 
 
 def find_inputs(paths: Iterable[str]) -> list[Input]:
-    """Find the images at the given paths. Return each once, sorted by path.
+    """Find the images at the given paths. Return each image once, sorted by path.
 
     Args:
         paths: image files, folders, globs such as "photos/**/*.jpg", lists of paths (.txt, .csv,
@@ -44,10 +44,13 @@ def find_inputs(paths: Iterable[str]) -> list[Input]:
             or URLs of any of these.
 
     Raises:
-        ImageError: a path does not exist or contains no image, or a list names a missing file.
+        ImageError: a path does not exist or contains no images, or a listed file does not exist.
     """
-    found = {one.path: one for path in paths for one in _behind(path)}
-    return [found[path] for path in sorted(found)]
+    found: dict[tuple[str, int | None], Input] = {}
+    for path in paths:
+        for one in _behind(path):
+            found.setdefault((one.source, one.offset), one)  # Paths may repeat.
+    return sorted(found.values(), key=lambda one: one.path)
 
 
 def _behind(path: str) -> Iterator[Input]:
@@ -82,7 +85,7 @@ def _remote(url: str) -> Iterator[Input]:
     names = [name if is_remote(name) else f"{scheme}://{name.lstrip('/') if scheme != 'file' else name}" for name in names]
     images = [name for name in names if Path(name).suffix.lower() in EXTENSIONS or name == url]
     if not images:
-        raise ImageError(f"{shown(url)} does not exist or contains no image. Check the URL.")
+        raise ImageError(f"{shown(url)} does not exist or contains no images. Check the URL.")
     yield from (Input(name, name) for name in images)
 
 
@@ -92,8 +95,8 @@ def _text_list(path: str) -> Iterator[Input]:
 
 
 def _csv_list(path: str) -> Iterator[Input]:
-    rows = list(csv.DictReader(io.StringIO(read_range(path, None, None).decode("utf-8-sig"))))
-    column = _path_column(path, list(rows[0]) if rows else [])
+    rows = csv.DictReader(io.StringIO(read_range(path, None, None).decode("utf-8-sig")))
+    column = _path_column(path, list(rows.fieldnames or []))
     yield from _listed(path, [row[column] for row in rows if row[column]])
 
 
@@ -109,12 +112,13 @@ def _path_column(path: str, columns: list[str]) -> str:
         if name and name.lower() in _PATH_COLUMNS:
             return name
     raise ImageError(
-        f"{shown(path)} has no path column. Received: {', '.join(map(repr, columns)) or 'no columns'}. Name the column 'path'."
+        f"{shown(path)} has no column 'path'. Its columns: {', '.join(map(repr, columns)) or 'none'}. Name the column "
+        "with the file paths 'path'."
     )
 
 
 def _listed(path: str, names: list[str]) -> Iterator[Input]:
-    """Yield a list's files. Paths are relative to the current folder or to the list's folder."""
+    """Yield the listed files. Paths may be relative to the current folder or the list's folder."""
     missing = []
     for name in names:
         beside = name if is_remote(path) else str(Path(path).parent / name)
@@ -134,7 +138,7 @@ def _listed(path: str, names: list[str]) -> Iterator[Input]:
 
 
 def _tar(path: str) -> Iterator[Input]:
-    """Yield a tar archive's images with their byte ranges."""
+    """Yield the images in a tar archive, each with its byte range."""
     try:
         with _opened(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             members = [one for one in archive if one.isfile() and Path(one.name).suffix.lower() in EXTENSIONS]
@@ -143,13 +147,13 @@ def _tar(path: str) -> Iterator[Input]:
             f"{shown(path)} is not an uncompressed tar archive ({error}). Unpack it, and pass the folder."
         ) from error
     if not members:
-        raise ImageError(f"{shown(path)} contains no image. Expected: files such as {', '.join(sorted(EXTENSIONS))}.")
+        raise ImageError(f"{shown(path)} contains no images. Supported file extensions: {', '.join(sorted(EXTENSIONS))}.")
     source = path if is_remote(path) else str(Path(path).absolute())
     yield from (Input(f"{path}::{one.name}", source, one.offset_data, one.size) for one in members)
 
 
 def _tfrecord(path: str) -> Iterator[Input]:
-    """Yield a TFRecord file's records with their byte ranges. `content_of` parses them later."""
+    """Yield each record's byte range in a TFRecord file. `content_of` parses the records later."""
     source = path if is_remote(path) else str(Path(path).absolute())
     with _opened(path) as file:
         number = 0
@@ -200,4 +204,7 @@ def content_of(one: Input) -> bytes:
     for key in ("image/encoded", "image", "image_raw", "jpg", "png"):
         if features[key].bytes_list.value:
             return bytes(features[key].bytes_list.value[0])
-    raise ImageError(f"{shown(one.path)} contains no 'image/encoded'. It contains: {', '.join(sorted(features)) or 'nothing'}.")
+    raise ImageError(
+        f"The record in {shown(one.path)} has no encoded image. Its features: {', '.join(sorted(features)) or 'none'}. "
+        "Store the image bytes as 'image/encoded'."
+    )

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def digest_of(model: keras.Model) -> str:
-    """Return the SHA-256 of a model's weights and, if available, its configuration."""
+    """Return the SHA-256 digest of a model's weights and its configuration, if it has one."""
     digest = hashlib.sha256()
     try:
         digest.update(model.to_json().encode())

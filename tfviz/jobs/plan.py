@@ -25,7 +25,7 @@ class InputPart:
     Attributes:
         file: the table that lists the images.
         count: the number of images.
-        sha256: the digest of the image paths.
+        sha256: the digest of the table's rows.
     """
 
     file: str
@@ -39,10 +39,10 @@ class JobPlan:
 
     Attributes:
         run: the arguments that a worker needs to build the explainers.
-        fingerprint: the settings that determine the results. Two commands work on the same job only
-            if their fingerprints are equal.
+        fingerprint: the settings that determine the results. Two commands can work on the same job
+            only if their fingerprints are equal.
         shard_size: the number of images per shard.
-        parts: the images.
+        parts: the images, with one part per command that added images.
     """
 
     run: dict[str, Any]
@@ -51,7 +51,7 @@ class JobPlan:
     parts: list[InputPart] = field(default_factory=list)
 
     def shards(self) -> list[tuple[InputPart, int]]:
-        """Return each shard's input part and the shard's row group in it."""
+        """Return, for each shard, the input part and the row group that contain its images."""
         return [(part, group) for part in self.parts for group in range(-(-part.count // self.shard_size))]
 
     @property
@@ -60,7 +60,7 @@ class JobPlan:
         return sum(part.count for part in self.parts)
 
     def with_inputs(self, storage: Storage, inputs: Sequence[Input]) -> JobPlan:
-        """Write a table of additional images and return the extended plan."""
+        """Write a table of the new images, and return the plan with these images added."""
         pa = arrow()
         name = f"{INPUTS}/{len(self.parts):03d}.parquet"
         columns = {key: [getattr(one, key) for one in inputs] for key in Input._fields}
@@ -104,7 +104,8 @@ def inputs_of_shard(storage: Storage, plan: JobPlan, number: int) -> list[Input]
     """Return a shard's images."""
     pa = arrow()
     part, group = plan.shards()[number]
-    table = pa.parquet.ParquetFile(pa.BufferReader(storage.read(part.file))).read_row_group(group)
+    with storage.open(part.file) as file:  # The table may list millions of images.
+        table = pa.parquet.ParquetFile(file).read_row_group(group)
     return [Input(**row) for row in table.to_pylist()]
 
 
@@ -116,12 +117,12 @@ def known_paths(storage: Storage, plan: JobPlan) -> set[str]:
 
 
 def require_same(old: dict[str, Any], new: dict[str, Any], folder: str) -> None:
-    """Raise JobError with the differences if two fingerprints differ."""
+    """Raise JobError with a list of the differences if two fingerprints differ."""
     differences = list(_differences(old, new))
     if differences:
         raise JobError(
-            f"{shown(folder)} contains another job: {'; '.join(differences[:5])}. Use that job's options, or choose another "
-            "--output."
+            f"{shown(folder)} contains a job with other options: {'; '.join(differences[:5])}. Use that job's options, or "
+            "choose another --output."
         )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import tfviz
+from tfviz.errors import OutputError
 from tfviz.jobs.attempts import FOLDER as ATTEMPTS
-from tfviz.jobs.plan import REPORT_FILE, SUCCESS_FILE, JobPlan, done_shards, part_file
+from tfviz.jobs.plan import INPUTS, REPORT_FILE, SHARDS, SUCCESS_FILE, JobPlan, done_shards, part_file
 from tfviz.jobs.schema import arrow
 from tfviz.jobs.storage import Storage
 from tfviz.row_columns import FAILED
@@ -59,21 +60,36 @@ def status_of(storage: Storage, plan: JobPlan) -> Status:
 
 
 def failed_shards(storage: Storage, plan: JobPlan) -> Iterator[int]:
-    """Yield the finished shards that contain failed images."""
+    """Yield the numbers of the finished shards that contain failed images."""
     for number in sorted(done_shards(storage)):
         if number < len(plan.shards()) and _summary(storage, number)[1]:
             yield number
 
 
 def write_report(storage: Storage, status: Status) -> None:
-    """Write report.json and, if every shard is done, _SUCCESS."""
+    """Write report.json. If every shard is done, write _SUCCESS and remove leftover files."""
+    if status.is_done:
+        status = replace(status, attempts=0)
+        for name in storage.names(ATTEMPTS):
+            storage.remove(f"{ATTEMPTS}/{name}")
+        for folder in ("", INPUTS, SHARDS, ATTEMPTS):
+            storage.remove_unfinished(folder)
+    try:
+        _write(storage, status)
+    except OutputError:
+        # Try again, because another command that ended at the same time may have removed this
+        # command's temporary file.
+        _write(storage, status)
+
+
+def _write(storage: Storage, status: Status) -> None:
     storage.write(REPORT_FILE, json.dumps(asdict(status), indent=2) + "\n")
     if status.is_done:
         storage.write(SUCCESS_FILE, "")
 
 
 def _summary(storage: Storage, number: int) -> tuple[int, list[tuple[str, str]]]:
-    """Return a shard's number of rows and its errors."""
+    """Return the number of rows in a shard, and its errors as (path, error)."""
     pa = arrow()
     table = pa.parquet.read_table(pa.BufferReader(storage.read(part_file(number))), columns=["path", "status", "error"])
     failed = [(row["path"], row["error"]) for row in table.to_pylist() if row["status"] == FAILED]

@@ -1,6 +1,6 @@
 """Define table columns and write Parquet files.
 
-Column types are explicit. Otherwise a table without errors would get an error column of type null,
+Column types are explicit. Otherwise, a table without errors would get an error column of type null,
 and the parts could not be read as one dataset.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def arrow() -> pa:
-    """Return pyarrow.
+    """Import pyarrow and return it.
 
     Raises:
         MissingPackageError: pyarrow is not installed.
@@ -33,7 +33,7 @@ def arrow() -> pa:
 
 
 def schema_of(columns: Mapping[str, str]) -> pa.Schema:
-    """Return the schema for columns whose types are words, such as "list of int32"."""
+    """Return the schema for columns whose types are given in words, such as "list of int32"."""
     return arrow().schema([(name, _type_of(words)) for name, words in columns.items()])
 
 
@@ -44,12 +44,12 @@ def _type_of(words: str) -> pa.DataType:
 
 
 def input_schema() -> pa.Schema:
-    """Return the input columns: a unique path and the location of its bytes."""
+    """Return the schema of the input tables: an image's unique path and where its bytes are."""
     return schema_of({"path": "string", "source": "string", "offset": "int64", "length": "int64"})
 
 
 def result_schema() -> pa.Schema:
-    """Return the result columns. A table has one row per image, method and target.
+    """Return the schema of the result tables, which have one row per image, method and target.
 
     A failed image has one row with its error and no method.
     """
@@ -57,7 +57,7 @@ def result_schema() -> pa.Schema:
 
 
 def parquet_of(tables: Iterable[pa.Table], schema: pa.Schema) -> bytes:
-    """Return the bytes of a Parquet file with all tables' rows."""
+    """Return the bytes of a Parquet file with the rows of all tables."""
     pa = arrow()
     content = pa.BufferOutputStream()
     with pa.parquet.ParquetWriter(content, schema, compression="zstd") as writer:

@@ -18,7 +18,7 @@ from tfviz.jobs.inputs import Input, content_of
 from tfviz.jobs.schema import arrow, result_schema
 from tfviz.methods.explainer import Explainer
 from tfviz.render.overlays import Look, blended
-from tfviz.render.pictures import maps_of
+from tfviz.render.pictures import Map, maps_of
 from tfviz.row_columns import Row, failure
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _QUALITY = 90
 
 
 class ShardWorker:
-    """A worker with a loaded model and its explainers, for any number of shards.
+    """A worker that loads the model and builds the explainers once, for any number of shards.
 
     Args:
         run: the job's arguments, as in job.json.
@@ -41,7 +41,7 @@ class ShardWorker:
         self._has_overlays = bool(run["overlays"])
 
     def table(self, inputs: Sequence[Input]) -> pa.Table:
-        """Explain images and return their rows in order.
+        """Explain images and return a table of their rows, in the order of the images.
 
         A failed image has one row with its error.
         """
@@ -56,7 +56,7 @@ class ShardWorker:
         return arrow().Table.from_pylist([row for each in rows for row in each], schema=result_schema())
 
     def _batches(self, inputs: Sequence[Input], rows: list[list[Row]]) -> Iterator[ImageBatch]:
-        """Yield the images in batches. Errors are added to `rows`."""
+        """Yield the images in batches. An image that cannot be read gets an error row in `rows`."""
 
         def fail(number: int, error: ImageError) -> None:
             rows[number] = [failure(inputs[number].path, error)]
@@ -67,29 +67,33 @@ class ShardWorker:
         return read_batches(inputs, self._plan.preprocessing, self._batch_size, fail, read=read)
 
     def _explained(self, images: Sequence[np.ndarray], tensors: np.ndarray) -> list[list[Row]]:
-        """Return the rows for each image in a batch."""
-        plan, rows = self._plan, [[] for _ in images]  # type: ignore[var-annotated]
-        scores = plan.classifier.scores(tensors)
+        """Explain a batch and return each image's rows."""
+        plan = self._plan
+        rows: list[list[Row]] = [[] for _ in images]
+        errors: dict[int, ImageError] = {}
+        scores, first = plan.scores_and_first_maps(tensors)
+        abouts = [about_image("", one.shape[:2], None if scores is None else scores[i]) for i, one in enumerate(images)]
         for explainer, columns in plan.steps(scores):
             for classes in columns:
-                maps = np.asarray(explainer(tensors, classes))
+                maps, first = first if first is not None else np.asarray(explainer(tensors, classes)), None
                 for i, image in enumerate(images):
-                    target = None if classes is None else int(classes[i])
-                    about = about_image("", image.shape[:2], None if scores is None else scores[i])
-                    about |= about_map(explainer, target, plan.labels)
-                    rows[i].append(about | self._drawn(explainer, image, maps[i]))
-        return rows
+                    about = about_map(explainer, None if classes is None else int(classes[i]), plan.labels)
+                    try:
+                        rows[i].append(abouts[i] | about | self._drawn(explainer, image, maps[i]))
+                    except ImageError as error:  # The map contains NaN.
+                        errors[i] = error
+        return [[failure("", errors[i])] if i in errors else found for i, found in enumerate(rows)]
 
     def _drawn(self, explainer: Explainer, image: np.ndarray, attribution: np.ndarray) -> Row:
+        (values,) = maps_of([attribution], count=1)
         return {
             "map": attribution.astype(np.float16).tobytes(),
             "map_shape": list(attribution.shape),
-            "overlay": self._overlay(explainer, image, attribution) if self._has_overlays else None,
+            "overlay": self._overlay(explainer, image, values) if self._has_overlays else None,
         }
 
-    def _overlay(self, explainer: Explainer, image: np.ndarray, attribution: np.ndarray) -> bytes:
-        """Draw the map over the image and return the JPEG's bytes."""
-        (values,) = maps_of([attribution], count=1)
+    def _overlay(self, explainer: Explainer, image: np.ndarray, values: Map) -> bytes:
+        """Draw the map over the image and return the picture as JPEG bytes."""
         drawn = blended(shrunk(image, _OVERLAY_SIDE_PX), values, explainer.style, Look())
         encoded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
         return bytes(encoded.tobytes())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from tfviz.atomic_files import write_atomically
+from tfviz.atomic_files import remove_unfinished, write_atomically
 from tfviz.errors import ImageError, MissingPackageError, OutputError, first_line, install_command, shown
 
 
@@ -21,7 +21,7 @@ class Storage:
         root: a local folder, or a URL that fsspec opens.
 
     Raises:
-        MissingPackageError: the root is a URL and fsspec or its driver is not installed.
+        MissingPackageError: the root is a URL, but fsspec or its driver is not installed.
     """
 
     def __init__(self, root: str) -> None:
@@ -38,6 +38,13 @@ class Storage:
             return bytes(self._remote.cat_file(self._path(name)))
         return Path(self._path(name)).read_bytes()
 
+    def open(self, name: str) -> BinaryIO:
+        """Open a file for reading, for callers that read only part of it."""
+        if self._remote is not None:
+            opened: BinaryIO = self._remote.open(self._path(name), "rb")
+            return opened
+        return Path(self._path(name)).open("rb")
+
     def write(self, name: str, content: bytes | str) -> None:
         """Write a file atomically, replacing an existing one.
 
@@ -46,15 +53,17 @@ class Storage:
         """
         data = content.encode() if isinstance(content, str) else content
         if self._remote is None:
-            write_atomically(self._path(name), data)
+            write_atomically(self._path(name), data, is_synced=True)
             return
         try:
             self._remote.pipe_file(self._path(name), data)
         except Exception as error:  # Each object store raises different errors.
-            raise OutputError(f"{shown(self.root)}/{name} cannot be written ({first_line(error)}).") from error
+            raise OutputError(
+                f"{shown(self.root)}/{name} cannot be written ({first_line(error)}). Check the permissions and the free space."
+            ) from error
 
     def names(self, folder: str) -> list[str]:
-        """Return the sorted file names in a folder, or [] if it does not exist."""
+        """Return the sorted names of the files in a folder, or [] if there is no such folder."""
         if self._remote is not None:
             self._remote.invalidate_cache()
             if not self._remote.exists(self._path(folder)):
@@ -77,6 +86,11 @@ class Storage:
                 self._remote.rm_file(self._path(name))
         else:
             Path(self._path(name)).unlink(missing_ok=True)
+
+    def remove_unfinished(self, folder: str) -> None:
+        """Remove temporary files that killed processes left. Object stores have no such files."""
+        if self._remote is None:
+            remove_unfinished(Path(self._path(folder)))
 
     def _path(self, name: str) -> str:
         return f"{self.root}/{name}"

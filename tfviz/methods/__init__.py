@@ -1,8 +1,8 @@
-"""The method registry.
+"""The registry of all methods.
 
-To add a method, add its file to this folder, then import it and add it to the registry below. The
-public names such as `tfviz.GradCAM`, the command line, the gallery and the tests read the registry
-and keep its order.
+To add a method, create a module for it in this folder, then import the method's class below and add
+the class to the registry. The public names (such as `tfviz.GradCAM`), the command line, the gallery
+and the tests take their methods from the registry, in the same order.
 """
 
 from __future__ import annotations

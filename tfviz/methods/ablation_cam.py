@@ -4,12 +4,14 @@ Question: which channels of a layer does the score need?
 
     relu(Σ_k w_k A_k), w_k = (S − S_k) / |S|, S_k = the score with channel k set to 0
         Desai & Ramaswamy, 2020, "Ablation-CAM: Visual Explanations for Deep Convolutional Network
-        via Gradient-free Localization". The paper divides by S, which reverses all weights if S is
-        negative. If |S| < 1e-6, w_k = S − S_k
+        via Gradient-free Localization"
 
-No gradient is needed. Redundant channels can replace each other, so none of them gets a high
-weight. The cost is one forward pass per channel through the part of the model above the layer;
-`channels` limits it.
+The paper divides by S instead of |S|, which reverses the signs of all weights if S is negative. If
+|S| < 1e-6, w_k is S − S_k, without a division.
+
+The method needs no gradient. Redundant channels can replace each other, so none of them gets a high
+weight. The cost is one forward pass per channel through the part of the model above the layer. The
+option `channels` limits the number of channels.
 """
 
 from __future__ import annotations
@@ -29,10 +31,11 @@ _SMALLEST = 1e-6
 class AblationCAM(ChannelExplainer):
     """Ablation-CAM at a layer: which channels does the score need?
 
-    relu(Σ_k w_k A_k) with w_k = (S − S_k) / |S|: Desai & Ramaswamy, 2020, "Ablation-CAM: Visual
-    Explanations for Deep Convolutional Network via Gradient-free Localization".
+    The map is relu(Σ_k w_k A_k) with w_k = (S − S_k) / |S|, where A_k is channel k, S is the score,
+    and S_k is the score with channel k set to 0 (Desai & Ramaswamy, 2020, "Ablation-CAM: Visual
+    Explanations for Deep Convolutional Network via Gradient-free Localization").
 
-    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
+    A call returns a nonnegative attribution of shape (N, h, w) at the layer's resolution.
 
     Example:
 
@@ -65,7 +68,7 @@ class AblationCAM(ChannelExplainer):
         return tf.where(size < _SMALLEST, drops, drops / tf.maximum(size, _SMALLEST))
 
     def _mask(self, A: tf.Tensor, chosen: tf.Tensor, numbers: tf.Tensor, number: int) -> tf.Tensor:
-        """Return a mask that is 0 for each row's ablated channel and 1 for all others."""
+        """Return a mask that is 0 for each row's ablated channel and 1 for all other channels."""
         own, is_own = self.within(numbers, number)
         without = tf.one_hot(tf.transpose(tf.gather(chosen, own, axis=1)), A.shape[-1]) * is_own[:, None, None]
         rows = tf.reshape(without, [-1, *[1] * (len(A.shape) - 2), A.shape[-1]])
@@ -76,7 +79,11 @@ class AblationCAM(ChannelExplainer):
         return sorted(dict.fromkeys(self.layers), key=lambda value: order.get(value, -1))
 
     def _kept(self) -> list:
-        """Return the values that each run starts from: the first layers and other inputs used."""
+        """Return the graph values that each run reuses.
+
+        These are the outputs of the lowest explained layers, and the other values that later steps
+        read.
+        """
         first = [v for v in self.layers if v not in self.graph.after([u for u in self.layers if u is not v])]
         behind = self.graph.after(first)
         steps = self.graph.before([*self.graph.outputs, *self.layers], given=first)

@@ -21,9 +21,10 @@ _INSTEAD = "Use saliency, or a class activation map such as grad_cam."
 
 
 class AttentionExplainer(Explainer):
-    """A method that maps a vision transformer's patches from its attention probabilities P.
+    """A method that computes one value per patch from a vision transformer's attention.
 
-    In each block, P is (N, heads, queries, keys), after the softmax and before any dropout.
+    Each block's attention probabilities P have shape (N, heads, queries, keys). P is read after the
+    softmax, before any dropout.
     """
 
     needs_attention: ClassVar[bool] = True
@@ -36,17 +37,17 @@ class AttentionExplainer(Explainer):
         output: str | int | None = None,
         class_names: LabelSource = None,
     ) -> None:
-        """Prepare the explainer, and find the attention blocks.
+        """Prepare the explainer and find the attention blocks.
 
         Args:
             model: a built keras.Model with attention between all patches of the image.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
-            output: the name, dict key or index of the output to explain. None keeps all outputs,
-                so that a target function can use them.
+            output: the name, dict key or index of the output to explain. If None, all outputs are
+                kept, so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, it has no attention between all
@@ -60,14 +61,14 @@ class AttentionExplainer(Explainer):
             self._grid_for(sizes)
 
     def grid_and_rows(self, images: Sequence[tf.Tensor]) -> tuple[TokenGrid, np.ndarray]:
-        """Return the patches' positions among the tokens, and the weight of each query's row.
+        """Return the patches' positions among the tokens, and the weight of each token in the head.
 
         Args:
             images: one tensor per input.
 
         Returns:
-            The grid, and weights (tokens,) that sum to 1. They are equal for the tokens that the
-            head reads, and 0 for all others.
+            The grid, and the weights (tokens,), which sum to 1. All tokens that the head reads have
+            the same weight, and all others have the weight 0.
 
         Raises:
             ImageError: the image size is unknown.
@@ -76,7 +77,7 @@ class AttentionExplainer(Explainer):
         if any(None in size for size in sizes):
             raise ImageError(
                 f"{self.key} needs the image size at compile time. Received: images of shape {images[0].shape} inside a "
-                "tf.function. Pass that function an input_signature with height and width, or call the explainer outside it."
+                "tf.function. Give that function an input_signature with height and width, or call the explainer outside it."
             )
         return self._grid_for(sizes)
 
@@ -94,8 +95,8 @@ class AttentionExplainer(Explainer):
         """Return the token grid that all blocks share.
 
         Raises:
-            UnsupportedModelError: there is no grid, it changes between blocks, or a block has fewer
-                queries or keys than patches.
+            UnsupportedModelError: there is no grid, the grid changes between blocks, or a block has
+                fewer queries or keys than patches.
         """
         graph, blocks = self.graph, self.transformer.blocks
         grids = token_grids(graph, [block.stream for block in blocks], sizes)
@@ -113,15 +114,16 @@ class AttentionExplainer(Explainer):
         return first
 
     def heads_of(self, block: Block, P: tf.Tensor, grid: TokenGrid) -> tf.Tensor:
-        """Return a block's probabilities, or their gradient, with a heads axis.
+        """Return a block's probabilities or their gradient. Add a heads axis if there is none.
 
         Args:
             block: the block.
-            P: (N, heads, queries, keys), or (N, queries, keys) for a single head.
+            P: the probabilities or the gradient, (N, heads, queries, keys), or (N, queries, keys)
+                for a single head.
             grid: the token grid.
 
         Returns:
-            The array (N, heads, queries, keys), float32.
+            The tensor (N, heads, queries, keys), float32.
 
         Raises:
             UnsupportedModelError: the number of keys differs from the number of tokens.
@@ -139,14 +141,14 @@ class AttentionExplainer(Explainer):
 
 
 def through_blocks(rows: np.ndarray, matrices: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Compute rowsᵀ A_L ⋯ A_1, starting with the last block. The result is one vector per image.
+    """Compute the product rowsᵀ A_L ⋯ A_1 for each image, starting with the last block.
 
     Args:
-        rows: the weight of each query's row, (tokens,).
+        rows: the weight of each row of A_L, (tokens,).
         matrices: A_1 … A_L, each (N, queries, keys).
 
     Returns:
-        The token weights, (N, tokens).
+        One weight per image and token, (N, tokens).
     """
     weights = tf.constant(rows)[None, None]  # (1, 1, tokens), then (N, 1, tokens)
     for A in reversed(matrices):
@@ -155,17 +157,17 @@ def through_blocks(rows: np.ndarray, matrices: Sequence[tf.Tensor]) -> tf.Tensor
 
 
 def _global_blocks(graph: Graph, method: str) -> list[Block]:
-    """Return the attention blocks.
+    """Return the graph's attention blocks.
 
     Raises:
-        UnsupportedModelError: there are none, a block attends within windows, or the blocks have
-            different tokens.
+        UnsupportedModelError: there are no attention blocks, a block attends within windows, or the
+            blocks do not all have the same tokens.
     """
     blocks = blocks_of(graph)
     if not blocks:
         is_hidden = attention_blocks(graph, graph.inputs[0]) > 0
         why = "has no attention between tokens that tfviz can read" if is_hidden else "has no attention between tokens"
-        raise UnsupportedModelError(f"{method} explains vision transformers, but '{graph.model_name}' {why}. {_INSTEAD}")
+        raise UnsupportedModelError(f"{method} supports only vision transformers, but '{graph.model_name}' {why}. {_INSTEAD}")
     for block in blocks:
         if is_windowed(graph, block):
             raise UnsupportedModelError(
@@ -174,12 +176,12 @@ def _global_blocks(graph: Graph, method: str) -> list[Block]:
             )
         if block.stream.rank != 3 or block.stream.shape[2] != blocks[0].stream.shape[2] or len(_token_counts(blocks)) > 1:
             raise UnsupportedModelError(
-                f"{method} needs the same tokens in each block, but '{block.step.path}' attends to positions of a tensor with "
-                f"shape {block.stream.shape}. {_INSTEAD}"
+                f"{method} needs the same tokens in each block, but '{block.step.path}' attends to a tensor of shape "
+                f"{block.stream.shape}. {_INSTEAD}"
             )
     return blocks
 
 
 def _token_counts(blocks: Sequence[Block]) -> set[int]:
-    """Return the known numbers of keys, without duplicates."""
+    """Return the distinct numbers of keys in the blocks, ignoring unknown numbers."""
     return {keys for block in blocks if (keys := block.probabilities.shape[-1]) is not None}

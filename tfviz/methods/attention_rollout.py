@@ -7,8 +7,9 @@ Question: which patches does a vision transformer's attention read, regardless o
 
 P contains a block's attention probabilities, and I represents its residual connection. The map is
 the mean of the rows of R for the tokens that the head reads: the class token's row, or all rows if
-the head averages. The cost is one forward pass. The map ignores the attention's values, so it is
-the same for every class, and it often highlights background to which many tokens attend.
+the head averages the tokens. The cost is one forward pass. The map ignores the value vectors of the
+attention, so it is the same for every class, and it often highlights background to which many
+tokens attend.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from tfviz.numerics import safe_divide
 class AttentionRollout(AttentionExplainer):
     """Attention rollout: which patches does the attention read, regardless of class?
 
-    The product of the blocks' attention, averaged over heads, with residual connections: Abnar &
-    Zuidema, 2020, "Quantifying Attention Flow in Transformers".
+    The map is computed from the product of the blocks' attention matrices, which are averaged over
+    heads and combined with the residual connections (Abnar & Zuidema, 2020, "Quantifying Attention
+    Flow in Transformers").
 
-    Calling it returns the nonnegative attribution (N, rows, columns), one number per patch. It
-    has no target. The shares of the class token and the registers are left out, so a map sums to
-    less than 1.
+    A call returns a nonnegative attribution of shape (N, rows, columns), one number per patch. The
+    method is class-agnostic, so a call accepts no target. The shares of any class token and
+    registers are omitted, so a map can sum to less than 1.
 
     Example:
 

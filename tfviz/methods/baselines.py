@@ -1,4 +1,4 @@
-"""Baselines: uninformative images from which a path to the image starts."""
+"""Baselines, the uninformative images at which the path to the explained image starts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tfviz.errors import ImageError, OptionError, near_matches
 from tfviz.graph.graph import Graph, Value
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.images.reference_colors import black, mean_color, white
-from tfviz.methods.numeric_options import finite_array
-from tfviz.models import is_preprocessing_known, preprocessing_of
+from tfviz.models import known_preprocessing
+from tfviz.numeric_options import finite_array
 
 Baseline: TypeAlias = "str | np.ndarray | tf.Tensor"
 NAMES = ("black", "mean", "white", "blur")
@@ -22,7 +22,7 @@ _BLUR_SIGMA = 0.05  # as a fraction of the image height
 
 
 def checked_baselines(given: Baseline | list[Baseline], model: keras.Model) -> list[Baseline]:
-    """Check the baselines, and return them as a list.
+    """Check the baselines and return them as a list.
 
     Raises:
         OptionError: the list is empty, a name is unknown, or a baseline is "white" and the model's
@@ -76,24 +76,22 @@ def baseline_for(one: Baseline, model: keras.Model, images: tf.Tensor, first: tf
     return array if array.shape[0] == 1 else tf.gather(array, tf.range(tf.shape(images)[0]) + (0 if first is None else first))
 
 
-def known_preprocessing(model: keras.Model) -> Preprocessing | None:
-    """Return the model's preprocessing, or None if it is unknown."""
-    return preprocessing_of(model) if isinstance(model, keras.Model) and is_preprocessing_known(model) else None
-
-
 _COLORS: dict[str, Callable[[Preprocessing], np.ndarray]] = {"black": black, "mean": mean_color, "white": white}
 
 
 def _require_preprocessing(model: keras.Model) -> None:
     if known_preprocessing(model) is None:
         raise OptionError(
-            f"The baseline 'white' needs the preprocessing of '{model.name}', which is unknown. Pass the baseline as an array, "
-            "or load the model with tfviz.load_model(..., preprocessing=...)."
+            f"The baseline 'white' needs the preprocessing, but none is known for the model '{model.name}'. Pass the baseline "
+            "as an array, or load the model with tfviz.load_model(..., preprocessing=...)."
         )
 
 
 def color_to_remove_with(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
-    """Return the preprocessed mean color, (channels,) or (); 0 if the preprocessing is unknown."""
+    """Return the color that replaces removed pixels, of shape (channels,), or () for one number.
+
+    This is the mean color after preprocessing, or 0 if the preprocessing is unknown.
+    """
     return baseline_for("mean", model, images)
 
 
@@ -102,8 +100,8 @@ def blurred(images: tf.Tensor) -> tf.Tensor:
     height = images.shape[1]
     if len(images.shape) != 4 or height is None:
         raise ImageError(
-            f"The baseline 'blur' needs images (N, height, width, channels) of known size. Received: {tuple(images.shape)}. "
-            "Pass another baseline."
+            "The baseline 'blur' needs images of shape (N, height, width, channels) with a known size. Received: shape "
+            f"{tuple(images.shape)}. Pass another baseline."
         )
     sigma = _BLUR_SIGMA * height
     reach = int(4 * sigma + 0.5)
@@ -115,7 +113,10 @@ def blurred(images: tf.Tensor) -> tf.Tensor:
 
 
 def _filtered(x: tf.Tensor, weights: np.ndarray, axis: int) -> tf.Tensor:
-    """Filter along one axis. The border is mirrored, including the edge pixel (dcba | abcd)."""
+    """Filter a tensor along one axis.
+
+    The border is mirrored, including the edge pixel (dcba | abcd).
+    """
     size, reach = x.shape[axis], len(weights) // 2
     positions = np.arange(-reach, size + reach) % (2 * size)
     padded = tf.gather(x, np.minimum(positions, 2 * size - 1 - positions), axis=axis)
@@ -124,7 +125,10 @@ def _filtered(x: tf.Tensor, weights: np.ndarray, axis: int) -> tf.Tensor:
 
 
 def interpolates(value: Value) -> bool:
-    """Return whether an input can be interpolated. Floats can; integers such as token ids can't."""
+    """Return whether an input can be interpolated.
+
+    Floats can be interpolated, but integers such as token IDs can't.
+    """
     return value.dtype is None or tf.as_dtype(value.dtype).is_floating
 
 
@@ -134,5 +138,5 @@ def first_image(graph: Graph) -> int:
 
 
 def is_image(graph: Graph, value: Value) -> bool:
-    """Return whether an input has spatial axes such as height and width, unlike a vector."""
+    """Return whether an input is a float tensor with spatial axes, such as height and width."""
     return interpolates(value) and value.rank in (0, 3, 4, 5)

@@ -1,4 +1,4 @@
-"""Run an explainer over arrays and datasets, in batches of bounded size."""
+"""Run an explainer on arrays and datasets, in batches of limited size."""
 
 from __future__ import annotations
 
@@ -16,20 +16,17 @@ from tfviz.graph.graph import Graph
 from tfviz.methods.blank_maps import nonfinite_rows, warn_of, zero_rows
 from tfviz.methods.devices import Part, in_turn, on_all_devices
 from tfviz.methods.inputs import checked_images, require_dense, require_no_labels
+from tfviz.numeric_options import positive_integer
 
 
 def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbose: int | str, devices: str | None) -> Any:
     """Explain images batch by batch, with a progress bar (see `Explainer.explain`)."""
     if devices not in (None, "all"):
         raise OptionError(f'`devices` must be "all" or None. Received: {devices!r}.')
-    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-        raise OptionError(
-            f"`batch_size` must be an integer of at least 1. Received: {batch_size!r}. Pass the number of images to run at "
-            "once."
-        )
+    batch_size = positive_integer("batch_size", batch_size)
     explainer._read_again_if_changed()
     try:
-        return _explained(explainer, images, target, int(batch_size), verbose, devices)
+        return _explained(explainer, images, target, batch_size, verbose, devices)
     finally:
         explainer.start_at(None)
 
@@ -61,11 +58,11 @@ def _explained(explainer: Any, images: Any, target: Any, batch_size: int, verbos
         done += len(rows)
         bar.reach(done)
     if not results:
-        raise ImageError("Expected at least one image. Received: none. Pass images, or a dataset that is not empty.")
+        raise ImageError("Expected at least one image. Received: none. Pass images or a non-empty dataset.")
     if rows_of_target not in (None, done):
         raise TargetError(
-            f"Expected one target per image, {done} in total. Received: {rows_of_target} targets. Pass one target per image, "
-            "or a single target for all images."
+            f"Expected one target per image, {done} in total. Received: {rows_of_target} targets. Pass a single target to use "
+            "it for all images."
         )
     bar.end(done)
     attributions = tree.map_structure(lambda *parts: np.concatenate(parts), *results)
@@ -75,7 +72,7 @@ def _explained(explainer: Any, images: Any, target: Any, batch_size: int, verbos
 
 
 class _Bar:
-    """Keras' progress bar. It counts images, or the perturbed copies that some methods run."""
+    """A Keras progress bar that counts images or, for some methods, perturbed copies of them."""
 
     def __init__(self, images: int | None, verbose: int, explainer: Any) -> None:
         self._images, self._explainer, self._copies, self._rows = images, explainer, 1, 0
@@ -83,7 +80,7 @@ class _Bar:
         self._bar = keras.utils.Progbar(images, verbose=verbose, unit_name=unit)
 
     def start(self, batch: list[tf.Tensor]) -> None:
-        """Set the number of copies per image."""
+        """Set the number of copies per image and the total to which the bar counts."""
         if self._explainer.takes_copies:
             self._copies = int(self._explainer.copies_per_image(batch))
             self._bar.target = None if self._images is None else self._images * self._copies
@@ -97,20 +94,20 @@ class _Bar:
         self._bar.update(self._rows, finalize=False)
 
     def end(self, images: int) -> None:
-        self._bar.target = images * self._copies  # the length of a dataset may have been unknown
+        self._bar.target = images * self._copies  # a dataset's length may have been unknown
         self._bar.update(self._bar.target, finalize=True)
 
 
 class BatchReader:
     """Splits images from any supported source into batches for a model.
 
-    A batch is one array. For a model with several inputs, it is arrays nested like the inputs.
+    A batch is one array or, for a model with several inputs, arrays nested like the inputs.
     """
 
     def __init__(self, graph: Graph, batch_size: int) -> None:
         self.graph, self.batch_size = graph, batch_size
         self.is_nested = len(graph.inputs) > 1
-        # Assume that an untraceable model's input is images.
+        # Assume that an untraceable model expects images.
         self.rank = graph.inputs[0].rank or 4
 
     def batches(self, images: Any) -> Iterator[Any]:
@@ -162,7 +159,7 @@ class BatchReader:
     def _cut(self, images: Any) -> Iterator[Any]:
         first = tree.flatten(images)[0] if self.is_nested else images
         if len(first.shape) != self.rank:
-            yield images  # the explainer reports the error
+            yield images  # the explainer then reports the wrong rank
             return
         for start in range(0, len(first), self.batch_size):
             rows = slice(start, start + self.batch_size)

@@ -1,7 +1,7 @@
-"""Diagnose maps that are zero everywhere or not finite, and warn about them.
+"""Warn about maps that are zero everywhere or not finite, and state the reason.
 
-For one such image, the network runs again without the method's rules. Zero activations or gradients
-in that run reveal the reason. If the run fails, the warning contains no reason.
+To find the reason, the network runs again, without the method's rules, on one image that has such a
+map, and its activations and gradients are checked. If that run fails, the warning states no reason.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from tfviz.nesting import Nested
 
 
 def zero_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """Return for each image whether its maps for all inputs are zero everywhere, bool (N,)."""
+    """Return which images have only maps that are zero everywhere, bool (N,)."""
     return np.logical_and.reduce([~np.any(a, axis=tuple(range(1, a.ndim))) for a in tree.flatten(attributions)])
 
 
 def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: list[tf.Tensor], target: targets.Target) -> bool:
-    """Warn about maps in a batch that are zero everywhere or not finite, and explain why.
+    """Warn if some of a batch's maps are zero everywhere or not finite, and state the reason.
 
     Args:
         explainer: the explainer.
@@ -41,7 +41,7 @@ def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: l
         Whether a warning was issued.
     """
     if not all(hasattr(x, "numpy") for x in (*tree.flatten(attribution), *images)):
-        return False  # inside a function that is being traced
+        return False  # inside a tf.function that is being traced
     maps = tree.map_structure(np.asarray, attribution)
     rows = zero_rows(maps) | nonfinite_rows(maps)
     if rows.any():
@@ -52,18 +52,20 @@ def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: l
 
 
 def nonfinite_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """Return for each image whether a map for any input contains NaN or infinity, bool (N,)."""
+    """Return which images have NaN or infinity in the map for at least one input, bool (N,)."""
     axes_of = lambda a: tuple(range(1, a.ndim))  # noqa: E731
     return np.logical_or.reduce([~np.isfinite(a).all(axis=axes_of(a)) for a in tree.flatten(attributions)])
 
 
 def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], target: targets.Target) -> None:
-    """Warn about all zero and nonfinite maps, and give the reason for the map of `image`.
+    """Warn about the nonfinite maps or, if there are none, about the zero maps.
+
+    The warning states the reason that was found for `image`.
 
     Args:
         explainer: the explainer.
-        maps: the maps of all images.
-        image: one image whose map is zero or not finite, as one batch of size 1 per input.
+        maps: all images' maps.
+        image: one image whose map is zero or not finite, as a batch of size 1 for each model input.
         target: the target for that image.
     """
     where = f" at layer '{explainer.layer_path}'" if hasattr(explainer, "layer_path") else ""
@@ -78,7 +80,7 @@ def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], ta
 
 
 def _diagnosis(explainer: Any, reason: Callable[[], str]) -> str:
-    """Return the reason for a blank map, or "" if the diagnosis fails. It never raises an error."""
+    """Return the reason for a blank map, or "" if the diagnosis raises an exception."""
     try:
         with explainer.read.tracing():
             return reason()
@@ -92,20 +94,20 @@ def _reason_for_nonfinite(explainer: Any, images: list[tf.Tensor], target: targe
     for step in graph.before(graph.outputs):
         if not _are_finite(values, step.outputs):
             end = "" if _are_finite(values, graph.outputs) else " and reach the network's output"
-            return f"They originate in the output of '{step.path}'{end}. Check the layer's weights and the images."
+            return f"These values originate in the output of '{step.path}'{end}. Check the layer's weights and the images."
     prepared = explainer.prepared_target(images, target) if explainer.takes_target else None
     found = origin(graph, images, targets.seed_for(prepared))
     if found and found.is_singular:
         return (
-            f"The derivative of {found.step.label} is infinite or undefined for this image, like that of a square root, a "
+            f"The derivative of {found.step.label} is infinite or undefined for these images, as for a square root, a "
             "logarithm or a division at 0. Keep its argument away from 0, as in sqrt(x + 1e-6), or explain a layer above it."
         )
     where = f" at {found.step.label}" if found else ""
     if not graph.is_half_precision():
-        return f"The gradient overflows float32{where}. Check the magnitude of the weights."
+        return f"The gradient overflows float32{where}. Check the weights for large values."
     return (
         f"The gradient{where} overflows the network's compute dtype. Build the network with the dtype policy 'float32' or "
-        "'mixed_bfloat16'. The weights can stay the same."
+        "'mixed_bfloat16' and the same weights."
     )
 
 
@@ -114,17 +116,17 @@ def _are_finite(values: Values, which: Sequence[Value]) -> bool:
 
 
 def _reason_for_zero(explainer: Any, images: list[tf.Tensor], target: targets.Target) -> str:
-    """Explain why one image's map is zero, and what to do about it."""
+    """Explain why one image's map is zero and what to do about it."""
     graph, at = explainer.graph, _explained_values(explainer)
     values = run(inputs_of(graph, images), graph.before(graph.outputs))
     dead = _dead_step(explainer, values)
     if dead:
         return (
-            f"All activations of '{dead}' are 0 for such an image, and every path goes through this layer. Check its weights "
+            f"All activations of '{dead}' are 0 for these images, and all paths pass through this layer. Check its weights "
             "and the image preprocessing."
         )
     if explainer.takes_target and not _score_moves(explainer, values, target, at):
-        cause = "a softmax or sigmoid is saturated" if explainer.score == "outputs" else "it is saturated"
+        cause = "its softmax or sigmoid is saturated" if explainer.score == "outputs" else "it is saturated"
         remedy = "Explain the logits with score='logits', or try" if explainer.score == "outputs" else "Try"
         return (
             f"The score does not depend on the explained values: either {cause}, or the target does not use them. {remedy} "
@@ -139,7 +141,11 @@ def _explained_values(explainer: Any) -> list[Value]:
 
 
 def _dead_step(explainer: Any, values: Values) -> str | None:
-    """Return the first step with an all-zero output that every path goes through, or None."""
+    """Return the name of the first step that every path goes through and that outputs only zeros.
+
+    If there is no such step, return None. Only steps that can lose their signal are considered,
+    such as activations and linear maps.
+    """
     graph = explainer.graph
     for step in graph.before(graph.outputs):
         zeros = [value for value in step.outputs if not np.any(values[value])]

@@ -13,11 +13,11 @@ from tfviz.methods.layer_maps import LayerExplainer
 
 
 class CAM(LayerExplainer):
-    """A class activation map at one layer, or the combined maps at several layers.
+    """A method that computes a class activation map at one layer or combines the maps from several.
 
-    Only the part of the model above the layer is differentiated. A vision transformer's tokens (N,
-    tokens, K) are rearranged into a map (N, h, w, K) of the patches, without class tokens and
-    registers.
+    Gradients are computed only through the part of the model above the layer. A vision
+    transformer's tokens (N, tokens, K) are rearranged into a map (N, h, w, K) of the patches,
+    without class tokens and registers.
     """
 
     is_signed: ClassVar[bool] = False  # whether to keep negative values
@@ -26,11 +26,11 @@ class CAM(LayerExplainer):
         return self.map_from(inputs_of(self.graph, images), seed)
 
     def map_from(self, known: Values, seed: targets.Seed) -> tuple[tf.Tensor, Values]:
-        """Compute the map from graph values.
+        """Compute the map from the graph values computed so far.
 
         Args:
             known: the graph values computed so far, at least the inputs.
-            seed: the gradient at the outputs.
+            seed: the score's gradient with respect to the outputs.
 
         Returns:
             The map (N, h, w), and all graph values computed so far.
@@ -50,7 +50,7 @@ class CAM(LayerExplainer):
 
         Args:
             A: the layer's activations, (N, h, w, K).
-            G: the score's gradient at the activations, (N, h, w, K).
+            G: the score's gradient with respect to the activations, (N, h, w, K).
 
         Returns:
             The weighted sum over channels, (N, h, w).
@@ -58,5 +58,5 @@ class CAM(LayerExplainer):
 
 
 def spatial_axes(A: tf.Tensor) -> list[int]:
-    """Return the spatial axes, such as height and width."""
+    """Return the indices of the spatial axes, such as height and width."""
     return list(range(1, len(A.shape) - 1))

@@ -1,4 +1,4 @@
-"""The base class for CAMs that weight each channel by a separate run of the network."""
+"""The base class for CAMs that compute each channel's weight in a separate run of the network."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tfviz.errors import UnsupportedModelError
 from tfviz.graph.backprop import Values, inputs_of, run
 from tfviz.methods.copies import as_copies
 from tfviz.methods.layer_maps import LayerExplainer, Layers
-from tfviz.methods.numeric_options import positive_integer
 from tfviz.methods.perturbation import Context, SampledExplainer, Sums
 from tfviz.models.labels import LabelSource
+from tfviz.numeric_options import positive_integer
 from tfviz.seeds import FixedSeed
 
 
 class ChannelExplainer(SampledExplainer, LayerExplainer):
-    """Computes relu(Σ_k w_k A_k) with one image copy per channel k, at one or several layers."""
+    """A method that computes relu(Σ_k w_k A_k) by running one copy of the image per channel k."""
 
     needs_layer: ClassVar[bool] = True
 
@@ -45,16 +45,16 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
                 through. Pooling layers don't count. A list of layers combines their maps.
             combine: how to combine the maps for a list of layers: "mean", "max" or "product". Each
                 map is first resized to the image and scaled to [0, 1] by its minimum and maximum.
-            channels: the number of channels to use per layer, those with the highest standard
-                deviation over the positions. None uses all channels.
+            channels: the maximum number of channels to use per layer. The channels with the highest
+                standard deviation over the positions are used. None means all channels.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
-            output: the name, dict key or index of the output to explain. None keeps all outputs,
-                so that a target function can use them.
+            output: the name, dict key or index of the output to explain. If None, all outputs are
+                kept, so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or it has no feature map.
@@ -70,8 +70,8 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         width = self.layers[number].shape[-1]
         if width is None:
             raise UnsupportedModelError(
-                f"The number of channels of '{self.layer_path}' is unknown until the model is called, so {self.key} cannot "
-                "determine its number of runs. Use grad_cam."
+                f"The number of channels in '{self.layer_path}' is unknown until the model is called, so {self.key} cannot "
+                "plan its forward passes. Use grad_cam."
             )
         return width if most is None else min(most, width)
 
@@ -87,7 +87,7 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         return context, tf.zeros([tf.shape(images[0])[0], sum(self.widths)])
 
     def shared(self, images: list[tf.Tensor], values: Values, fixed: FixedSeed) -> Context:
-        """Compute additional data that all copies share.
+        """Compute any additional data that all copies share.
 
         Args:
             images: one tensor per input, N rows.
@@ -105,7 +105,7 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
 
     @abc.abstractmethod
     def measure(self, images: list[tf.Tensor], context: Context, numbers: tf.Tensor, fixed: FixedSeed) -> tf.Tensor:
-        """Run one copy per channel.
+        """Run the network once per channel.
 
         Args:
             images: one tensor per input, N rows.
@@ -135,15 +135,15 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         return self.combined(maps, inputs_of(self.graph, images))
 
     def within(self, numbers: tf.Tensor, number: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Convert channel numbers that count across all layers to numbers within one layer.
+        """Convert channel numbers across all layers to channel numbers within one layer.
 
         Args:
             numbers: channel numbers, counted across all layers, int32 (copies,).
-            number: the index of the layer.
+            number: the layer's index.
 
         Returns:
-            The channel numbers within the layer, and 1 for each channel that belongs to the layer
-            and 0 for the others.
+            The channel numbers within the layer, and a mask that is 1 for the channels that belong
+            to the layer and 0 for the others.
         """
         own = numbers - sum(self.widths[:number])
         is_own = tf.cast((own >= 0) & (own < self.widths[number]), tf.float32)
@@ -151,7 +151,7 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
 
 
 def _by_deviation(A: tf.Tensor, count: int) -> tf.Tensor:
-    """Return the channels that vary most over the positions, int32 (N, count), sorted by number."""
+    """Return the sorted numbers of the channels with the highest deviation, int32 (N, count)."""
     if count == A.shape[-1]:
         return tf.tile(tf.range(count)[None], [tf.shape(A)[0], 1])
     deviation = tf.math.reduce_std(A, axis=_positions(A))

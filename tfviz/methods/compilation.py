@@ -1,4 +1,4 @@
-"""Compile an explainer's computations once per image size and kind of target."""
+"""Compile an explainer's computations, once per image size and target kind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CompiledFunctions:
     """A cache of an explainer's last `MOST_KEPT` compiled functions.
 
     Args:
-        compiled: compiles a computation. None uses the method `compiled`.
+        compiled: a function that compiles a computation. If None, the method `compiled` is used.
 
     Attributes:
         traces: the number of functions traced so far.
@@ -40,14 +40,14 @@ class CompiledFunctions:
         return len(self._known)
 
     def run(self, computation: Computation, graph: Graph, images: Images, target: Prepared) -> Nested[tf.Tensor]:
-        """Compile and run a computation (see `bound`)."""
+        """Run a computation, which is compiled first if necessary (see `bound`)."""
         return self.bound(computation, graph, images, target)()
 
     def bound(self, computation: Computation, graph: Graph, images: Images, target: Prepared) -> BoundCall:
-        """Compile a computation for this image size and kind of target, and bind its arguments.
+        """Compile a computation for this image size and target kind, and bind its arguments.
 
-        Compilation happens here, in Python. The returned function runs in TensorFlow, so another
-        thread can call it.
+        Compilation takes place in this call and runs Python code. The returned function runs only
+        TensorFlow code, so another thread can call it.
 
         Args:
             computation: a function of the images and the target.
@@ -56,7 +56,7 @@ class CompiledFunctions:
             target: a prepared target (see `targets.prepare`).
 
         Returns:
-            A function without required arguments that returns the computation's results.
+            A function that can be called without arguments and returns the computation's results.
         """
         sizes = [tuple(x.shape[1:]) for x in images]
         form = _form(target)
@@ -78,28 +78,28 @@ class CompiledFunctions:
 
 
 def given_tensors(target: Prepared) -> list[tf.Tensor]:
-    """Return the target's tensors, which are inputs to a compiled function."""
+    """Return the target's tensors, which are passed to the compiled function as inputs."""
     if isinstance(target, ArrayTarget):
         return [tf.convert_to_tensor(array) for array in target.arrays]
     return [target] if isinstance(target, tf.Tensor) else []
 
 
 def given_specs(target: Prepared) -> list[tf.TensorSpec]:
-    """Return the specs of the tensors from `given_tensors`."""
+    """Return the specs of the tensors that `given_tensors` returns."""
     if isinstance(target, ArrayTarget):
         return [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in target.arrays]
     return [tf.TensorSpec([None] * len(target.shape), target.dtype)] if isinstance(target, tf.Tensor) else []
 
 
 def with_given(target: Prepared, given: list[tf.Tensor]) -> Prepared:
-    """Return the target with its tensors replaced."""
+    """Return the target with its tensors replaced by `given`."""
     if isinstance(target, ArrayTarget):
         return target.with_arrays(given)
     return given[0] if isinstance(target, tf.Tensor) else target
 
 
 def _form(target: Prepared) -> Hashable:
-    """Return the target's kind, without its values. Compiled functions depend only on the kind."""
+    """Return the target's kind without its values. A compiled function depends only on the kind."""
     if isinstance(target, ArrayTarget):
         return target.form
     return target.dtype if isinstance(target, tf.Tensor) else target

@@ -2,12 +2,13 @@
 
 Question: where is the evidence for this class rather than for the others?
 
-    P with W at the last linear map, minus P with −W there; relu(Σ_channels) at the end
+    P with W at the last linear map, minus P with −W there; at the end, relu(Σ_channels)
         Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop"
 
-The difference is computed at the input of the last linear map. All rules below that map are linear
-in P, so a single pass propagates the difference. The method fails if the last linear map has almost
-no negative weights. The map does not measure confidence, because its sum is not fixed.
+The difference is computed at the input of the last linear map. All rules below that linear map are
+linear in P, so a single pass propagates the difference. The method fails if the last linear map has
+almost no negative weights. The attribution map does not measure confidence, because its sum is not
+fixed.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from tfviz.methods.excitation_backprop import ExcitationBackprop
 
 
 class ContrastiveExcitationBackprop(ExcitationBackprop):
-    """Contrastive excitation backprop at a layer: where is the evidence for this class only?
+    """Contrastive excitation backprop at a layer: where is the evidence for this class alone?
 
-    Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop".
+    The map shows the contrastive marginal winning probability, summed over the channels and clipped
+    at 0 (Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop").
 
-    Calling it returns the nonnegative attribution (N, h, w), or (N, units) at a Dense layer. With
-    `sum_channels=False` it is the signed difference at each neuron, (N, h, w, K). The layer must
-    come before the last linear map, where the contrast starts.
+    A call returns a nonnegative attribution of shape (N, h, w), or (N, units) at a Dense layer.
+    With `sum_channels=False`, it returns the signed difference for each neuron, (N, h, w, K). The
+    layer must come before the last linear map, where the contrast starts.
 
     Example:
 

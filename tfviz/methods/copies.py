@@ -1,4 +1,4 @@
-"""Store copies of a batch as rows of a larger batch: all first copies, then all second copies."""
+"""Store several copies of a batch as the rows of one larger batch, one copy after the other."""
 
 from __future__ import annotations
 

@@ -2,13 +2,13 @@
 
 Question: which pattern would the network reconstruct from its activations?
 
-    at each ReLU, p → p · [p > 0]
+    at each ReLU, the gradient p becomes p · [p > 0]
         Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks", section 2.1
 
 With `activations="all"`, the same rule applies at every other elementwise activation, which
 generalizes the method to networks without ReLU. Max pooling sends p to the position of the maximum,
 which corresponds to the paper's switches. The cost is one forward and one backward pass. Deconvnet
-has the weaknesses of guided backprop, and it also passes gradients through ReLUs that were off
+has the weaknesses of guided backprop, and it also passes gradients through inactive ReLUs
 (Mahendran & Vedaldi, 2016).
 """
 
@@ -23,13 +23,13 @@ from tfviz.rules.relu import DECONVNET
 
 
 class Deconvnet(RedirectedGradient):
-    """The signed deconvnet reconstruction of the score in image space.
+    """Deconvnet: which pattern would the network reconstruct from its activations?
 
-    Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks". With
-    `activations="all"`, p → p · [p > 0] also applies at every other activation. This generalization
-    for networks without ReLU is not part of the paper.
+    At each ReLU, negative gradients are set to 0 (Zeiler & Fergus, 2014, "Visualizing and
+    Understanding Convolutional Networks"). With `activations="all"`, this also applies to every
+    other activation. This generalization for networks without ReLU is not part of the paper.
 
-    Calling it returns the attribution (N, H, W, C).
+    A call returns a signed attribution of shape (N, H, W, C).
 
     Example:
 

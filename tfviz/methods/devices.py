@@ -20,7 +20,7 @@ _AHEAD = 2  # queued batches per device
 
 @dataclass(frozen=True)
 class Part:
-    """One batch.
+    """One batch in a call.
 
     Attributes:
         first: the index of the batch's first image.
@@ -37,13 +37,14 @@ Results = Iterator[tuple[Part, Nested[tf.Tensor]]]
 
 
 def in_turn(explainer: Any, parts: Iterable[Part], batch_size: int, advance: Callable[[int], None]) -> Results:
-    """Yield each batch with its attribution, using one device.
+    """Explain the batches one after another on one device. Yield each batch with its attribution.
 
     Args:
         explainer: the explainer.
         parts: the batches.
-        batch_size: the maximum number of rows for methods that run perturbed copies.
-        advance: called with the number of these rows after each run.
+        batch_size: the maximum number of rows to run at once, for methods that run perturbed
+            copies.
+        advance: a function that is called after each run of such copies with the number of rows.
     """
     for part in parts:
         run = _bound(explainer, part)
@@ -51,7 +52,10 @@ def in_turn(explainer: Any, parts: Iterable[Part], batch_size: int, advance: Cal
 
 
 def on_all_devices(explainer: Any, parts: Iterable[Part], batch_size: int) -> Results:
-    """Yield each batch with its attribution, in order. Each device gets a thread and a replica."""
+    """Explain the batches on all devices in parallel. Yield each with its attribution, in order.
+
+    Each device gets its own thread and its own replica of the explainer.
+    """
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     replicas = [_Replica(explainer, device.name, batch_size) for device in devices]
     running: deque[tuple[Part, Future[Nested[tf.Tensor]]]] = deque()
@@ -70,7 +74,7 @@ def on_all_devices(explainer: Any, parts: Iterable[Part], batch_size: int) -> Re
 
 
 class _Replica:
-    """A copy of an explainer on one device, with a separate thread."""
+    """A copy of an explainer on one device, which runs in its own thread."""
 
     _compiling = threading.Lock()  # tracing temporarily modifies layers
 

@@ -2,12 +2,12 @@
 
 Question: which positions of a layer respond most, regardless of class?
 
-    A v, where v is the first right singular vector of A (positions × channels), not centered, with
+    A v, where v is the first right singular vector of A (positions × channels, not centered), with
     Σ v ≥ 0
         Muhammad & Yeasin, 2020, "Eigen-CAM: Class Activation Map using Principal Components"
 
-The cost is one forward pass up to the layer; no target or gradient is needed. The map shows the
-dominant pattern even if the network's prediction does not depend on it.
+The cost is one forward pass up to the layer. The method needs no target and no gradient. The map
+shows the dominant pattern even if the network's prediction does not depend on it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from tfviz.methods.principal_component import first_component
 class EigenCAM(CAM):
     """Eigen-CAM at a layer: which positions respond most, regardless of class?
 
-    The projection of the layer's activations onto their first principal component: Muhammad &
-    Yeasin, 2020, "Eigen-CAM".
+    The map is the projection of the layer's activations onto their first principal component
+    (Muhammad & Yeasin, 2020, "Eigen-CAM").
 
-    Calling it returns the attribution (N, h, w) at the layer's resolution. It has no target. If the
-    layer's activations are nonnegative, as after a ReLU, so is the map. Other layers can produce
-    negative values.
+    A call returns an attribution of shape (N, h, w) at the layer's resolution. The method is
+    class-agnostic, so a call accepts no target. The map is nonnegative if the layer's activations
+    are, as after a ReLU. At other layers, it can have negative values.
 
     Example:
 

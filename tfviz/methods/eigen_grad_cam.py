@@ -2,13 +2,12 @@
 
 Question: which positions share the layer's main contribution to the score?
 
-    (A ⊙ G) v, where v is the first right singular vector of A ⊙ G, not centered, with Σ v ≥ 0
+    (A ⊙ G) v, where v is the first right singular vector of A ⊙ G (not centered), with Σ v ≥ 0
         Muhammad & Yeasin, 2020, "Eigen-CAM", applied to A ⊙ G
 
-The map is signed, because channels that raise and channels that lower the score can share a
-component.
-If the first two singular values are close, the map can switch between two patterns for similar
-images.
+The map is signed, because channels that raise the score and channels that lower it can share a
+component. If the first two singular values are close, the map can switch between two patterns for
+similar images.
 """
 
 from __future__ import annotations
@@ -22,12 +21,13 @@ from tfviz.methods.principal_component import first_component
 
 
 class EigenGradCAM(CAM):
-    """Eigen-Grad-CAM at a layer: which positions share its main contribution to the score?
+    """Eigen-Grad-CAM: which positions of a layer share its main contribution to the score?
 
-    The projection of A ⊙ G, with G = ∂S/∂A, onto its first principal component: Muhammad & Yeasin,
-    2020, "Eigen-CAM", applied to A ⊙ G.
+    The map is the projection of A ⊙ G onto its first principal component, where A contains the
+    layer's activations and G = ∂S/∂A. This applies Eigen-CAM (Muhammad & Yeasin, 2020) to A ⊙ G
+    instead of A.
 
-    Calling it returns the signed attribution (N, h, w) at the layer's resolution.
+    A call returns a signed attribution of shape (N, h, w) at the layer's resolution.
 
     Example:
 

@@ -8,10 +8,11 @@ Question: where is the evidence for the class?
 
 Probability is propagated down from the logits. Each neuron divides its probability among its inputs
 in proportion to activation times positive weight (see `rules.excitation`). In a network without
-negative activations, it sums to 1 at every cut. The cost is one forward pass, plus, for each linear
-map, one pass with positive weights and its transpose. In cluttered images, regions that excite
-every class appear in each class's map. The contrastive variant removes these regions.
-BatchNormalization is ignored unless `merge_batch_norm` is set.
+negative activations, the probabilities sum to 1 at every cut through the network. The cost is one
+forward pass and, for each linear map, one additional pass with the positive weights and one with
+their transpose. In cluttered images, regions that excite every class appear in each class's map.
+The contrastive variant removes these regions. BatchNormalization is ignored unless
+`merge_batch_norm` is set.
 """
 
 from __future__ import annotations
@@ -35,16 +36,17 @@ from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
 from tfviz.rules.excitation import Excitation
 
-_LEAST_PROBABILITY = 0.5  # a smaller sum leads to a warning
+_LEAST_PROBABILITY = 0.5  # a smaller sum triggers a warning
 
 
 class ExcitationBackprop(Explainer):
-    """Marginal winning probability at a layer: where is the evidence for the class?
+    """Excitation backprop at a layer: where is the evidence for the class?
 
-    Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop".
+    The map shows the marginal winning probability, summed over the channels (Zhang et al., 2016,
+    "Top-down Neural Attention by Excitation Backprop").
 
-    Calling it returns the nonnegative attribution (N, h, w), or (N, units) at a Dense layer. With
-    `sum_channels=False`, it returns each neuron's probability, (N, h, w, K).
+    A call returns a nonnegative attribution of shape (N, h, w), or (N, units) at a Dense layer.
+    With `sum_channels=False`, it returns each neuron's probability, (N, h, w, K).
 
     Example:
 
@@ -72,22 +74,23 @@ class ExcitationBackprop(Explainer):
         output: str | int | None = None,
         class_names: LabelSource = None,
     ) -> None:
-        """Prepare the explainer, and check that each operation above the layer has a rule.
+        """Prepare the explainer and check that each operation above the layer has a rule.
 
         Args:
             model: a built keras.Model.
             layer: a name, a path into nested models such as "backbone/conv1", or the layer itself.
-                None explains the image.
+                If None, the image is explained.
             merge_batch_norm: whether to fold each BatchNormalization into the linear map directly
-                before it, before the map's positive part is computed. The authors' code does not.
-            sum_channels: whether to sum over channels. False returns each neuron separately.
+                before it. The positive part of the weights is then computed from the folded
+                weights. The authors' code does not fold.
+            sum_channels: whether to sum over channels. If False, each neuron's value is returned.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
-            output: the name, dict key or index of the output to explain. None keeps all outputs,
-                so that a target function can use them.
+            output: the name, dict key or index of the output to explain. If None, all outputs are
+                kept, so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or an operation has no rule.
@@ -105,7 +108,7 @@ class ExcitationBackprop(Explainer):
         if self.contrastive and not self.excitation.is_below_last_map(self.at):
             raise UnknownLayerError(
                 f"Layer '{self.layer_path}' comes after the last linear map, where the contrast starts. Choose a layer before "
-                "that map."
+                "that linear map."
             )
 
     @property
@@ -116,12 +119,12 @@ class ExcitationBackprop(Explainer):
         rules = self.excitation.rules(images)
         backward = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.at, rules)
         found = dict(zip(self.at, backward.gradients, strict=True))
-        if self.at[0] in self.graph.inputs:  # other inputs may have no rules
+        if self.at[0] in self.graph.inputs:  # the rules may not reach the other inputs
             found = {x: found.get(x, tf.zeros(tf.shape(image))) for x, image in zip(self.graph.inputs, images, strict=True)}
         return like_inputs(self.graph, [self._reduced(at, tf.cast(p, tf.float32)) for at, p in found.items()]), backward.values
 
     def _check_batch(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[tf.Tensor]) -> None:
-        """Warn once if maps lost more than half of their probability."""
+        """Warn once if some maps have lost more than half of their probability."""
         if self._has_warned_of_loss or self.contrastive or not _is_one_class(target):
             return
         maps = [np.asarray(one) for one in tree.flatten(attribution)]
@@ -134,13 +137,13 @@ class ExcitationBackprop(Explainer):
                 f"{int(is_lost.sum())} of {len(arrived)} maps of {self.key} at '{self.layer_path}' lost more than half of the "
                 f"probability: their sums are {arrived[is_lost].min():.2g} to {arrived[is_lost].max():.2g} instead of 1. "
                 "Probability is lost at neurons without a positive excitation, often because of normalizations and depthwise "
-                "convolutions. Explain a higher layer (`tfviz layers` lists them), or treat the map as part of the evidence."
+                "convolutions. Explain a higher layer (`tfviz layers` lists them), or treat the map as incomplete evidence."
             )
 
     _has_warned_of_loss = False
 
     def _explained_inputs(self) -> list[Value]:
-        """Return the images, and the other inputs that the rules can reach."""
+        """Return the image inputs, and the other inputs that the rules propagate probability to."""
         rank = max(value.rank for value in self.graph.inputs)
         images = [value for value in self.graph.inputs if value.rank == rank]
         excitation = Excitation(self.graph)
@@ -148,8 +151,8 @@ class ExcitationBackprop(Explainer):
         if unexplained := [self.graph.name_of(value) for value in self.graph.inputs if value not in explained]:
             names = ", ".join(map(repr, unexplained))
             warn(
-                f"Excitation backprop has no rule for an operation between the output and {names}, so the attribution there is "
-                "0. The images are explained as usual."
+                f"Excitation backprop has no rule for an operation between the output and {names}, so the attribution there "
+                "is 0. The attribution for the images is not affected."
             )
         return explained
 
@@ -159,7 +162,7 @@ class ExcitationBackprop(Explainer):
 
 
 def _has_rules(excitation: Excitation, value: Value) -> bool:
-    """Return whether a value is a float and each operation from the outputs to it has a rule."""
+    """Return whether a value is a float and all operations that lead to the outputs have rules."""
     try:
         excitation.require_rules([value])
     except UnsupportedModelError:
@@ -168,7 +171,7 @@ def _has_rules(excitation: Excitation, value: Value) -> bool:
 
 
 def _is_one_class(target: targets.Target) -> bool:
-    """Return whether a target is one class per image, so that the probability starts at 1."""
+    """Return whether a target selects one class per image, so that the probability starts at 1."""
     if target is None or isinstance(target, targets.Rank):
         return True
     is_plain = isinstance(target, (int, np.integer, list, tuple, np.ndarray)) or tf.is_tensor(target)

@@ -1,4 +1,4 @@
-"""Expected gradients: integrated gradients, averaged over background images as baselines.
+"""Expected gradients: integrated gradients, averaged over baselines that are background images.
 
 Question: which pixels explain the score difference from typical images?
 
@@ -6,9 +6,10 @@ Question: which pixels explain the score difference from typical images?
         Erion et al., 2021, "Improving performance of deep learning models with axiomatic
         attribution priors and expected gradients", equation 4
 
-Unlike integrated gradients, the method has no single baseline whose color gets no attribution. The
-map shows how the image differs from the backgrounds, so it misses the class if the backgrounds
-contain it. The cost is `samples` forward and backward passes.
+Integrated gradients assigns no attribution to pixels with the baseline's color. Averaging over many
+baselines avoids this problem. The map shows how the image differs from the backgrounds, so it does
+not show the class if the backgrounds also contain this class. The cost is `samples` forward and
+backward passes.
 """
 
 from __future__ import annotations
@@ -20,21 +21,22 @@ import numpy as np
 import tensorflow as tf
 
 from tfviz.errors import ImageError, OptionError, UnsupportedModelError
-from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer
 from tfviz.methods.path import PathExplainer
 from tfviz.models.labels import LabelSource
+from tfviz.numeric_options import checked_seed, finite_array, positive_integer
 
 _FEWEST = 8
 
 
 class ExpectedGradients(PathExplainer):
-    """Gradients on the paths from background images: how does the image differ from them?
+    """Expected gradients: which pixels explain the score difference from the background images?
 
-    The mean of (x − x′) ⊙ ∂S/∂x between background images x′ and x: Erion et al., 2021, "Improving
-    performance of deep learning models with axiomatic attribution priors and expected gradients".
+    The map is the mean of (x − x′) ⊙ ∂S/∂x at points between background images x′ and the image x
+    (Erion et al., 2021, "Improving performance of deep learning models with axiomatic attribution
+    priors and expected gradients").
 
-    Calling it returns the signed attribution (N, H, W, C). It approximately sums to S(x) minus the
-    backgrounds' mean score.
+    A call returns a signed attribution of shape (N, H, W, C). The attribution approximately sums to
+    S(x) minus the backgrounds' mean score.
 
     Example:
 
@@ -68,19 +70,20 @@ class ExpectedGradients(PathExplainer):
             model: a built keras.Model with one input.
             backgrounds: at least 8 preprocessed images, (B, H, W, C), such as a random sample of
                 the training data.
-            samples: the number of points on the paths. Sample k starts from background k mod B.
+            samples: the number of samples. Each is one point on a path to the image. The path for
+                sample k starts at background k mod B.
             positions: each sample's position on its path, (samples,) from 0 to 1; overrides
-                `samples`. If None, sample k is drawn uniformly from [k / samples, (k + 1) /
+                `samples`. If None, position k is drawn uniformly from [k / samples, (k + 1) /
                 samples).
             seed: the seed for the positions.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
-            output: the name, dict key or index of the output to explain. None keeps all outputs,
-                so that a target function can use them.
+            output: the name, dict key or index of the output to explain. If None, all outputs are
+                kept, so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or has several inputs.
@@ -92,8 +95,8 @@ class ExpectedGradients(PathExplainer):
         self._positions = _positions(positive_integer("samples", samples), positions, checked_seed(seed))
         if len(self.graph.inputs) > 1:
             raise UnsupportedModelError(
-                f"{self.key} explains models with one input, but '{self.graph.model_name}' has {len(self.graph.inputs)}. Use "
-                "integrated_gradients, or build a model in which the other inputs are constant."
+                f"{self.key} supports only models with one input, but '{self.graph.model_name}' has {len(self.graph.inputs)}. "
+                "Use integrated_gradients, or build a model in which the other inputs are constant."
             )
 
     def baselines(self, number: int, images: tf.Tensor) -> tf.Tensor:
@@ -114,7 +117,7 @@ def _checked(backgrounds: np.ndarray | None) -> np.ndarray:
     if backgrounds is None or np.ndim(backgrounds) < 2 or len(backgrounds) < _FEWEST:
         received = "none" if backgrounds is None else f"shape {np.shape(backgrounds)}"
         raise OptionError(
-            f"expected_gradients needs at least {_FEWEST} background images, (B, H, W, C). Received: {received}. Pass "
+            f"expected_gradients needs at least {_FEWEST} background images of shape (B, H, W, C). Received: {received}. Pass "
             "backgrounds=, for example a random sample of the training data."
         )
     return finite_array("backgrounds", backgrounds)
@@ -127,7 +130,7 @@ def _positions(samples: int, given: np.ndarray | None, seed: int) -> np.ndarray:
     positions = finite_array("positions", given)
     if positions.ndim != 1 or not positions.size or not ((positions >= 0) & (positions <= 1)).all():
         raise OptionError(
-            f"`positions` must be numbers from 0 to 1, one per sample. Received: shape {positions.shape}, from "
+            f"`positions` must be numbers from 0 to 1, one per sample. Received: shape {positions.shape}, with values from "
             f"{positions.min(initial=1):g} to {positions.max(initial=0):g}."
         )
     return positions

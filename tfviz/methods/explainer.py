@@ -1,4 +1,4 @@
-"""The base class for all methods: it reads the model, checks inputs, compiles and runs."""
+"""The base class for all methods, which reads the model and compiles and runs the computation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tfviz.methods.explanation import Explanation
 from tfviz.methods.inputs import checked_images, warn_of_preprocessor
 from tfviz.methods.prepared_call import PreparedCall
 from tfviz.models.labels import Labels, LabelSource, labels_from
-from tfviz.models.loading import labels_of
+from tfviz.models.loading import ModelNotes, labels_of, notes_of, set_notes
 from tfviz.nesting import Nested
 from tfviz.reading.constant_model import ConstantModel
 from tfviz.reading.read_model import ReadModel, read_model
@@ -43,20 +43,22 @@ if TYPE_CHECKING:
 
 FROZEN_DTYPES = ("float32", "bfloat16")
 _STATE = ("batch_size", "_has_warned", "_has_warned_of_error")  # copied to a frozen explainer
-_TRIED = (24, 96)  # pixels: image sides to test before an explainer for any size is exported
+_TRIED = (24, 96)  # pixels: image side lengths to test before exporting an explainer for any size
 
 
 class Explainer(abc.ABC):
-    """One method on one model: build it once, call it many times. It never changes the model.
+    """Explains one model with one method. Create an explainer once and call it repeatedly.
 
-    An explainer reads the model's weights on each call, so it stays valid while the model trains.
-    If you modify a layer (`quantize`, `enable_lora`, another `activation`, a Sequential model's
-    `pop` and `add`), the explainer re-reads the model on its next call. A call compiles once per
-    image size, and batches of any size share that function.
+    An explainer never changes the model. It reads the weights on each call, so it stays valid while
+    the model trains.
+
+    If you modify the model's layers (for example, with `quantize`, `enable_lora`, a new
+    `activation`, or `pop` and `add` on a Sequential model), the explainer re-reads the model on its
+    next call. The explainer compiles one function per image size, for batches of any size.
 
     Attributes:
         model: the model.
-        options: the constructor arguments, without the model and default values.
+        options: the constructor arguments that differ from their defaults, except the model.
         traces: the number of functions compiled so far.
     """
 
@@ -67,7 +69,7 @@ class Explainer(abc.ABC):
     takes_target: ClassVar[bool] = True
     accepts_opaque: ClassVar[bool] = False  # whether the method supports untraceable models
     style: ClassVar[str] = "heatmap"
-    reads_kernels: bool = False  # whether the method's rules also read kernels themselves
+    reads_kernels: bool = False  # whether the method's rules read kernels directly
     takes_copies: ClassVar[bool] = False  # whether the method runs perturbed copies of each image
     options: dict[str, Any]
 
@@ -89,17 +91,17 @@ class Explainer(abc.ABC):
         output: str | int | None = None,
         class_names: LabelSource = None,
     ) -> None:
-        """Read the model.
+        """Read the model into a graph.
 
         Args:
             model: a built Functional, Sequential or subclassed keras.Model.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
-            output: the name, dict key or index of the output to explain. None keeps all outputs,
-                so that a target function can use them.
+            output: the name, dict key or index of the output to explain. If None, all outputs are
+                kept, so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the method cannot explain this model. The message contains the
@@ -113,7 +115,8 @@ class Explainer(abc.ABC):
         self.read: ReadModel = read_model(model, accept_opaque=self.accepts_opaque)
         self.whole = self.read.with_output(output)
         score = checked_score(score)
-        # This graph shares its values with `whole`. A method without a target has no score.
+        # This graph shares its values with `whole`. A method without a target has no score, so its
+        # graph ends at the outputs.
         self.graph = self.read.scored(score if self.takes_target else "outputs", output)
         self._differing_values = _differing(self.whole, self.graph)
         self._functions = CompiledFunctions(self._compiled)
@@ -131,8 +134,9 @@ class Explainer(abc.ABC):
 
         Later changes to the model do not affect the copy. BatchNormalizations are folded into the
         convolutions and Dense layers before them, and excitation backprop's positive kernels are
-        computed once. In float32, the maps are equal up to rounding. The copy shares memory with
-        the model's weights until the model changes; folded weights need additional memory.
+        computed once. In float32, the copy's maps equal the original's up to rounding. The copy
+        shares memory with the model's weights until the model changes; folded weights need
+        additional memory.
 
         Args:
             dtype: "float32" keeps the model's precision. "bfloat16" computes in bfloat16, which
@@ -142,24 +146,25 @@ class Explainer(abc.ABC):
             The frozen explainer.
 
         Raises:
-            OptionError: `dtype` has another value.
+            OptionError: `dtype` is neither "float32" nor "bfloat16".
             UnsupportedModelError: the model is not a keras.Model, so its weights are unknown.
         """
         if dtype not in FROZEN_DTYPES:
             raise OptionError(f"`dtype` must be one of {', '.join(FROZEN_DTYPES)}. Received: {dtype!r}.")
         if not isinstance(self.model, keras.Model):
             raise UnsupportedModelError(
-                f"Only a keras.Model can be frozen, because the weights of other functions are unknown. Received: "
+                "Only a keras.Model can be frozen, because the weights of other callables are unknown. Received: "
                 f"{type(self.model).__name__}. Use the explainer without freezing it."
             )
         self._read_again_if_changed()
         return self._on(ConstantModel(self.read, self.explained, None if dtype == "float32" else dtype))
 
     def replica(self) -> Explainer:
-        """Return a copy of the explainer with copies of the weights on the current device.
+        """Copy the explainer and its model's weights to the current device.
 
         Returns:
-            The replica. Unlike a frozen explainer, it returns bit-identical results.
+            The replica. Its results are bit-identical to this explainer's, unlike those of a frozen
+            explainer.
         """
         form = self.read.form if isinstance(self.read, ConstantModel) else (None, False)
         return self._on(ConstantModel(self.read, self.explained, *form))
@@ -184,11 +189,11 @@ class Explainer(abc.ABC):
 
     @abc.abstractmethod
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
-        """Compute the attribution for one batch of tensors.
+        """Compute one batch's attribution.
 
         Args:
             images: one tensor per model input, (N, H, W, C).
-            seed: the gradient at the outputs (see `targets`).
+            seed: the score's gradient with respect to the outputs (see `targets`).
 
         Returns:
             The attribution, and the graph values that were computed for it.
@@ -200,7 +205,7 @@ class Explainer(abc.ABC):
     def __call__(self, images: Any, target: targets.Target | str = None) -> Any:
         """Explain one batch.
 
-        Inside a `tf.function`, the call becomes part of the outer trace. An explainer warns once
+        Inside a `tf.function`, the call is traced as part of that function. An explainer warns once
         about maps that are zero everywhere or not finite.
 
         Args:
@@ -208,19 +213,19 @@ class Explainer(abc.ABC):
                 inputs, arrays nested like its inputs.
             target: what to explain. None selects each image's top class, an int selects one class
                 for all images, ints (N,) select one class per image, a float array (N, classes)
-                weights the outputs, and a function maps the outputs to (N,). It can also be a
-                string: a class name (or one name per image), or "top3" for the three highest
+                weights the outputs, and a function maps the outputs to (N,). The target can also be
+                a string: a class name (or one name per image), or "top3" for the three highest
                 classes.
 
         Returns:
             The raw float32 attribution, neither resized nor scaled. Each method documents its
-            shape. For "top3", it is a dict {"top1": attribution, "top2": …, "top3": …}, which
-            `tfviz.plot` accepts.
+            shape. For "top3", the result is a dict {"top1": attribution, "top2": …, "top3": …}.
+            `tfviz.plot` accepts such a dict.
 
         Raises:
             ImageError: the images have the wrong rank, size or channels, or are not finite.
             TargetError: the target does not fit the outputs.
-            UnsupportedModelError: the model's outputs differ from the outputs of the traced graph.
+            UnsupportedModelError: the model's outputs differ from the traced graph's outputs.
         """
         self._read_again_if_changed()
         named = self.named_target(target)
@@ -231,14 +236,14 @@ class Explainer(abc.ABC):
     def prepare(self, images: Any, target: targets.Target = None) -> PreparedCall:
         """Check and compile one call without running it.
 
-        Another thread can then run it while the next call is compiled.
+        Another thread can then run the prepared call while the next one is compiled.
 
         Args:
             images: the batch, as in a call.
-            target: what to explain, as in a call, but without strings such as "top3".
+            target: what to explain, as in a call. Strings such as "top3" are not accepted.
 
         Returns:
-            The call.
+            The prepared call.
 
         Raises:
             ImageError: see `__call__`.
@@ -258,7 +263,8 @@ class Explainer(abc.ABC):
             target: what to explain, as in `prepare`.
 
         Returns:
-            The call, whose result is an `Explanation`.
+            The prepared call. Its result is a pair: an `Explanation`, and the logits if the same
+            pass computes them (otherwise None).
 
         Raises:
             ImageError: see `__call__`.
@@ -267,11 +273,15 @@ class Explainer(abc.ABC):
         """
         self._read_again_if_changed()
         flat = checked_images(self.graph, images)
-        run = self._bound(flat, target, self.compute)
-        return PreparedCall(run, lambda explanation: self._check(flat, target, explanation.attribution))
+        if self.takes_copies:
+            whole = self._bound(flat, target, self.compute)
+            run = lambda: (whole(), None)  # noqa: E731
+        else:
+            run = self._bound(flat, target, self._compute_with_logits)
+        return PreparedCall(run, lambda results: self._check(flat, target, results[0].attribution))
 
     def rows_for(self, images: list[tf.Tensor]) -> int:
-        """Return how many rows of perturbed copies a call runs.
+        """Return the number of batch rows that a call runs for perturbed copies.
 
         Args:
             images: one tensor or tensor spec per model input.
@@ -282,7 +292,7 @@ class Explainer(abc.ABC):
         return 0
 
     def start_at(self, first: int | None) -> None:
-        """Set the index of a part's first image, which options with one row per image need.
+        """Set the index of a batch's first image, for options that have one row per image.
 
         Args:
             first: the index of the first image; None if the images are not split into parts.
@@ -290,17 +300,17 @@ class Explainer(abc.ABC):
         return
 
     def _check_batch(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[Any]) -> None:
-        """Warn about method-specific problems in the results. It is never called in a trace."""
+        """Warn about method-specific problems in the results. This is not called during tracing."""
         return
 
     def _check(self, images: list[tf.Tensor], target: targets.Target, attribution: Nested[tf.Tensor]) -> None:
         if tf.executing_eagerly():
             self._check_batch(images, target, attribution)
-        if not self._has_warned:  # the diagnosis needs another run
+        if not self._has_warned:  # warn only once, because the diagnosis needs another run
             self._has_warned = warn_of_empty_maps(self, attribution, images, target)
 
     def with_outputs(self, images: Any, target: targets.Target | str = None) -> Any:
-        """Explain one batch, and return the model's outputs from the same pass.
+        """Explain one batch and return the model's outputs from the same pass.
 
         Args:
             images: the batch, as in a call.
@@ -308,7 +318,7 @@ class Explainer(abc.ABC):
 
         Returns:
             An `Explanation` with the outputs, the explained class and the attribution. For a target
-            such as "top2", a dict of explanations.
+            such as "top2", the result is a dict of explanations.
 
         Raises:
             ImageError: see `__call__`.
@@ -322,11 +332,12 @@ class Explainer(abc.ABC):
         return self._run(checked_images(self.graph, images), target, self.compute)
 
     def compute(self, images: list[tf.Tensor], target: targets.Prepared = None) -> Explanation:
-        """Run the computation on unchecked tensors, for callers that compile or export it.
+        """Compute an explanation from unchecked tensors. Compiled and exported functions call this.
 
         Args:
             images: one tensor per model input, in the model's dtype.
-            target: None, a function, int32 (N,) or (1,), or float32 (N or 1, …, classes).
+            target: a prepared target: None, a function, int32 (N,) or (1,), or float32 (N or 1, …,
+                classes).
 
         Returns:
             The outputs, the explained class and the attribution.
@@ -334,6 +345,18 @@ class Explainer(abc.ABC):
         with self.read.tracing():
             attribution, values = self.attribute(images, targets.seed_for(target))
             return self._explanation(target, values, _float32(attribution))
+
+    def _compute_with_logits(
+        self, images: list[tf.Tensor], target: targets.Prepared = None
+    ) -> tuple[Explanation, Nested[tf.Tensor] | None]:
+        """Compute an explanation, and the logits if the method uses them."""
+        with self.read.tracing():
+            attribution, values = self.attribute(images, targets.seed_for(target))
+            explanation = self._explanation(target, values, _float32(attribution))
+            if not self.takes_target or self.score != "logits":
+                return explanation, None
+            values = run(values, self.graph.before(self.graph.outputs, given=values))
+            return explanation, _float32(tree.map_structure(lambda value: values[value], self.graph.output_structure))
 
     def _explanation(self, target: targets.Prepared, values: Values, attribution: Nested[tf.Tensor]) -> Explanation:
         """Combine an attribution with the outputs and the explained class."""
@@ -348,7 +371,7 @@ class Explainer(abc.ABC):
             return _float32(self.attribute(images, targets.seed_for(target))[0])
 
     def _class(self, target: targets.Prepared, values: Values) -> tf.Tensor | None:
-        """Return the explained class, (N,) int32, or None if the target is not a single class."""
+        """Return each image's explained class, int32 (N,), or None for targets of another kind."""
         scores = values[self.graph.outputs[0]]
         is_classifier = isinstance(self.graph.output_structure, Value) and tf.is_tensor(scores) and len(scores.shape) == 2
         if is_classifier and isinstance(target, ChoosingTarget):
@@ -381,11 +404,12 @@ class Explainer(abc.ABC):
                 line.
             devices: "all" distributes the batches over all GPUs or, if there are none, all logical
                 CPU devices. For this call, each device gets a copy of the weights and compiles its
-                own function. None uses TensorFlow's default device.
+                own function. If None, TensorFlow's default device is used.
 
         Returns:
             The attributions for all images as one NumPy array or, for a model with several inputs,
-            as arrays nested like the inputs. For a target such as "top2", a dict of these.
+            as arrays nested like the inputs. For a target such as "top2", the result is a dict of
+            such attributions.
 
         Raises:
             ImageError: there are no images, or they don't match the model's input.
@@ -407,7 +431,7 @@ class Explainer(abc.ABC):
         batch_size: int = 32,
         preprocessing: Preprocessing | None = None,
     ) -> Iterator[Row]:
-        """Explain image files, one row per image and target.
+        """Explain image files, and return one row of results per image and target.
 
         The rows have the same columns as the tables from `tfviz explain` (see docs/tables.md), so
         `pandas.DataFrame(rows)` works. An image that cannot be read or explained gets one row with
@@ -417,17 +441,17 @@ class Explainer(abc.ABC):
             paths: image files, and folders to search for image files.
             target: what to explain, as in a call; one target for all images.
             batch_size: the maximum number of images to run at once.
-            preprocessing: converts images to the model's input; None uses the preprocessing from
+            preprocessing: converts images to the model's input. None means the preprocessing from
                 `load_model`.
 
         Returns:
             An iterator over the rows, in file order. `map` is the raw float32 attribution without
-            the batch axis; it is None for an image that failed.
+            the batch axis, or None for an image that failed.
 
         Raises:
             ImageError: a path does not exist, or a folder contains no images.
             TargetError: the target does not match the outputs, or has one entry per image.
-            OptionError: `batch_size` is less than 1.
+            OptionError: `batch_size` is not a positive integer.
         """
         from tfviz.image_rows import explain_files
 
@@ -446,9 +470,9 @@ class Explainer(abc.ABC):
         underlay: Literal["color", "gray"] = "gray",
         preprocessing: Preprocessing | str | None = None,
     ) -> Panel:
-        """Explain images, and show them beside their maps in a notebook.
+        """Explain images and show them beside their maps in a notebook.
 
-        A slider above the maps sets the opacity, and tabs switch between several targets, such as
+        A slider above the maps sets their opacity, and tabs switch between several targets, such as
         "top3". Below each map are the explained class, its score and the map's strength (see
         `tfviz.plot`).
 
@@ -456,21 +480,24 @@ class Explainer(abc.ABC):
             images: at most 64 preprocessed images, an array (N, H, W, C).
             target: what to explain, as in a call.
             batch_size: the maximum number of images to run at once.
-            pictures: the images to draw maps over, (N, H, W, 3). None uses `images`, with their
-                original colors if `load_images` returned them.
-            captions: one text per image. None shows the top class and its score.
+            pictures: the images to draw maps over, (N, H, W, 3). None means `images`. Images from
+                `load_images` are drawn in their original colors.
+            captions: one text per image. None means the top class and its score.
             scale: as for `tfviz.plot`.
             alpha: as for `tfviz.plot`.
             underlay: as for `tfviz.plot`.
-            preprocessing: as for `tfviz.plot`.
+            preprocessing: as for `tfviz.plot`. None means the preprocessing from `load_model`.
 
         Returns:
-            The panel. A notebook displays it as a cell's result, and `save` writes it as a page.
+            The panel. A notebook displays the panel if it is a cell's result, and its `save` method
+            writes the panel to a page.
 
         Raises:
-            ImageError: see `__call__` and `tfviz.show`, or the model has several inputs.
+            ImageError: the model has several inputs, or the images are invalid (see `__call__` and
+                `tfviz.show`).
             TargetError: see `__call__`.
-            OptionError: see `tfviz.show`.
+            OptionError: `batch_size` is not a positive integer, or another option is invalid (see
+                `tfviz.show`).
         """
         from tfviz.panels import panel_of
 
@@ -493,7 +520,7 @@ class Explainer(abc.ABC):
         return self._labels or labels_of(self.model)
 
     def named_target(self, target: targets.Target | str) -> targets.Target | dict[str, ClassOrRank]:
-        """Replace the class names in a target with their numbers.
+        """Replace the class names in a target with class numbers.
 
         Args:
             target: what to explain, as in a call.
@@ -540,7 +567,7 @@ class Explainer(abc.ABC):
             self._functions.traces = functions.traces
 
     def _compiled(self, computation: Computation, specs: list[tf.TensorSpec], target: targets.Prepared) -> Callable[..., Any]:
-        """Compile a computation; see `CompiledFunctions`."""
+        """Compile a computation (see `CompiledFunctions`)."""
         return self._functions.compiled(computation, specs, target)
 
     def _run(self, images: list[tf.Tensor], target: targets.Target, computation: Callable[..., Any]) -> Any:
@@ -548,10 +575,10 @@ class Explainer(abc.ABC):
         return self._bound(images, target, computation)()
 
     def _bound(self, images: list[tf.Tensor], target: targets.Target, computation: Callable[..., Any]) -> Callable[[], Any]:
-        """Compile a computation for checked images, and bind its arguments."""
+        """Compile a computation for checked images and bind its arguments."""
         if not self.takes_target and target is not None:
             raise targets.TargetError(
-                f"{self.key} is class-agnostic and takes no target. Received: target={target!r}. Omit it."
+                f"{self.key} is class-agnostic and does not accept a target. Received: target={target!r}. Omit the target."
             )
         prepared = self.prepared_target(images, target) if self.takes_target else None
         self.read.require_faithful(images, tuple(tuple(x.shape[1:]) for x in images))
@@ -560,7 +587,7 @@ class Explainer(abc.ABC):
         return self._functions.bound(computation, self.graph, images, prepared)
 
     def prepared_target(self, images: list[tf.Tensor], target: targets.Target) -> targets.Prepared:
-        """Check a target against a batch, and convert it (see `targets.prepare`).
+        """Check a target against a batch and convert it (see `targets.prepare`).
 
         Args:
             images: the checked images.
@@ -589,21 +616,36 @@ class Explainer(abc.ABC):
         return tree.map_structure(lambda value: value.shape, self.graph.output_structure)
 
     def __reduce__(self) -> tuple[Callable[..., Explainer], tuple[Any, ...]]:
-        """Reduce an explainer to its class, model and options. A copy compiles new functions."""
+        """Return the class, model, options and model notes, from which pickle rebuilds a copy.
+
+        The copy compiles its functions again.
+        """
         if self.is_frozen:
             raise TypeError("A frozen explainer cannot be pickled or copied. Copy the original, and freeze the copy.")
-        return _rebuilt, (type(self), self.model, self.options)
+        options = {name: _by_path(self.graph, value) for name, value in self.options.items()}
+        return _rebuilt, (type(self), self.model, options, notes_of(self.model))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.graph.model_name!r}{', frozen' if self.is_frozen else ''})"
 
 
-def _rebuilt(cls: type[Explainer], model: keras.Model, options: dict[str, Any]) -> Explainer:
+def _by_path(graph: Graph, option: Any) -> Any:
+    """Replace layers in an option with their paths, which stay valid in a copy of the model."""
+    if isinstance(option, (list, tuple)):
+        return type(option)(_by_path(graph, one) for one in option)
+    if not isinstance(option, keras.Layer):
+        return option
+    return next(path for path, layer in graph.layers.items() if layer is option)
+
+
+def _rebuilt(cls: type[Explainer], model: keras.Model, options: dict[str, Any], notes: ModelNotes | None) -> Explainer:
+    if notes is not None:
+        set_notes(model, notes)
     return cls(model, **options)
 
 
 def _differing(whole: Graph, graph: Graph) -> set[Value]:
-    """Return the values in the full graph that differ from those in the score graph."""
+    """Return the values that the full graph computes differently from the score graph."""
     reads = {step.outputs: step.inputs for step in graph.steps}
     return whole.after(v for step in whole.steps if reads.get(step.outputs, step.inputs) != step.inputs for v in step.outputs)
 
@@ -614,7 +656,7 @@ def like_inputs(graph: Graph, tensors: list[tf.Tensor]) -> Nested[tf.Tensor]:
 
 
 def _options_of(cls: type, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
-    """Return the constructor arguments by name, without the model and default values."""
+    """Return the constructor arguments that differ from their defaults, except the model."""
     signature = inspect.signature(cls.__init__)  # type: ignore[misc]
     try:
         given = signature.bind_partial(None, *args, **options).arguments

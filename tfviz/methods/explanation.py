@@ -10,13 +10,14 @@ from tfviz.nesting import Nested
 
 
 class Explanation(NamedTuple):
-    """The result of one forward and backward pass.
+    """An attribution together with the model's outputs and the explained classes.
 
     Attributes:
-        outputs: the model's outputs in float32, nested as the model returns them, after any final
-            softmax or sigmoid.
-        target: the explained class, int32 (N,); the top class for a method without a target. None
-            if the target is a function or weights, or if the outputs are not (N, classes).
+        outputs: the model's outputs, including any final softmax or sigmoid, in float32 and nested
+            as the model returns them.
+        target: each image's explained class, int32 (N,), or its top class for a method without a
+            target. None if the target is a function or weights, or if the outputs are not (N,
+            classes).
         attribution: the result of calling the explainer.
     """
 

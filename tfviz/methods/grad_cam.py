@@ -5,10 +5,10 @@ Question: which regions of a layer support the class?
     relu(Σ_k mean_hw(G)_k · A_k),  G = ∂S/∂A
         Selvaraju et al., 2017, "Grad-CAM", equations 1 and 2
 
-Each channel is weighted by its mean gradient. A channel that raises the score in one place and
-lowers it in another averages out. The map is therefore unreliable at layers far from the output and
-for images with several instances of the class; HiResCAM and Layer-CAM do not average. The cost is
-one forward pass and one backward pass through the steps above the layer.
+Each channel is weighted by its mean gradient. If a channel raises the score in one place and lowers
+it in another, its gradients cancel. The map is therefore unreliable at layers far from the output
+and for images with several instances of the class; HiResCAM and Layer-CAM do not average gradients.
+The cost is one forward pass, and one backward pass through the steps above the layer.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from tfviz.methods.cam import CAM, spatial_axes
 class GradCAM(CAM):
     """Grad-CAM at a layer: which regions support the class?
 
-    relu(Σ_k mean_hw(G)_k · A_k) with G = ∂S/∂A: Selvaraju et al., 2017, "Grad-CAM", equations 1 and
-    2.
+    The map is relu(Σ_k mean_hw(G)_k · A_k), where A_k is channel k of the activations A, and G =
+    ∂S/∂A (Selvaraju et al., 2017, "Grad-CAM", equations 1 and 2).
 
-    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
+    A call returns a nonnegative attribution of shape (N, h, w) at the layer's resolution.
 
     Example:
 

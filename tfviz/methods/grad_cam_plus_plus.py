@@ -6,9 +6,9 @@ Question: where are all instances of the class?
     w_k = Σ_hw α · relu(G);  relu(Σ_k w_k A_k)
         Chattopadhyay et al., 2018, "Grad-CAM++", equations 10 and 19
 
-The paper explains exp(S). Its positive factor exp(S) only scales the map and would overflow, so it
-is omitted. α is unbounded where G is negative and the divisor is close to 0. Single pixels can
-dominate the map there.
+The paper explains exp(S) instead of S. This multiplies the map by the positive factor exp(S), which
+is omitted, because it could overflow. If a channel's activations have a negative sum, α is
+unbounded where the divisor is close to 0. Single positions can then dominate the channel's weight.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from tfviz.numerics import safe_divide
 class GradCAMPlusPlus(CAM):
     """Grad-CAM++ at a layer: where are all instances of the class?
 
-    Chattopadhyay et al., 2018, "Grad-CAM++", equations 10 and 19.
+    Reference: Chattopadhyay et al., 2018, "Grad-CAM++", equations 10 and 19.
 
-    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
+    A call returns a nonnegative attribution of shape (N, h, w) at the layer's resolution.
 
     Example:
 

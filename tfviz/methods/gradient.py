@@ -1,4 +1,4 @@
-"""The base class for methods that return a plain or redirected gradient at the image."""
+"""The base class for methods that return a plain or redirected gradient."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tfviz.nesting import Nested
 
 
 class GradientExplainer(Explainer):
-    """The score's gradient at the image, computed with the rules in `rules`."""
+    """A method that computes the score's gradient with respect to the image, using `rules`."""
 
     rules: ClassVar[Rules] = NO_RULES
 
@@ -31,17 +31,17 @@ class GradientExplainer(Explainer):
     ) -> None:
         """Prepare the explainer.
 
-        Warn if an integer input has no gradient.
+        The explainer warns about integer inputs, because these have no gradient.
 
         Args:
             model: a built keras.Model.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
-            output: the name, dict key or index of the output to explain. None keeps all outputs,
-                so that a target function can use them.
+            output: the name, dict key or index of the output to explain. If None, all outputs are
+                kept, so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced.
@@ -56,7 +56,10 @@ class GradientExplainer(Explainer):
 
 
 def warn_of_integers(graph: Graph, method: str) -> None:
-    """Warn about non-image integer inputs that the outputs depend on."""
+    """Warn about non-image integer inputs that the outputs depend on.
+
+    Integer inputs have no gradient, so the attribution for them is 0.
+    """
     integers = [x for x in graph.inputs if x.dtype is not None and not tf.as_dtype(x.dtype).is_floating]
     undifferentiable = [graph.name_of(x) for x in integers if x.rank <= 2 and graph.after([x]).intersection(graph.outputs)]
     if undifferentiable and len(graph.inputs) > 1:

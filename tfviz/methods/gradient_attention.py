@@ -2,15 +2,15 @@
 
 Question: which patches support the class through attention?
 
-    R ← R + Ā R from the first block to the last, R = I at the start
+    R = I, then R ← R + Ā R from the first block to the last
     Ā = mean_heads relu(∂S/∂P ⊙ P)
         Chefer et al., 2021, "Generic Attention-model Explainability", equations 5 and 6
 
 P contains a block's attention probabilities, and ∂S/∂P includes their effect through later blocks.
 The map is the mean of the rows of R for the tokens that the head reads. The cost is one forward and
-one backward pass through the blocks. If the head averages tokens, I adds the constant 1 / tokens to
-each patch, and only the variation around it is meaningful. Negative gradients are dropped, so
-evidence against the class does not show.
+one backward pass through the blocks. If the head averages the tokens, I adds the same constant to
+each patch (1 / the number of tokens), and only the variation around this constant is meaningful.
+Negative gradients are dropped, so the map does not show evidence against the class.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from tfviz.methods.attention import AttentionExplainer, through_blocks
 class GradientAttention(AttentionExplainer):
     """Gradient attention: which patches support the class through attention?
 
-    Chefer et al., 2021, "Generic Attention-model Explainability", equations 5 and 6, for
+    Reference: Chefer et al., 2021, "Generic Attention-model Explainability", equations 5 and 6, for
     self-attention.
 
-    Calling it returns the nonnegative attribution (N, rows, columns), one number per patch.
+    A call returns a nonnegative attribution of shape (N, rows, columns), one number per patch.
 
     Example:
 

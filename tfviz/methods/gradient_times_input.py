@@ -24,11 +24,11 @@ from tfviz.nesting import Nested
 
 
 class GradientTimesInput(GradientExplainer):
-    """The images times the score's gradient: which pixels contribute to the score?
+    """The image times the score's gradient: which pixels contribute to the score?
 
-    images ⊙ ∂S/∂images: Shrikumar et al., 2016, "Not Just a Black Box", section 2.
+    The map is images ⊙ ∂S/∂images (Shrikumar et al., 2016, "Not Just a Black Box", section 2).
 
-    Calling it returns the signed attribution (N, H, W, C).
+    A call returns a signed attribution of shape (N, H, W, C).
 
     Example:
 

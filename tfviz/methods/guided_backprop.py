@@ -2,16 +2,16 @@
 
 Question: which fine structures drive the network?
 
-    at each ReLU, p → p · [p > 0] · [x > 0]
+    at each ReLU with the input x, the gradient p becomes p · [p > 0] · [x > 0]
         Springenberg et al., 2015, "Striving for Simplicity: The All Convolutional Net",
         section 3.4
 
-The rule applies to every ReLU, including handwritten ones; all other operations keep their
-gradient. With `activations="all"`, it is generalized to every other elementwise activation f, for
-networks without ReLU: p → p · [p > 0] · max(f′(x), 0). The cost is one forward and one backward
-pass. The map is weak evidence for a class, because it hardly changes
-with the target or with the weights of the upper layers (Adebayo et al., 2018, "Sanity Checks for
-Saliency Maps"). It shows what the network sees rather than the reasons for its prediction.
+The rule applies to every ReLU, including handwritten ones; all other operations keep their own
+derivatives. For networks without ReLU, `activations="all"` generalizes the rule to every other
+elementwise activation f: p becomes p · [p > 0] · max(f′(x), 0). The cost is one forward and one
+backward pass. The map is weak evidence for a class, because it hardly changes with the target or
+with the upper layers' weights (Adebayo et al., 2018, "Sanity Checks for Saliency Maps"). The map
+shows which structures the network responds to rather than the reasons for its prediction.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from tfviz.rules.relu import GUIDED
 
 
 class GuidedBackprop(RedirectedGradient):
-    """The guided gradient of the score at the image: which fine structures drive the network?
+    """The score's guided gradient: which fine structures drive the network?
 
-    At each ReLU, p → p · [p > 0] · [x > 0]: Springenberg et al., 2015, "Striving for Simplicity:
-    The All Convolutional Net". With `activations="all"`, p → p · [p > 0] · max(f′(x), 0) also
-    applies at every other activation f. This generalization for networks without ReLU is not part
-    of the paper.
+    At each ReLU with the input x, the gradient p becomes p · [p > 0] · [x > 0] (Springenberg et
+    al., 2015, "Striving for Simplicity: The All Convolutional Net"). With `activations="all"`, p
+    also becomes p · [p > 0] · max(f′(x), 0) at every other activation f. This generalization for
+    networks without ReLU is not part of the paper.
 
-    Calling it returns the signed attribution (N, H, W, C).
+    A call returns a signed attribution of shape (N, H, W, C).
 
     Example:
 

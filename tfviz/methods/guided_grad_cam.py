@@ -1,13 +1,14 @@
-"""Guided Grad-CAM: the detail of guided backprop, restricted to Grad-CAM's regions.
+"""Guided Grad-CAM: guided backprop's detail, restricted to Grad-CAM's regions.
 
 Question: which fine structures belong to the class?
 
     guided backprop · Grad-CAM resized to the image
         Selvaraju et al., 2017, "Grad-CAM", section 3.2
 
-Both share one forward pass; Grad-CAM only repeats the steps above its layer. The map is resized
-bilinearly. In a model with several images, any image that the layer does not depend on gets 0. As
-in guided backprop, the detail hardly depends on the class; only the position does.
+Both methods share one forward pass; Grad-CAM only repeats the steps above its layer. Grad-CAM's map
+is resized bilinearly. In a model with several images, the attribution is 0 for each image on which
+the layer does not depend. As in guided backprop, the fine structures hardly depend on the class;
+only their position does.
 """
 
 from __future__ import annotations
@@ -38,10 +39,11 @@ from tfviz.rules.relu import GUIDED
 class GuidedGradCAM(GradCAM):
     """Guided backprop times Grad-CAM: which fine structures belong to the class?
 
-    Selvaraju et al., 2017, "Grad-CAM", section 3.2.
+    Reference: Selvaraju et al., 2017, "Grad-CAM", section 3.2.
 
-    Calling it returns the signed attribution (N, H, W, C). A vector input has no positions and gets
-    only guided backprop. An image that the layer does not depend on gets 0.
+    A call returns a signed attribution of shape (N, H, W, C). For a vector input, which has no
+    positions, the attribution is guided backprop alone. For an image on which the layer does not
+    depend, it is 0.
 
     Example:
 
@@ -79,8 +81,8 @@ class GuidedGradCAM(GradCAM):
             score: "logits" or "outputs".
             output: the name, dict key or index of the output to explain.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or it has no feature map.
@@ -117,5 +119,5 @@ class GuidedGradCAM(GradCAM):
         return gradient * (cam[..., None] if has_channels(self.graph, value) else cam)
 
     def _has_positions(self, value: Value) -> bool:
-        """Return whether an input has positions that the map can mask. Vectors have none."""
+        """Return whether an input has positions that the map can mask. A vector has none."""
         return map_axes(self.graph, value) == self.map_axes_of(self.layer)

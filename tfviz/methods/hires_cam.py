@@ -5,10 +5,10 @@ Question: which positions of a layer raise the score?
     relu(Σ_k G_k · A_k)
         Draelos & Carin, 2020, "Use HiResCAM instead of Grad-CAM", equation 3
 
-If the model above the layer is linear, the map before its ReLU sums to the score, up to the bias.
-Under a nonlinear head, the map is a first-order approximation and can be patchy. Directly before a
-LayerNormalization, the map is rounding noise: scaling a position's activations changes nothing, so
-Σ_k G_k · A_k is 0. Choose the normalization layer instead.
+If the model above the layer is linear, the map before the formula's ReLU sums to the score, up to
+the bias. With a nonlinear head, the map is a first-order approximation and can be patchy. Directly
+before a LayerNormalization, the map contains only rounding errors: scaling a position's activations
+does not change the score, so Σ_k G_k · A_k is 0. Choose the normalization layer instead.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from tfviz.methods.cam import CAM
 class HiResCAM(CAM):
     """HiResCAM at a layer: which positions raise the score?
 
-    relu(Σ_k G_k · A_k) with G = ∂S/∂A: Draelos & Carin, 2020, "Use HiResCAM instead of Grad-CAM",
-    equation 3.
+    The map is relu(Σ_k G_k · A_k), where A_k is channel k of the activations A, and G = ∂S/∂A
+    (Draelos & Carin, 2020, "Use HiResCAM instead of Grad-CAM", equation 3).
 
-    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
+    A call returns a nonnegative attribution of shape (N, h, w) at the layer's resolution.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Check images before a model runs, and convert them to tensors."""
+"""Check images and convert them to tensors before a model runs."""
 
 from __future__ import annotations
 
@@ -14,20 +14,18 @@ from tfviz.graph.graph import Graph, Value
 
 
 def checked_images(graph: Graph, images: Any) -> list[tf.Tensor]:
-    """Check images, and return one tensor per model input in the model's dtype.
+    """Check images and return one tensor per model input, in the input's dtype.
 
     Raises:
-        ImageError: the number of inputs, the rank, the size or the channels don't match, or values
-            are NaN or infinite.
+        ImageError: the number of inputs, the rank, the size or the channels don't match, or a value
+            is NaN or infinite.
     """
     flat = _flatten(graph, images)
     checked = [_checked(graph, value, x) for value, x in zip(graph.inputs, flat, strict=True)]
     counts = [x.shape[0] for x in checked]
     if len({count for count in counts if count is not None}) > 1:
         rows = ", ".join(f"{count} for '{graph.name_of(value)}'" for value, count in zip(graph.inputs, counts, strict=True))
-        raise ImageError(
-            f"All inputs must have the same number of rows, one per image. Received: {rows}. Pass batches of the same size."
-        )
+        raise ImageError(f"All inputs must have the same number of images. Received: {rows}. Pass batches of the same size.")
     return checked
 
 
@@ -38,20 +36,20 @@ def require_no_labels(graph: Graph, images: Any) -> None:
     if is_pair and rank and len(images[0].shape) == rank and len(images[1].shape) != rank:
         shapes = ", ".join(str(tuple(x.shape)) for x in images)
         raise ImageError(
-            f"Expected only images. Received: a tuple of {len(images)} arrays of shapes {shapes}, which looks like images with "
-            "labels. Pass its first element, or pass the dataset itself to explain()."
+            f"Expected only images. Received: a tuple of {len(images)} arrays with shapes {shapes}, which looks like images "
+            "with labels. Pass only its first element, or pass the dataset to explain()."
         )
 
 
 def require_dense(images: Any) -> None:
-    """Raise ImageError for ragged and sparse tensors."""
+    """Raise ImageError for a ragged or sparse tensor."""
     if isinstance(images, (tf.RaggedTensor, tf.SparseTensor)):
         kind, recipe = ("ragged", "to_tensor()") if isinstance(images, tf.RaggedTensor) else ("sparse", "tf.sparse.to_dense()")
         raise ImageError(f"Expected a dense array of images. Received: a {kind} tensor. Convert it with {recipe} first.")
 
 
 def warn_of_preprocessor(model: Any, method: str) -> None:
-    """Warn if the model's `predict` preprocesses images, as in KerasHub models."""
+    """Warn if the model's `predict` method preprocesses images, as in KerasHub models."""
     if getattr(model, "preprocessor", None) is not None:
         warn(
             f"predict() of '{getattr(model, 'name', model)}' applies model.preprocessor, but {method} needs preprocessed "
@@ -75,7 +73,10 @@ def _flatten(graph: Graph, images: Any) -> list[Any]:
 
 
 def _by_name(graph: Graph, images: Any) -> list[Any]:
-    """Return the dict entry for each input. Keras also accepts a dict if the inputs are a list."""
+    """Return the dict entry for each input.
+
+    Like Keras, accept a dict even if the model's inputs are a list.
+    """
     structure = graph.input_structure
     takes_dict = isinstance(structure, dict)
     names = list(structure) if isinstance(structure, dict) else [graph.name_of(value) for value in graph.inputs]
@@ -96,7 +97,7 @@ def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
     expected = value.shape
     if images is None:
         raise ImageError(
-            f"Input '{graph.name_of(value)}' is None, but tfviz needs a value for each input. Pass an array "
+            f"Input '{graph.name_of(value)}' is None, but tfviz needs a value for each input. Pass an array of shape "
             f"{_shown(expected)}, or build a model without this input."
         )
     require_dense(images)
@@ -108,8 +109,8 @@ def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
         is_number = False
     if not is_number:
         raise ImageError(
-            f"Expected images as an array of numbers {_shown(expected)}. Received: {type(images).__name__}. Convert them with "
-            "np.asarray."
+            f"Expected images as an array of numbers of shape {_shown(expected)}. Received: {type(images).__name__}. Convert "
+            "them with np.asarray."
         )
     _check_shape(graph, expected, tuple(array.shape))
     _check_finite(array)
@@ -121,7 +122,7 @@ def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
 def has_fixed_batch(graph: Graph) -> bool:
     """Return whether a model accepts only one batch size.
 
-    A Sequential model that was built by a call keeps that batch size, but accepts any.
+    If a Sequential model was built by a call, it records that call's batch size but accepts any.
     """
     expected = graph.inputs[0].shape
     return bool(expected) and expected[0] is not None and not isinstance(graph.model, keras.Sequential)
@@ -130,7 +131,8 @@ def has_fixed_batch(graph: Graph) -> bool:
 def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[int | None, ...]) -> None:
     if expected and len(shape) == len(expected) - 1:
         raise ImageError(
-            f"The model '{graph.model_name}' needs batches {_shown(expected)}. Received: one image {shape}. Pass image[None]."
+            f"The model '{graph.model_name}' needs batches of shape {_shown(expected)}. Received: one image of shape {shape}. "
+            "Pass image[None]."
         )
     if has_fixed_batch(graph) and shape and None not in (expected[0], shape[0]) and shape[0] != expected[0]:
         raise ImageError(
@@ -142,20 +144,20 @@ def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[in
         fits = all(None in (n, m) or n == m for n, m in zip(expected[1:], shape[1:], strict=True))
     if not fits:
         raise ImageError(
-            f"The model '{graph.model_name}' needs images {_shown(expected)}. Received: {_shown(shape)}. Resize the images and "
-            "check their channels, or load them with tfviz.load_images, which does both."
+            f"The model '{graph.model_name}' needs images of shape {_shown(expected)}. Received: {_shown(shape)}. Resize the "
+            "images and check their channels, or load them with tfviz.load_images, which does both."
         )
     if shape and shape[0] == 0:
-        raise ImageError(f"Expected at least one image. Received: an empty batch {shape}.")
+        raise ImageError(f"Expected at least one image. Received: an empty batch of shape {shape}.")
 
 
 def _check_finite(array: np.ndarray | tf.Tensor) -> None:
     bad = _rows_without_finite_values(array)
     if bad:
         found = (
-            f"Images {', '.join(map(str, bad[:8]))} of the batch contain"
+            f"Images {', '.join(map(str, bad[:8]))} in the batch contain"
             if len(bad) > 1
-            else f"Image {bad[0]} of the batch contains"
+            else f"Image {bad[0]} in the batch contains"
         )
         raise ImageError(
             f"{found} NaN or infinity, which would make the attribution NaN. Check the preprocessing, for example for a "
@@ -164,7 +166,7 @@ def _check_finite(array: np.ndarray | tf.Tensor) -> None:
 
 
 def _check_range(given: np.ndarray | tf.Tensor, cast: tf.Tensor) -> None:
-    """Raise if the model's dtype cannot represent a value, such as 1e300 in float32."""
+    """Raise ImageError for values that the input's dtype cannot hold, such as 1e300 in float32."""
     if cast.dtype in (tf.as_dtype(given.dtype), tf.bool) or not hasattr(cast, "numpy"):
         return
     if cast.dtype.is_floating:
@@ -186,7 +188,8 @@ def _rows_without_finite_values(array: np.ndarray | tf.Tensor) -> list[int]:
     if not tf.as_dtype(array.dtype).is_floating or (tf.is_tensor(array) and not hasattr(array, "numpy")):
         return []
     values = np.asarray(array)
-    # np.isfinite works on bfloat16 and float8, although NumPy does not class them as floating.
+    # np.isfinite works on bfloat16 and float8, although NumPy does not classify them as
+    # floating-point types.
     is_finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     return [int(i) for i in np.flatnonzero(~is_finite)]
 

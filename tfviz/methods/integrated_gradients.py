@@ -6,9 +6,9 @@ Question: which pixels explain the score difference from a baseline?
         Sundararajan et al., 2017, "Axiomatic Attribution for Deep Networks", equation 3, with the
         midpoint rule
 
-The map sums to S(x) − S(x′), up to the integration error. Pixels that equal the baseline get 0 no
-matter how much the score depends on them. With the black baseline, black objects are therefore
-invisible. The cost is `steps` forward and backward passes.
+The map sums to S(x) − S(x′), up to the integration error. Pixels that equal the baseline get an
+attribution of 0, no matter how much the score depends on them. With the black baseline, black
+objects are therefore invisible. The cost is `steps` forward and backward passes.
 """
 
 from __future__ import annotations
@@ -27,22 +27,24 @@ from tfviz.graph.backprop import inputs_of, run
 from tfviz.methods.baselines import Baseline, baseline_for, checked_baselines, first_image, interpolates, is_image
 from tfviz.methods.compilation import CompiledFunctions
 from tfviz.methods.inputs import checked_images
-from tfviz.methods.numeric_options import positive_integer
 from tfviz.methods.path import PathExplainer
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
+from tfviz.numeric_options import positive_integer
 
 _MOST_ERROR = 0.05
 
 
 class IntegratedGradients(PathExplainer):
-    """Gradients along the path from a baseline: which pixels explain the score difference?
+    """Integrated gradients: which pixels explain the score difference from a baseline?
 
-    (x − x′) ⊙ mean ∂S/∂x between x′ and x: Sundararajan et al., 2017, "Axiomatic Attribution for
-    Deep Networks", with the midpoint rule.
+    The map is (x − x′) ⊙ m, where m is the mean of ∂S/∂x on the path from the baseline x′ to the
+    image x (Sundararajan et al., 2017, "Axiomatic Attribution for Deep Networks"). The mean is
+    computed with the midpoint rule.
 
-    Calling it returns the signed attribution (N, H, W, C). It sums to S(x) − S(x′); if the error
-    exceeds 5 %, the explainer warns (see `completeness_error`).
+    A call returns a signed attribution of shape (N, H, W, C). The attribution sums to S(x) − S(x′),
+    up to an integration error. If this error exceeds 5 %, the explainer warns (see
+    `completeness_error`).
 
     Example:
 
@@ -70,21 +72,21 @@ class IntegratedGradients(PathExplainer):
 
         Args:
             model: a built keras.Model.
-            baseline: the start of the path: "black", "mean" (the mean color), "white" or "blur"
-                (each image, blurred); an array in the model's value range, with one baseline for
-                all images or one per image; or a list of these, whose maps are averaged. If the
-                model's preprocessing is unknown, black and the mean color are 0. If the model has
-                several inputs, an array applies to the first image, and inputs that are not images
-                start from 0.
+            baseline: the start of the path: "black", "mean" (the mean color), "white" or "blur" (a
+                blurred copy of each image); an array in the model's value range, with one baseline
+                for all images or one per image; or a list of such baselines. The maps for all
+                baselines in a list are averaged. If the model's preprocessing is unknown, black and
+                the mean color are 0. If the model has several inputs, an array applies to the first
+                image, and inputs that are not images start from 0.
             steps: the number of points on the path.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
-            output: the name, dict key or index of the output to explain. None keeps all outputs,
-                so that a target function can use them.
+            output: the name, dict key or index of the output to explain. If None, all outputs are
+                kept, so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced.
@@ -99,7 +101,10 @@ class IntegratedGradients(PathExplainer):
         rank = self.graph.inputs[self._image].rank or 4
         counts = {len(one) for one in self._baselines if not isinstance(one, str) and one.ndim == rank} - {1}
         if len(counts) > 1:
-            raise OptionError(f"All baselines must have the same number of rows. Received: {sorted(counts)}.")
+            raise OptionError(
+                f"All baselines must have the same number of rows. Received: {sorted(counts)} rows. Pass the same number in "
+                "each array."
+            )
         self._rows = counts.pop() if counts else None  # for baselines with one row per image
         self._first: int | None = None
         self._first_row = tf.Variable(0, trainable=False, dtype=tf.int32) if self._rows else None
@@ -114,9 +119,10 @@ class IntegratedGradients(PathExplainer):
         if self._rows and count is not None:
             needed = count if self._first is None else self._first + count
             if self._rows < needed or (self._first is None and self._rows != needed):
+                at_least = "" if self._first is None else "at least "
                 raise ImageError(
-                    f"Expected one baseline per image. Received: {self._rows} for {needed} images"
-                    f"{'' if self._first is None else ' or more'}. Pass one baseline per image, or a single one for all images."
+                    f"Expected one baseline per image. Received: {self._rows} baselines for {at_least}{needed} images. Pass "
+                    "one baseline per image, or a single baseline for all images."
                 )
         return super()._bound(images, target, computation)
 
@@ -136,7 +142,7 @@ class IntegratedGradients(PathExplainer):
         return tf.constant(np.repeat(np.arange(count), steps), tf.int32), tf.constant(positions, tf.float32)
 
     def completeness_error(self, images: Any, attribution: Any, target: targets.Target = None) -> np.ndarray:
-        """Measure how much a map's sum deviates from the score difference.
+        """Measure how much each map's sum deviates from the score difference.
 
         Args:
             images: the images, as in a call.
@@ -144,8 +150,8 @@ class IntegratedGradients(PathExplainer):
             target: the target of that call.
 
         Returns:
-            |Σ attribution − (S(x) − S(x′))| / |S(x) − S(x′)|, float32 (N,). It is 0 where both
-            terms are 0, and infinity where only the denominator is 0.
+            |Σ attribution − (S(x) − S(x′))| / |S(x) − S(x′)|, float32 (N,). It is 0 where the
+            numerator is 0, and infinity where only the denominator is 0.
         """
         flat = checked_images(self.graph, images)
         return self._completeness_error(flat, self.named_target(target), attribution)
@@ -159,7 +165,7 @@ class IntegratedGradients(PathExplainer):
             return np.where(missed == 0, 0, missed / np.abs(difference)).astype(np.float32)
 
     def _difference_of_scores(self, images: list[tf.Tensor], target: targets.Prepared = None) -> tf.Tensor:
-        """Compute S(x) minus the mean S(x′), (N,)."""
+        """Compute S(x) minus the mean of S(x′) over the baselines, (N,)."""
         seed, graph = targets.seed_for(target), self.graph
         steps = graph.before(graph.outputs)
         outputs = self._outputs(run(inputs_of(graph, images), steps))
@@ -183,8 +189,8 @@ class IntegratedGradients(PathExplainer):
         if errors.max() > _MOST_ERROR:
             self._has_warned_of_error = True
             warn(
-                f"{int((errors > _MOST_ERROR).sum())} of {len(errors)} maps of {self.key} have a sum that differs from the "
-                f"score difference by more than {_MOST_ERROR:.0%} (the worst by {errors.max():.0%}). Increase `steps` from "
+                f"For {int((errors > _MOST_ERROR).sum())} of {len(errors)} maps of {self.key}, the sum differs from the score "
+                f"difference by more than {_MOST_ERROR:.0%} (by up to {errors.max():.0%}). Increase `steps` from "
                 f"{self._steps}, or choose a baseline whose score differs more."
             )
 

@@ -1,7 +1,8 @@
 """Resize maps bilinearly, one axis at a time, with half-pixel centers and clamped borders.
 
 Values are interpolated as a + (b − a) · t, so equal neighbors stay equal. The code uses only
-gathers and arithmetic, because every export format supports these.
+gathers and arithmetic, because every export format supports these. The last axis is resized first,
+so that the other axes can be gathered in long rows instead of single values.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 def resized(maps: tf.Tensor, size: Sequence[int | tf.Tensor]) -> tf.Tensor:
     """Resize maps (N, …) to (N, *size)."""
-    for axis, new in enumerate(size, start=1):
+    for axis, new in reversed(list(enumerate(size, start=1))):
         if not (isinstance(new, int) and maps.shape[axis] == new):
             old = maps.shape[axis] if maps.shape[axis] is not None else tf.shape(maps)[axis]
             maps = _interpolated(maps, tf.range(new), new, old, axis)
@@ -21,18 +22,18 @@ def resized(maps: tf.Tensor, size: Sequence[int | tf.Tensor]) -> tf.Tensor:
 
 
 def resized_and_cropped(grids: tf.Tensor, size: Sequence[int], offsets: tf.Tensor, crop: Sequence[int]) -> tf.Tensor:
-    """Resize each grid (copies, …) to `size`, and crop it.
+    """Resize each grid (copies, …) to `size` and crop it.
 
     Args:
         grids: the grids, (copies, …).
         size: the new size, one number per axis after the first.
-        offsets: the first position of the crop on each axis, int32 (copies, axes).
+        offsets: each crop's first position on each axis, int32 (copies, axes).
         crop: the crop size.
 
     Returns:
         The crops, (copies, *crop).
     """
-    for axis, (new, length) in enumerate(zip(size, crop, strict=True), start=1):
+    for axis, (new, length) in reversed(list(enumerate(zip(size, crop, strict=True), start=1))):
         positions = offsets[:, axis - 1, None] + tf.range(length)[None]
         grids = _interpolated(grids, positions, new, grids.shape[axis], axis)
     return grids
@@ -44,7 +45,7 @@ def _interpolated(x: tf.Tensor, positions: tf.Tensor, new: int | tf.Tensor, old:
     Args:
         x: the values, (N, …).
         positions: positions on the new axis, int32 (length,), or (N, length) if they differ by row.
-        new, old: the sizes of the axis.
+        new, old: the axis sizes after and before resizing.
         axis: the axis, at least 1.
     """
     scale = tf.cast(old, tf.float32) / tf.cast(new, tf.float32)

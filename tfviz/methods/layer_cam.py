@@ -1,4 +1,4 @@
-"""Layer-CAM: class activation maps that stay sharp on lower layers.
+"""Layer-CAM: class activation maps that stay sharp at lower layers.
 
 Question: which elements of a layer support the class?
 
@@ -22,9 +22,10 @@ from tfviz.methods.cam import CAM
 class LayerCAM(CAM):
     """Layer-CAM at a layer: which elements support the class?
 
-    relu(Σ_k relu(G_k) · A_k) with G = ∂S/∂A: Jiang et al., 2021, "LayerCAM", equations 5 and 6.
+    The map is relu(Σ_k relu(G_k) · A_k), where A_k is channel k of the activations A, and G = ∂S/∂A
+    (Jiang et al., 2021, "LayerCAM", equations 5 and 6).
 
-    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
+    A call returns a nonnegative attribution of shape (N, h, w) at the layer's resolution.
 
     Example:
 

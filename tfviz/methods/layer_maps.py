@@ -1,4 +1,4 @@
-"""The base class for methods that compute a map at one layer, or combine maps at several."""
+"""The base class for methods that compute a map at one layer or combine maps from several."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _COMBINED: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
 
 
 class LayerExplainer(Explainer):
-    """A method that computes a map at one layer, or combines the maps at several layers.
+    """A method that computes a map at one layer or combines the maps from several layers.
 
     Attributes:
         layers: the layers' outputs in the graph.
         layer: the first layer's output.
-        layer_path: the layers' paths.
+        layer_path: the layers' paths, joined with commas.
     """
 
     needs_layer: ClassVar[bool] = True
@@ -56,17 +56,17 @@ class LayerExplainer(Explainer):
             model: a built keras.Model.
             layer: a name, a path into nested models such as "backbone/conv1", or the layer itself.
                 None selects the last layer with height and width that every path to the output goes
-                through. Pooling layers don't count. In a vision transformer it is the first
-                normalization of the last attention block. A list of layers combines their maps.
+                through. Pooling layers don't count. In a vision transformer, None selects the last
+                attention block's first normalization. A list of layers combines their maps.
             combine: how to combine the maps for a list of layers: "mean", "max" or "product". Each
                 map is first resized to the image and scaled to [0, 1] by its minimum and maximum.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
-            output: the name, dict key or index of the output to explain. None keeps all outputs,
-                so that a target function can use them.
+            output: the name, dict key or index of the output to explain. If None, all outputs are
+                kept, so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or it has no feature map.
@@ -100,10 +100,10 @@ class LayerExplainer(Explainer):
         return self.layers
 
     def as_map(self, x: tf.Tensor, layer: Value, known: Values) -> tf.Tensor:
-        """Cast a layer's activations or gradients to float32, and arrange tokens as a map.
+        """Cast a layer's activations or gradients to float32 and arrange tokens as a map.
 
         Args:
-            x: (N, h, w, K), or (N, tokens, K).
+            x: the activations or gradients, (N, h, w, K) or (N, tokens, K).
             layer: the layer.
             known: the graph values computed so far, at least the inputs.
 
@@ -111,7 +111,7 @@ class LayerExplainer(Explainer):
             The map (N, h, w, K), float32. For tokens, it contains only the patches.
 
         Raises:
-            ImageError: the layer consists of tokens, and the image size is unknown.
+            ImageError: the layer's output consists of tokens, and the image size is unknown.
         """
         x = tf.cast(x, tf.float32)
         if not layer_search.may_be_tokens(self.graph, layer):
@@ -119,8 +119,9 @@ class LayerExplainer(Explainer):
         sizes = tuple(tuple(known[value].shape[1:]) for value in self.graph.inputs)
         if any(None in size for size in sizes):
             raise ImageError(
-                f"{self.key} needs the image size at compile time, because layer '{self.layer_path}' consists of tokens. "
-                f"Received: images of shape {sizes[0]} inside a tf.function. Pass it an input_signature with height and width."
+                f"{self.key} needs the image size at compile time, because the output of layer '{self.layer_path}' consists "
+                f"of tokens. Received: images of shape {sizes[0]} inside a tf.function. Give that function an input_signature "
+                "with height and width."
             )
         if (layer, sizes) not in self._grids:
             self._grids[layer, sizes] = token_grids(self.graph, [layer], sizes).get(layer)
@@ -143,7 +144,7 @@ class LayerExplainer(Explainer):
                 )
 
     def map_axes_of(self, layer: Value) -> int:
-        """Return how many axes a layer's map has.
+        """Return the number of axes in a layer's map.
 
         Args:
             layer: the layer.
@@ -154,7 +155,7 @@ class LayerExplainer(Explainer):
         return 2 if layer_search.may_be_tokens(self.graph, layer) else map_axes(self.graph, layer)
 
     def combined(self, maps: list[tf.Tensor], known: Values) -> tf.Tensor:
-        """Return a single layer's map, or the combined map of a list of layers.
+        """Return a single layer's map or, for a list of layers, the combined map.
 
         Args:
             maps: one map (N, h, w) per layer.

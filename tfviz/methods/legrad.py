@@ -1,4 +1,4 @@
-"""LeGrad: the gradient at each block's attention, averaged over the blocks.
+"""LeGrad: the gradient at each block's attention, averaged over blocks.
 
 Question: where would more attention raise the score of the class?
 
@@ -31,10 +31,10 @@ from tfviz.methods.attention import AttentionExplainer
 class LeGrad(AttentionExplainer):
     """LeGrad: where would more attention raise the class score?
 
-    Bousselham et al., 2025, "LeGrad: An Explainability Method for Vision Transformers via Feature
-    Formation Sensitivity".
+    Reference: Bousselham et al., 2025, "LeGrad: An Explainability Method for Vision Transformers
+    via Feature Formation Sensitivity".
 
-    Calling it returns the nonnegative attribution (N, rows, columns), one number per patch.
+    A call returns a nonnegative attribution of shape (N, rows, columns), one number per patch.
 
     Example:
 

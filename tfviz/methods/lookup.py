@@ -7,7 +7,8 @@ import inspect
 from tfviz.errors import UnknownMethodError, near_matches
 from tfviz.methods.explainer import Explainer
 
-# The registry in `tfviz.methods` fills this dict, because some methods look up other methods.
+# The registry in `tfviz.methods` fills this dict. The dict is defined here, because methods that
+# look up other methods cannot import the registry.
 METHODS: dict[str, type[Explainer]] = {}
 
 
@@ -18,7 +19,7 @@ def method_named(key: str) -> type[Explainer]:
         key: the method key. Case is ignored, and "-" is equivalent to "_".
 
     Returns:
-        The subclass of Explainer.
+        The method's class, a subclass of `Explainer`.
 
     Raises:
         UnknownMethodError: there is no such method. The message lists similar names.
@@ -30,6 +31,6 @@ def method_named(key: str) -> type[Explainer]:
 
 
 def takes(method: type[Explainer], option: str) -> bool:
-    """Return whether a method has an option, such as "layer"."""
+    """Return whether a method's constructor has the given option, such as "layer"."""
     # On Python 3.10, the signature of `method` itself is just *args.
     return option in inspect.signature(method.__init__).parameters

@@ -1,4 +1,4 @@
-"""Build an explainer whose maps can be drawn, as the command line does."""
+"""Build an explainer whose maps can be drawn, for the command line and the explorer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfviz.methods.excitation_backprop import ExcitationBackprop
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import takes
 
-# The errors that a method raises for a model that it cannot explain.
+# The errors that a method raises if it cannot explain a model.
 UNSUITABLE = (UnsupportedModelError, UnknownLayerError, TargetError, OptionError)
 
 
@@ -23,7 +23,8 @@ def map_explainer(method: type[Explainer], model: keras.Model, options: Mapping[
     Args:
         method: the method's class.
         model: the model.
-        options: "layer" and "backgrounds", if given. Options that the method lacks are ignored.
+        options: the options "layer" and "backgrounds", if given. Options that the method does not
+            have are ignored.
         classes: the number of classes, or None for a model that is not a classifier.
 
     Returns:
@@ -31,8 +32,8 @@ def map_explainer(method: type[Explainer], model: keras.Model, options: Mapping[
 
     Raises:
         UnsupportedModelError: the method cannot explain the model.
-        UnknownLayerError: the method cannot use this layer, or its map cannot be drawn.
-        TargetError: the method needs a class, and the model is not a classifier.
+        UnknownLayerError: the method cannot use this layer, or the layer's map cannot be drawn.
+        TargetError: the method needs a class, but the model is not a classifier.
         OptionError: the method needs backgrounds.
     """
     if method.takes_target and classes is None:
@@ -42,7 +43,7 @@ def map_explainer(method: type[Explainer], model: keras.Model, options: Mapping[
         )
     if takes(method, "backgrounds") and "backgrounds" not in options:
         raise OptionError(
-            "It compares the image with typical images. Pass a folder with at least 8 of them: --backgrounds PATH."
+            "This method compares the image with typical images. Pass a folder with at least 8 of them: --backgrounds PATH."
         )
     given: dict[str, Any] = {name: value for name, value in options.items() if takes(method, name)}
     explainer = method(model, **given)

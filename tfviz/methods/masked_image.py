@@ -1,4 +1,4 @@
-"""Create masked copies of the image."""
+"""Create masked copies of an image input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfviz.seeds import copied
 
 
 class MaskedImage:
-    """The single image among a model's inputs. All other inputs remain unmasked.
+    """Creates copies of a model's inputs in which the only image input is masked.
 
     Args:
         graph: the model's graph.
@@ -39,20 +39,26 @@ class MaskedImage:
         axes = range(1, len(x.shape) - (1 if self._has_channels(x) else 0))
         return [x.shape[i] if x.shape[i] is not None else tf.shape(x)[i] for i in axes]
 
-    def rows(self, images: list[tf.Tensor], masks: tf.Tensor, color: tf.Tensor | float) -> Values:
-        """Return the inputs for masked copies, in which a color replaces removed pixels.
+    def rows(self, images: list[tf.Tensor], masks: tf.Tensor, color: tf.Tensor | float | None) -> Values:
+        """Return the graph's input values for copies in which a color replaces masked pixels.
 
         Args:
             images: one tensor per input, N rows.
             masks: how much of each pixel to keep, float32 (copies, 1 or N, height, width …).
-            color: the value of removed pixels, one number or one per channel.
+            color: the value of removed pixels, one number or one per channel. None means 0.
         """
         x = images[self.number]
-        masks = tf.cast(masks[..., None] if self._has_channels(x) else masks, x.dtype)
-        color = tf.cast(color, x.dtype)
+        masks = tf.cast(masks, x.dtype)
+        if self._has_channels(x):  # TensorFlow is slow to broadcast along the last axis
+            masks = tf.repeat(masks[..., None], x.shape[-1] or tf.shape(x)[-1], axis=-1)
         copies = masks.shape[0] if masks.shape[0] is not None else tf.shape(masks)[0]
         rows = [copied(one, copies) for one in images]
-        rows[self.number] = as_rows(color + (x[None] - color) * masks)
+        if color is None:
+            shown = x[None] * masks
+        else:
+            colors = tf.broadcast_to(tf.cast(color, x.dtype), tf.shape(x))
+            shown = colors[None] + (x - colors)[None] * masks
+        rows[self.number] = as_rows(shown)
         return inputs_of(self._graph, rows)
 
     def _has_channels(self, x: tf.Tensor) -> bool:

@@ -18,10 +18,10 @@ from tfviz.methods.baselines import first_image, interpolates
 from tfviz.methods.copies import as_copies, as_rows
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import method_named
-from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer
 from tfviz.methods.perturbation import Context, SampledExplainer, Sums
 from tfviz.models.labels import LabelSource
 from tfviz.nesting import Nested
+from tfviz.numeric_options import checked_seed, finite_array, positive_integer
 from tfviz.seeds import FixedSeed, copied
 
 _STEP_OF_SEED = 2**20  # the seed difference between a model's inputs
@@ -58,17 +58,17 @@ class NoiseExplainer(SampledExplainer):
             method: the base method's key, such as "saliency" or "grad_cam".
             samples: the number of noisy copies of each image.
             noise: the standard deviation of the noise, relative to each image's value range.
-            draws: standard normal noise for all images, (samples, H, W, C), instead of random
-                noise; overrides `samples`.
+            draws: values to use instead of random standard normal noise, (samples, H, W, C). They
+                are the same for all images and override `samples`.
             seed: the noise seed. Sample k gets the same noise in all images and batches.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
-            output: the name, dict key or index of the output to explain. None keeps all outputs,
-                so that a target function can use them.
+            output: the name, dict key or index of the output to explain. If None, all outputs are
+                kept, so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
             **options: the base method's options, such as layer="conv4_block6_out".
 
         Raises:
@@ -83,7 +83,7 @@ class NoiseExplainer(SampledExplainer):
         super().__init__(model, score=score, output=output, class_names=class_names)
         self.use_batch_size(batch_size)
         if isinstance(noise, bool) or not isinstance(noise, (int, float, np.number)) or not 0 <= noise < np.inf:
-            raise OptionError(f"`noise` must be a number of at least 0. Received: {noise!r}.")
+            raise OptionError(f"`noise` must be a non-negative number. Received: {noise!r}.")
         self._noise, self._seed = float(noise), checked_seed(seed)
         self._draws = None if draws is None else np.atleast_1d(finite_array("draws", draws))
         self._samples = positive_integer("samples", samples if self._draws is None else len(self._draws))
@@ -97,7 +97,7 @@ class NoiseExplainer(SampledExplainer):
         return self.base.explained
 
     def style_for(self, base: Explainer) -> str:
-        """Return the style in which the maps are drawn.
+        """Return the style for drawing the maps.
 
         Args:
             base: the base method's explainer.
@@ -141,7 +141,7 @@ class NoiseExplainer(SampledExplainer):
 
     @abc.abstractmethod
     def with_maps(self, sums: Sums, maps: Nested[tf.Tensor]) -> Sums:
-        """Add maps to the sums.
+        """Add the maps of some copies to the sums.
 
         Args:
             sums: the sums so far.
@@ -185,6 +185,6 @@ class NoiseExplainer(SampledExplainer):
 
 
 def _total(outputs: Nested[tf.Tensor]) -> tf.Tensor:
-    """Return each image's sum over all outputs, (N,), a target that works for any model."""
+    """Return the sum of each image's outputs, (N,). This target function works for any model."""
     rows = [tf.reshape(tf.cast(x, tf.float32), [tf.shape(x)[0], -1]) for x in tree.flatten(outputs)]
     return tf.add_n([tf.reduce_sum(row, axis=1) for row in rows])

@@ -22,8 +22,8 @@ class Origin:
 
     Attributes:
         step: the step whose output gradient is finite but whose input gradient is not.
-        is_singular: whether a gradient of ones also leads to NaN or infinity, so that the step has
-            no finite derivative at this input. Otherwise, the gradient overflows.
+        is_singular: whether a gradient of ones also leads to NaN or infinity, which means that the
+            step has no finite derivative at this input. Otherwise, the gradient overflows.
     """
 
     step: Step
@@ -31,12 +31,12 @@ class Origin:
 
 
 def origin(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> Origin | None:
-    """Return the step closest to the output whose gradient is not finite, or None if all are.
+    """Return the step closest to the outputs at which the gradient stops being finite, or None.
 
     Args:
         graph: the graph.
         images: one tensor per graph input.
-        seed: the gradient at the outputs.
+        seed: the score's gradient with respect to the outputs.
     """
     values, gradients = _forward_and_backward(graph, images, seed)
     for step in reversed(graph.before(graph.outputs)):
@@ -50,7 +50,7 @@ def origin(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> Origin | No
 
 
 def _forward_and_backward(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> tuple[Values, Values]:
-    """Return the tensors of all values, and the gradients of all values that have one."""
+    """Return the tensors of all graph values, and the gradients of the values that have one."""
     steps = graph.before(graph.outputs)
     values: list[Value] = []
     reached: list[Value] = []
@@ -73,7 +73,7 @@ def _forward_and_backward(graph: Graph, images: Sequence[tf.Tensor], seed: Seed)
 
 
 def _through(step: Step, values: Values, received: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Propagate the gradient at a step's outputs through the step's derivative."""
+    """Propagate the gradient from a step's outputs to its inputs."""
 
     def traced() -> list[tf.Tensor]:
         inputs = [tf.identity(values[value]) for value in step.inputs]

@@ -5,9 +5,9 @@ Question: which regions does the score need?
     the mean, over the windows that cover a pixel, of S(x) − S(x with the window covered)
         Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks", section 4.2
 
-No gradient is needed, so the method works on any model. The network was not trained on images with
+The method needs no gradient, so it works on any model. The network was not trained on images with
 covered windows, and a window's edges can themselves raise or lower the score. Occlusion misses
-evidence that occurs in two places, because covering only one of them changes little.
+evidence that occurs in two places, because covering one of them changes little.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import tensorflow as tf
 
 from tfviz.graph.backprop import Values
 from tfviz.methods.copies import as_copies
-from tfviz.methods.numeric_options import positive_integer
 from tfviz.methods.perturbation import Context, Sums
 from tfviz.methods.removal import RemovalExplainer
 from tfviz.models.labels import LabelSource
+from tfviz.numeric_options import positive_integer
 from tfviz.numerics import safe_divide
 from tfviz.seeds import FixedSeed
 
@@ -32,11 +32,13 @@ _WINDOWS_PER_HEIGHT = 7
 
 
 class Occlusion(RemovalExplainer):
-    """The score drop when a window is covered: which regions does the score need?
+    """The drop in score when a window is covered: which regions does the score need?
 
-    Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks", section 4.2.
+    Reference: Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks",
+    section 4.2.
 
-    Calling it returns the signed attribution (N, H, W), positive where covering lowers the score.
+    A call returns a signed attribution of shape (N, H, W), which is positive where covering the
+    image lowers the score.
 
     Example:
 
@@ -66,19 +68,19 @@ class Occlusion(RemovalExplainer):
 
         Args:
             model: a built keras.Model with one image among its inputs.
-            window: the side of the square window in pixels. None uses a seventh of the height,
+            window: the side of the square window in pixels. None means a seventh of the height,
                 rounded up.
-            stride: the step between windows in pixels. None uses half the window, rounded up.
+            stride: the step between windows in pixels. None means half the window, rounded up.
             value: the value of covered pixels in the model's value range, one number or one per
-                channel. None uses the mean color, or 0 if the model's preprocessing is unknown.
+                channel. None means the mean color, or 0 if the model's preprocessing is unknown.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
-            output: the name, dict key or index of the output to explain. None keeps all outputs,
-                so that a target function can use them.
+            output: the name, dict key or index of the output to explain. If None, all outputs are
+                kept, so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or does not have exactly one image
@@ -110,7 +112,7 @@ class Occlusion(RemovalExplainer):
         return safe_divide(sums, counts[None])
 
     def _covered(self, images: list[tf.Tensor], numbers: tf.Tensor) -> tf.Tensor:
-        """Return masks of the covered pixels, 0 or 1, (copies, height, width …)."""
+        """Return masks that are 1 at covered pixels and 0 elsewhere, (copies, height, width …)."""
         masks: tf.Tensor = tf.ones_like(numbers, tf.float32)
         left = _product(self._windows(images))
         for size, windows in zip(self.image.size(images), self._windows(images), strict=True):
@@ -122,7 +124,7 @@ class Occlusion(RemovalExplainer):
         return masks
 
     def _inside(self, images: list[tf.Tensor], places: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
-        """Return masks of the axis positions that each window covers, 0 or 1, (places, size)."""
+        """Return masks (places, size) that are 1 where a window covers an axis and 0 elsewhere."""
         window, stride = self._window_and_stride(images)
         distance = tf.range(size)[None] - stride * places[:, None]
         return tf.cast((distance >= 0) & (distance < window), tf.float32)

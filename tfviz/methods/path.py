@@ -1,4 +1,4 @@
-"""The base class for methods that average gradients between baselines and the image."""
+"""The base class for methods that average gradients on paths from baselines to the image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tfviz.seeds import FixedSeed, copied
 
 
 class PathExplainer(SampledExplainer):
-    """Averages (x − x′) ⊙ ∂S/∂x at x′ + α (x − x′) over baselines x′ and positions α."""
+    """Averages (x − x′) ⊙ ∂S/∂x, taken at x′ + α (x − x′), over baselines x′ and positions α."""
 
     style = "signed"
     accepts_opaque = True
@@ -26,7 +26,7 @@ class PathExplainer(SampledExplainer):
         """Return the baselines for one model input.
 
         Args:
-            number: the index of the input.
+            number: the input's index.
             images: the input, (N, …).
 
         Returns:
@@ -38,7 +38,7 @@ class PathExplainer(SampledExplainer):
 
     @abc.abstractmethod
     def path(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return each copy's baseline and its position on the path.
+        """Return the baseline and the position on the path for each copy.
 
         Returns:
             The baseline numbers, int32 (copies,), and the positions α, float32 (copies,).
@@ -57,16 +57,21 @@ class PathExplainer(SampledExplainer):
         rows = [copied(x, fixed.copies) for x in images]
         for name, baselines in context.items():
             x = images[int(name)][None]
-            differences[int(name)] = x - tf.gather(baselines, chosen)
+            # A single baseline needs no copies.
+            differences[int(name)] = x - (baselines if baselines.shape[0] == 1 else tf.gather(baselines, chosen))
             alpha = tf.cast(tf.reshape(positions, [-1] + [1] * (len(x.shape) - 1)), x.dtype)
             rows[int(name)] = as_rows(x - (1 - alpha) * differences[int(name)])
         gradients = backpropagate(self.graph, inputs_of(self.graph, rows), fixed, self.graph.inputs).gradients
         return [
-            total
-            if d is None
-            else total + tf.reduce_sum(tf.cast(d, tf.float32) * tf.cast(as_copies(g, fixed.copies), tf.float32), 0)
+            total if d is None else total + _sum_of_products(d, as_copies(g, fixed.copies))
             for total, d, g in zip(sums, differences, gradients, strict=True)
         ]
 
     def finish(self, images: list[tf.Tensor], context: Context, sums: Sums) -> Nested[tf.Tensor]:
         return like_inputs(self.graph, [total / self.copies_per_image(images) for total in sums])
+
+
+def _sum_of_products(d: tf.Tensor, g: tf.Tensor) -> tf.Tensor:
+    """Compute Σ_k d_k g_k for copies (copies, N, …). All copies may share one d, (1, N, …)."""
+    d, g = tf.cast(d, tf.float32), tf.cast(g, tf.float32)
+    return d[0] * tf.reduce_sum(g, 0) if d.shape[0] == 1 else tf.reduce_sum(d * g, 0)

@@ -1,8 +1,8 @@
 """The base class for methods that run a network on many perturbed copies of each image.
 
-The copies are batch rows: all first copies come before all second copies. At most `batch_size` rows
-run at once. Their results are summed immediately, so memory does not grow with the number of
-copies.
+The copies are batch rows: the first copies of all images come before all second copies. At most
+`batch_size` rows run at once. The results of these rows are summed immediately, so memory use does
+not grow with the number of copies.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from tfviz.methods.compilation import Computation
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.explanation import Explanation
 from tfviz.methods.inputs import has_fixed_batch
-from tfviz.methods.numeric_options import positive_integer
 from tfviz.methods.sampled_call import SampledCall
 from tfviz.nesting import Nested
+from tfviz.numeric_options import positive_integer
 from tfviz.seeds import Choice, FixedSeed, Seed
 
-# The data that all copies share, and the sums of the results: tensors with one row per image, or
-# constants.
+# `Context` is the data that all copies share, and `Sums` contains the summed results. Both consist
+# of constants or of tensors with one row per image.
 Context: TypeAlias = dict[str, Any]
 Sums: TypeAlias = Any
 
@@ -37,7 +37,7 @@ class SampledExplainer(Explainer):
     """A method that sums its results over perturbed copies of each image.
 
     Attributes:
-        batch_size: the maximum number of copies to run at once in a call. `explain` has a separate
+        batch_size: the maximum number of rows to run at once in a call. `explain` has a separate
             batch size.
     """
 
@@ -45,10 +45,10 @@ class SampledExplainer(Explainer):
     batch_size: int = 32
 
     def use_batch_size(self, batch_size: int) -> None:
-        """Set `batch_size`.
+        """Set the batch size for calls.
 
         Args:
-            batch_size: the maximum number of copies to run at once in a call.
+            batch_size: the maximum number of rows to run at once in a call.
 
         Raises:
             OptionError: `batch_size` is not a positive integer.
@@ -80,7 +80,7 @@ class SampledExplainer(Explainer):
 
     @abc.abstractmethod
     def start(self, images: list[tf.Tensor], values: Values, fixed: FixedSeed) -> tuple[Context, Sums]:
-        """Compute the data that all copies share, and the initial sums.
+        """Compute the data that all copies share and the initial sums.
 
         Args:
             images: one tensor per model input.
@@ -93,7 +93,7 @@ class SampledExplainer(Explainer):
 
     @abc.abstractmethod
     def add(self, images: list[tf.Tensor], context: Context, sums: Sums, numbers: tf.Tensor, fixed: FixedSeed) -> Sums:
-        """Run some copies of each image, and add their results to the sums.
+        """Run some copies of each image and add their results to the sums.
 
         Args:
             images: one tensor per model input, N rows.
@@ -138,7 +138,10 @@ class SampledExplainer(Explainer):
     def _added_in_equal_parts(
         self, images: list[tf.Tensor], seed: Seed, choice: Choice, context: Context, sums: Sums, total: int, most: int
     ) -> Sums:
-        """Add all copies, `most` at a time. Export formats need these constant part sizes."""
+        """Run all copies, `most` at a time.
+
+        The sizes of the parts are constants, because export formats need constant sizes.
+        """
         whole, rest = divmod(total, most)
         if whole > 1:
             step = lambda first, sums: (first + most, self._added(images, seed, choice, context, sums, first, most))  # noqa: E731
@@ -152,7 +155,7 @@ class SampledExplainer(Explainer):
         choice: Choice = []
         if self.takes_target:
             values = run(inputs_of(self.graph, images), self.graph.before(self.graph.outputs))
-            choice = seed.choose(self._outputs(values))
+            choice = seed.choose(self._outputs(values), tf.shape(images[0])[0])
         context, sums = self.start(images, values, FixedSeed(seed, choice, 1))
         return values or inputs_of(self.graph, images), choice, context, sums
 
@@ -205,7 +208,7 @@ class SampledExplainer(Explainer):
         return SampledCall(self, specs, target, computation == self.compute, lambda: whole(computation, specs, target))
 
     def begin(self, images: list[tf.Tensor], target: targets.Prepared, with_outputs: bool) -> tuple[Any, ...]:
-        """Compute everything that the copies need.
+        """Compute everything that is needed to run the copies.
 
         Args:
             images: one tensor per model input.
@@ -213,7 +216,7 @@ class SampledExplainer(Explainer):
             with_outputs: whether to compute the outputs as well.
 
         Returns:
-            The choice, the context, the sums, and an `Explanation` or ().
+            The choice, the context, the initial sums, and an `Explanation` or, without outputs, ().
         """
         with self.read.tracing():
             values, choice, context, sums = self._begun(images, targets.seed_for(target))
@@ -230,14 +233,14 @@ class SampledExplainer(Explainer):
         first: tf.Tensor,
         count: tf.Tensor,
     ) -> Sums:
-        """Run some copies, and add their results to the sums.
+        """Run some copies and add their results to the sums.
 
         Args:
             images: one tensor per model input.
             target: the prepared target.
             choice, context: the choice and the context from `begin`.
             sums: the sums so far.
-            first: the number of the first copy.
+            first: the first copy's number.
             count: how many copies to run.
 
         Returns:
@@ -247,7 +250,7 @@ class SampledExplainer(Explainer):
             return self._added(images, targets.seed_for(target), choice, context, sums, first, count)
 
     def end(self, images: list[tf.Tensor], context: Context, sums: Sums, explanation: Any) -> Nested[tf.Tensor]:
-        """Compute the attribution, and add it to the explanation if there is one.
+        """Compute the attribution and add it to the explanation, if there is one.
 
         Args:
             images: one tensor per model input.

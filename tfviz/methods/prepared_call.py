@@ -14,10 +14,10 @@ class PreparedCall:
     """One explainer call for one batch.
 
     Attributes:
-        run: computes the attribution. TensorFlow releases the interpreter lock while it runs, so
-            another thread can call it.
-        check: checks the attribution, and warns about blank maps. It may trace the model, so it
-            must run in the thread that compiles.
+        run: a function that computes the attribution. It can be called in another thread, because
+            TensorFlow releases the interpreter lock during the computation.
+        check: a function that checks the attribution and warns about blank maps. The check may
+            trace the model, so it must run in the thread that compiles.
         rows: the number of rows for methods that run perturbed copies of each image; otherwise 0.
     """
 
@@ -26,12 +26,12 @@ class PreparedCall:
     rows: int = 0
 
     def run_in_batches(self, batch_size: int, advance: Callable[[int], None]) -> tf.Tensor:
-        """Compute the attribution, and run perturbed copies in batches.
+        """Compute the attribution, running any perturbed copies in batches.
 
         Args:
             batch_size: the maximum number of rows to run at once.
-            advance: called with the number of rows after each batch. If it raises an exception, the
-                call ends.
+            advance: a function that is called after each batch with its number of rows. An
+                exception in this function ends the call.
         """
         return self.run(batch_size=batch_size, advance=advance) if self.rows else self.run()
 

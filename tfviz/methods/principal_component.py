@@ -1,4 +1,4 @@
-"""The first principal component of a layer's positions, without centering."""
+"""Compute the first principal component of a layer's activations, without centering."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import tensorflow as tf
 
 from tfviz.numerics import safe_divide
 
-_SQUARINGS = 8  # The second singular value can be 0.97 of the first: 0.97 ** (2 * 2 ** 8) is 2e-7.
+# This is enough even if the second singular value is 0.97 times the first, because
+# 0.97 ** (2 * 2 ** 8) is 2e-7.
+_SQUARINGS = 8
 
 
 def first_component(A: tf.Tensor) -> tf.Tensor:
-    """Project each position onto the first right singular vector of a layer's matrix.
+    """Project each position onto the first right singular vector of a layer's activation matrix.
 
     The vector is computed by repeatedly squaring the smaller Gram matrix. Unlike an SVD, this works
     in every export format. The vector's sign is chosen so that the sum of its elements is

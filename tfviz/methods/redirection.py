@@ -21,7 +21,7 @@ from tfviz.rules.activations import redirects_all
 
 
 class RedirectedGradient(GradientExplainer):
-    """The score's gradient at the image, redirected at each ReLU or each activation."""
+    """A method that redirects the score's gradient at each ReLU or at each activation."""
 
     rules_for_all: ClassVar[Rules]
 
@@ -36,8 +36,8 @@ class RedirectedGradient(GradientExplainer):
     ) -> None:
         """Prepare the explainer.
 
-        Warn if there is nothing to redirect, if an opaque layer may contain a ReLU, or if an
-        integer input has no gradient.
+        The explainer warns if the model has nothing to redirect, if an opaque layer may contain a
+        ReLU, or if an input contains integers, which have no gradient.
 
         Args:
             model: a built keras.Model.
@@ -46,11 +46,11 @@ class RedirectedGradient(GradientExplainer):
                 silu, gelu and tanh, including handwritten ones.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
-            output: the name, dict key or index of the output to explain. None keeps all outputs,
-                so that a target function can use them.
+            output: the name, dict key or index of the output to explain. If None, all outputs are
+                kept, so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced.
@@ -73,7 +73,7 @@ def warn_without_relu(graph: Graph, method: str) -> None:
     operations = {step: step.operation for step in graph.before(graph.outputs)}
     if not any(isinstance(operation, (Relu, Activation)) for operation in operations.values()):
         activations = {operation.function for operation in operations.values() if _is_activation(operation)}
-        remedy = ' Pass activations="all" to redirect these as well.' if activations else ""
+        remedy = ' Pass activations="all" to redirect these.' if activations else ""
         activations |= {operation.name.lower() for operation in operations.values() if isinstance(operation, Opaque)}
         warn(
             f"{method} redirects ReLUs, but '{graph.model_name}' has none, so its maps equal the plain gradient. The model's "
@@ -82,7 +82,7 @@ def warn_without_relu(graph: Graph, method: str) -> None:
     for step, operation in operations.items():
         if isinstance(operation, Opaque) and operation.contents.may_hide_relu:
             warn(
-                f"{method} cannot redirect ReLUs inside the opaque layer {step.label}; they keep their own derivative. Build "
+                f"{method} cannot redirect ReLUs inside the opaque layer {step.label}. They keep their own derivative. Build "
                 "that part as a Functional model to redirect its ReLUs."
             )
 

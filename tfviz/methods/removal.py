@@ -11,9 +11,9 @@ from tfviz.graph.backprop import Values
 from tfviz.graph.channels import has_channels
 from tfviz.methods.baselines import color_to_remove_with
 from tfviz.methods.masked_image import MaskedImage
-from tfviz.methods.numeric_options import finite_array
 from tfviz.methods.perturbation import SampledExplainer
 from tfviz.models.labels import LabelSource
+from tfviz.numeric_options import finite_array
 
 
 class RemovalExplainer(SampledExplainer):
@@ -46,7 +46,8 @@ class RemovalExplainer(SampledExplainer):
         channels = image.shape[-1] if image.rank and has_channels(self.graph, image) else None
         if color.ndim > 1 or (color.ndim and channels not in (None, len(color))):
             raise OptionError(
-                f"`value` must be one number, or one per channel of the images {image.shape}. Received: shape {color.shape}."
+                f"`value` must be one number, or one number per image channel. Received: shape {color.shape} for images of "
+                f"shape {image.shape}."
             )
         return color
 

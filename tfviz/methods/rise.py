@@ -1,4 +1,4 @@
-"""RISE: the mean of random masks, weighted by the probability that remains.
+"""RISE: the mean of random masks, each weighted by the class probability of the masked image.
 
 Question: which regions keep the class probable when they are visible?
 
@@ -6,9 +6,11 @@ Question: which regions keep the class probable when they are visible?
         Petsiuk et al., 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
         equation 6
 
-M_k is a random 7 × 7 grid of zeros and ones, enlarged bilinearly and randomly shifted. No gradient
-is needed, so the method works on any model. With few masks, the map reflects the masks more than
-the network. Evidence smaller than a grid cell is blurred. The cost is `samples` forward passes.
+M_k is one of n random masks: a 7 × 7 grid of zeros and ones, enlarged bilinearly and randomly
+shifted. A cell is 1 with the probability p. μ is the mean color, and p_t is the target's
+probability. The method needs no gradient, so it works on any model. With few masks, the map
+reflects the masks more than the network. Evidence smaller than a grid cell appears blurred. The
+cost is `samples` forward passes.
 """
 
 from __future__ import annotations
@@ -23,19 +25,20 @@ from tfviz.errors import ImageError, OptionError
 from tfviz.graph.backprop import Values
 from tfviz.methods.copies import as_copies
 from tfviz.methods.interpolation import resized_and_cropped
-from tfviz.methods.numeric_options import checked_seed, finite_array, positive_integer
 from tfviz.methods.perturbation import Context, Sums
 from tfviz.methods.removal import RemovalExplainer
 from tfviz.models.labels import LabelSource
+from tfviz.numeric_options import checked_seed, finite_array, positive_integer
 from tfviz.seeds import FixedSeed
 
 
 class RISE(RemovalExplainer):
-    """Random masks, weighted by the remaining probability: which regions keep the class probable?
+    """RISE: which regions keep the class probable when they are visible?
 
-    Petsiuk et al., 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models".
+    The map is the mean of random masks, each weighted by the class probability of the masked image
+    (Petsiuk et al., 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models").
 
-    Calling it returns the nonnegative attribution (N, H, W).
+    A call returns a nonnegative attribution of shape (N, H, W).
 
     Example:
 
@@ -69,20 +72,20 @@ class RISE(RemovalExplainer):
             model: a built keras.Model with one image among its inputs.
             samples: the number of masks.
             grid: the number of mask cells along each axis.
-            kept: the probability that a cell is kept, in (0, 1].
+            kept: each cell's probability of being kept, in (0, 1].
             masks: masks to use instead of random ones, (samples, H, W) from 0 to 1; overrides
                 `samples` and `grid`.
             seed: the mask seed. All images get the same masks.
             value: the value of removed pixels in the model's value range, one number or one per
-                channel. None uses the mean color, or 0 if the model's preprocessing is unknown.
+                channel. None means the mean color, or 0 if the model's preprocessing is unknown.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it. The masks are weighted by probabilities in either case.
-            output: the name, dict key or index of the output to explain. None keeps all outputs,
-                so that a target function can use them.
+            output: the name, dict key or index of the output to explain. If None, all outputs are
+                kept, so that a target function can use them.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or does not have exactly one image

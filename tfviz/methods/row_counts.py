@@ -1,4 +1,4 @@
-"""Count how often a method runs the network for each image."""
+"""Count how many times a method runs the network for each image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _DEFAULT_SIDE_PX = 224
 
 
 def rows_per_image(explainer: Explainer) -> int:
-    """Return how often a method runs the network per image.
+    """Return how many times a method runs the network per image.
 
     If the model accepts any size, images are assumed to be 224 × 224 pixels.
     """

@@ -1,4 +1,4 @@
-"""Saliency: the plain gradient.
+"""Saliency: the plain gradient of the score with respect to the image.
 
 Question: which pixels change the score most when changed slightly?
 
@@ -7,7 +7,8 @@ Question: which pixels change the score most when changed slightly?
 
 The cost is one forward and one backward pass. The result is signed; the paper shows the largest
 absolute value over the channels. If the score is saturated, the gradient is small even for pixels
-that matter. It is also noisy: single pixels stand out for no visible reason (Smilkov et al., 2017).
+that matter. The gradient is also noisy: single pixels stand out for no visible reason (Smilkov et
+al., 2017).
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from tfviz.methods.gradient import GradientExplainer
 
 
 class Saliency(GradientExplainer):
-    """The gradient of the score at the image: which pixels change the score most?
+    """The score's gradient with respect to the image: which pixels change the score most?
 
-    ∂S/∂images: Simonyan et al., 2013, "Deep Inside Convolutional Networks", section 3.
+    The map is ∂S/∂images (Simonyan et al., 2013, "Deep Inside Convolutional Networks", section 3).
 
-    Calling it returns the signed attribution (N, H, W, C). Saliency works on any callable model,
+    A call returns a signed attribution of shape (N, H, W, C). Saliency works on any callable model,
     because it needs only the gradient.
 
     Example:

@@ -1,4 +1,4 @@
-"""A sampled explainer's call: compiled parts that Python runs one by one and reports on."""
+"""A sampled explainer's call, which runs compiled parts one by one and reports progress."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from tfviz.targets import Prepared
 if TYPE_CHECKING:
     from tfviz.methods.perturbation import SampledExplainer
 
-Advance = Callable[[int], None]  # called with the number of rows that were run
+Advance = Callable[[int], None]  # called with the number of rows processed
 
 
 def _ignore(rows: int) -> None:
-    """Report no progress."""
+    """Ignore progress reports."""
 
 
 class SampledCall:
-    """A sampled explainer's call for one image size and kind of target.
+    """A sampled explainer's call for one image size and target kind.
 
-    Inside another function, it runs as a single graph, which is compiled on first use.
+    Inside a `tf.function`, the call runs as a single graph, which is compiled on first use.
 
     Args:
         explainer: the explainer.
-        specs: the spec of each input.
+        specs: one tensor spec per input.
         target: a prepared target. Its value matters only if it is not a tensor.
         with_outputs: whether to return an `Explanation` with the outputs.
-        compile_whole: compiles the computation as a single function.
+        compile_whole: a function that compiles the computation as a single function.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class SampledCall:
         Args:
             images: one tensor per input.
             given: the target's tensors.
-            batch_size: the maximum number of rows; None uses the explainer's batch size.
-            advance: called with the number of rows after each batch.
+            batch_size: the maximum number of rows; None means the explainer's batch size.
+            advance: a function that is called after each batch with its number of rows.
         """
         if not tf.executing_eagerly():
             return self._whole(images, given)
@@ -98,7 +98,7 @@ class SampledCall:
         return tree.map_structure(lambda *each: None if each[0] is None else tf.concat(each, 0), *parts)
 
     def _needs_all_images(self) -> bool:
-        """Return whether the target may have one row per image and cannot be split."""
+        """Return whether the target is a function that may need the whole batch at once."""
         return callable(self._target) and getattr(self._target, "rows", 0) is not None
 
     def _run(self, images: list[tf.Tensor], given: list[tf.Tensor], most: int, advance: Advance) -> Nested[tf.Tensor]:
@@ -118,7 +118,7 @@ def _concrete(function: Callable[..., Any], *specs: Any) -> Callable[..., Any]:
 
 
 def _specs_of(function: Any) -> Any:
-    """Return the specs of a compiled function's outputs, in the same structure."""
+    """Return the specs of a compiled function's outputs, nested like the outputs."""
     return tree.map_structure(
         lambda x: tf.TensorSpec(x.shape, x.dtype) if isinstance(x, (tf.Tensor, tf.TensorSpec)) else x,
         function.structured_outputs,

@@ -1,15 +1,17 @@
-"""Score-CAM: channels weighted by the class probability when each channel masks the image.
+"""Score-CAM: channels weighted by the class probability of the image masked with each channel.
 
 Question: which channels of a layer show the features that identify the class?
 
-    relu(Σ_k w_k A_k), w_k = p_t(x ⊙ H_k), H_k = channel k, scaled to [0, 1], at the image's size
+    relu(Σ_k w_k A_k), w_k = p_t(x ⊙ H_k), H_k = channel k resized to the image, scaled to [0, 1]
         Wang et al., 2020, "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural
-        Networks"; the weights are those of the authors' code. With `weights="softmax"` they are
-        softmax_k(S(x ⊙ H_k) − S(0)), as in the paper
+        Networks"
 
-No gradient is needed. The network was not trained on masked images, and channels that keep most of
-the image get high weights regardless of their content. Constant channels get a weight of 0. The
-cost is one forward pass per channel; `channels` limits it.
+These weights are those of the authors' code. With `weights="softmax"`, the weights are
+softmax_k(S(x ⊙ H_k) − S(0)), as in the paper.
+
+The method needs no gradient. The network was not trained on masked images, and channels that keep
+most of the image get high weights regardless of their content. Constant channels get a weight of 0.
+The cost is one forward pass per channel. The option `channels` limits the number of channels.
 """
 
 from __future__ import annotations
@@ -36,10 +38,11 @@ _WEIGHTS = ("probability", "softmax")
 class ScoreCAM(ChannelExplainer):
     """Score-CAM at a layer: which channels show the features that identify the class?
 
-    relu(Σ_k w_k A_k) with w_k = p_t(x ⊙ H_k): Wang et al., 2020, "Score-CAM: Score-Weighted Visual
-    Explanations for Convolutional Neural Networks".
+    The map is relu(Σ_k w_k A_k) with w_k = p_t(x ⊙ H_k), the target's probability for the image x
+    masked with channel A_k (Wang et al., 2020, "Score-CAM: Score-Weighted Visual Explanations for
+    Convolutional Neural Networks").
 
-    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
+    A call returns a nonnegative attribution of shape (N, h, w) at the layer's resolution.
 
     Example:
 
@@ -74,8 +77,8 @@ class ScoreCAM(ChannelExplainer):
                 authors' code; "softmax" uses the softmax of the scores over the channels, as in the
                 paper.
             combine: how to combine the maps for a list of layers: "mean", "max" or "product".
-            channels: the number of channels to use per layer, those with the highest standard
-                deviation over the positions. None uses all channels.
+            channels: the maximum number of channels to use per layer. The channels with the highest
+                standard deviation over the positions are used. None means all channels.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" or "outputs".
             output: the name, dict key or index of the output to explain.
@@ -110,7 +113,7 @@ class ScoreCAM(ChannelExplainer):
             shown = self._scaled(tf.gather(A, own, axis=1), images)
             masks += shown * tf.reshape(is_own, [1, -1, *[1] * (len(shown.shape) - 2)])
         rank = len(masks.shape)
-        rows = self._image.rows(images, tf.transpose(masks, [1, 0, *range(2, rank)]), 0.0)
+        rows = self._image.rows(images, tf.transpose(masks, [1, 0, *range(2, rank)]), None)
         return self.probabilities(rows, fixed) if self._weights == "probability" else self.scores(rows, fixed)
 
     def weights(self, context: Context, sums: Sums) -> tf.Tensor:
@@ -125,7 +128,7 @@ class ScoreCAM(ChannelExplainer):
         return tf.where(tf.concat(varies, axis=1), sums, 0)
 
     def _scaled(self, maps: tf.Tensor, images: list[tf.Tensor]) -> tf.Tensor:
-        """Resize channels (N, copies, h, w) to the image, and scale each to [0, 1]."""
+        """Resize channels (N, copies, h, w) to the image size and scale each to [0, 1]."""
         size = self._image.size(images)
         shape = tf.shape(maps)
         flat = resized(tf.reshape(maps, tf.concat([[-1], shape[2:]], 0)), size)

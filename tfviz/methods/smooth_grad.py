@@ -6,8 +6,8 @@ Question: which pixels stand out even when the image is slightly noisy?
         Smilkov et al., 2017, "SmoothGrad: removing noise by adding noise", section 3
 
 Averaging suppresses the noise in gradient maps, but it also blurs them. The network was not trained
-on the noisy images. With much noise, it no longer recognizes the class, so the map explains a
-different prediction. The cost is `samples` times that of the base method.
+on the noisy images. With strong noise, the network no longer recognizes the class, and the map
+explains a different prediction. The cost is `samples` times that of the base method.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from tfviz.nesting import Nested
 class SmoothGrad(NoiseExplainer):
     """The mean of a method's maps over noisy copies: which pixels stand out despite noise?
 
-    mean M(x + ε) with Gaussian noise ε: Smilkov et al., 2017, "SmoothGrad: removing noise by adding
-    noise".
+    The map is the mean of M(x + ε), where M is the base method and ε is Gaussian noise (Smilkov et
+    al., 2017, "SmoothGrad: removing noise by adding noise").
 
-    Calling it returns the attribution, which has the same shape as the base method's.
+    A call returns an attribution with the same shape as the base method's.
 
     Example:
 

@@ -23,12 +23,12 @@ from tfviz.nesting import Nested
 
 
 class SquareGrad(NoiseExplainer):
-    """The mean of a method's squared maps over noisy copies: where are effects of either sign?
+    """The mean of a method's squared maps over noisy copies: which pixels have a strong effect?
 
-    mean M(x + ε)² with Gaussian noise ε: Hooker et al., 2019, "A Benchmark for Interpretability
-    Methods in Deep Neural Networks".
+    The map is the mean of M(x + ε)², where M is the base method and ε is Gaussian noise (Hooker et
+    al., 2019, "A Benchmark for Interpretability Methods in Deep Neural Networks").
 
-    Calling it returns the nonnegative attribution, which has the same shape as the base method's.
+    A call returns a nonnegative attribution with the same shape as the base method's.
 
     Example:
 

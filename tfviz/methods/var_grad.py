@@ -26,10 +26,11 @@ from tfviz.nesting import Nested
 class VarGrad(NoiseExplainer):
     """The variance of a method's maps over noisy copies: where do they change most?
 
-    mean M(x + ε)² − (mean M(x + ε))² with Gaussian noise ε: Adebayo et al., 2018, "Local
-    Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values".
+    The map is the variance of M(x + ε), where M is the base method and ε is Gaussian noise (Adebayo
+    et al., 2018, "Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter
+    Values").
 
-    Calling it returns the nonnegative attribution, which has the same shape as the base method's.
+    A call returns a nonnegative attribution with the same shape as the base method's.
 
     Example:
 

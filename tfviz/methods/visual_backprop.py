@@ -1,21 +1,22 @@
-"""VisualBackProp: the parts of the image on which the feature maps agree.
+"""VisualBackProp: the image regions on which the feature maps agree.
 
 Question: which parts of the image does the network use?
 
     start: the mask is the deepest ReLU map, averaged over channels
-    for each shallower map: scale the mask up through the layers between, multiply by that map's
-    average over channels
+    for each shallower map: scale the mask up through the layers in between, then multiply it by
+    that map's average over channels
     end: scale the mask to [0, 1] by its minimum and maximum
         Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs"
 
-The paper covers networks with ReLUs. As an extension, networks without ReLUs (EfficientNet,
-ConvNeXt) use the maps after their other activations (silu, gelu, elu …), with the positive part
-averaged over the channels. Gates, as in squeeze-and-excitation, are not feature maps.
+The paper covers networks with ReLUs. tfviz extends the method to networks without ReLUs
+(EfficientNet, ConvNeXt): it uses the maps after their other activations (silu, gelu, elu …) and
+averages their positive part over the channels. The outputs of gates, as in squeeze-and-excitation,
+do not count as feature maps.
 
-Scaling up is a one-channel transposed convolution with weights of one (see
-`rules.visual_backprop`). There is no backward pass. The cost is a small fraction of a forward pass,
-so the mask can be computed in every training step. The method has no target and does not explain a
-class. The mask shows which pixels the network reads, for any prediction.
+The mask is scaled up by a transposed convolution with one channel, in which all weights are one
+(see `rules.visual_backprop`). There is no backward pass. The mask costs a small fraction of a
+forward pass, so the mask can be computed in every training step. The method is class-agnostic: the
+mask shows which pixels the network reads, regardless of its prediction.
 """
 
 from __future__ import annotations
@@ -42,18 +43,18 @@ from tfviz.numerics import safe_divide, unit_range
 from tfviz.rules.pixel_permutation import Tensor
 from tfviz.rules.visual_backprop import masks_of_inputs
 
-# Masks are float32. Over four maps, they stay in range for averages from 1e-8 to 1e7.
+# Masks are float32. They stay in range over four maps if the maps' averages are from 1e-8 to 1e7.
 _MAPS_BETWEEN_SCALINGS = 4
 
 
 class VisualBackProp(Explainer):
     """The VisualBackProp mask of each image: which parts of the image does the network use?
 
-    Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs". In a network
-    without ReLUs, it uses the positive part of the maps after other activations, which extends the
-    paper.
+    The method is from Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of
+    CNNs". tfviz extends it to networks without ReLUs by using the positive part of the maps after
+    other activations.
 
-    Calling it returns the attribution (N, H, W) in [0, 1]. It has no target.
+    A call returns an attribution of shape (N, H, W) with values in [0, 1] and accepts no target.
 
     Example:
 
@@ -76,21 +77,22 @@ class VisualBackProp(Explainer):
         output: str | int | None = None,
         class_names: LabelSource = None,
     ) -> None:
-        """Prepare the explainer, and find the model's feature maps.
+        """Prepare the explainer and find the model's feature maps.
 
-        Warn about opaque layers that may contain further feature maps.
+        The explainer warns about opaque layers that may contain further feature maps, and about
+        attention after the last feature map.
 
         Args:
             model: a built keras.Model with activations after its convolutions.
-            activations: "all" uses the maps after all activations. None uses only the maps after
-                ReLUs, as in the paper, or all maps if there are no ReLUs. The two differ only for
-                networks with ReLUs and other activations, such as MobileNetV3.
-            score: as in other methods. The mask does not depend on it.
-            output: the name, dict key or index of the output whose feature maps to use. None uses
-                the feature maps of all outputs.
+            activations: "all" selects the maps after all activations. None selects only the maps
+                after ReLUs, as in the paper, or all maps if there are no ReLUs. The two differ only
+                for networks with ReLUs and other activations, such as MobileNetV3.
+            score: as in other methods. The mask does not depend on this option.
+            output: the name, dict key or index of the output whose feature maps to use. None
+                selects the feature maps of all outputs.
             class_names: class names for targets such as "goldfish": a sequence in output order, or
-                a labels file. None uses the names from `load_model`, or ImageNet's names for a
-                keras.applications network with 1000 classes.
+                a labels file. If None, the explainer uses the names from `load_model`, or
+                ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or no activation has height and
@@ -106,7 +108,7 @@ class VisualBackProp(Explainer):
         if any(None in x.shape[1:] for x in images):
             raise ImageError(
                 f"VisualBackProp needs the image size at compile time. Received: images of shape {images[0].shape} inside a "
-                "tf.function. Pass that function an input_signature with height and width, or call the explainer outside it."
+                "tf.function. Give that function an input_signature with height and width, or call the explainer outside it."
             )
         steps = self.steps.before([step.outputs[0] for step in self.maps])
         values = run(inputs_of(self.graph, images), steps)
@@ -122,19 +124,21 @@ def _zeros(x: tf.Tensor) -> Tensor:
 
 
 def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, list[Step]]:
-    """Return the activations with height and width that lead to the outputs, in execution order.
+    """Return the activations that have height and width and lead to the outputs.
+
+    The activations are in execution order.
 
     Args:
         graph: the graph.
-        activations: "all" for all activations. None selects the ReLUs, or all activations if there
-            are no ReLUs.
+        activations: "all" selects all activations. None selects the ReLUs, or all activations if
+            there are no ReLUs.
 
     Returns:
-        The graph in which each of these activations is one step, and the steps.
+        A graph in which each of these activations is one step, and a list of these steps.
 
     Raises:
         UnsupportedModelError: there are no such activations.
-        OptionError: `activations` has another value.
+        OptionError: `activations` is neither None nor "all".
     """
     if activations not in (None, "all"):
         raise OptionError(f"`activations` must be None or 'all'. Received: {activations!r}.")
@@ -147,7 +151,7 @@ def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, l
         require_channels_last(graph, step.outputs[0], step.path)
     if not maps and attention_blocks(graph, graph.inputs[0]):
         raise UnsupportedModelError(
-            f"VisualBackProp is not defined on attention, and '{graph.model_name}' has no ReLU with height and width. Use "
+            f"VisualBackProp is not defined for attention, and '{graph.model_name}' has no ReLU with height and width. Use "
             "attention_rollout, which also needs no target, or gradient_attention."
         )
     if not maps:
@@ -170,7 +174,7 @@ def _all_activations(graph: Graph) -> list[Step]:
 
 
 def _is_seen(graph: Graph, step: Step) -> bool:
-    """Return whether a step reaches the outputs on a path without attention."""
+    """Return whether a path without attention leads from a step to the outputs."""
     reached = set(step.outputs)
     for other in graph.steps:
         if reached.intersection(other.inputs) and not isinstance(other.operation, Attention):
@@ -187,13 +191,13 @@ def warn_of_hidden_maps(graph: Graph) -> None:
     for step in graph.before(graph.outputs):
         if isinstance(step.operation, Opaque) and _gives_maps(graph, step) and step.operation.contents.may_hide_relu:
             warn(
-                f"{VisualBackProp.key} cannot use ReLUs inside the opaque layer {step.label}; they are not among its feature "
-                "maps. Build that part as a Functional model to include them."
+                f"{VisualBackProp.key} cannot use ReLUs inside the opaque layer {step.label}, so its mask does not cover "
+                "them. Build that part as a Functional model to include them."
             )
 
 
 def warn_of_attention(graph: Graph, maps: list[Step]) -> None:
-    """Warn about attention after the last map, which decides how that map affects the output."""
+    """Warn about attention after the last feature map, because the mask ignores it."""
     if attention_blocks(graph, maps[-1].outputs[0]):
         warn(
             f"{VisualBackProp.key} covers only the convolutions up to '{maps[-1].path}'. It has no rule for the attention "
@@ -203,7 +207,7 @@ def warn_of_attention(graph: Graph, maps: list[Step]) -> None:
 
 
 def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tensor | None]:
-    """Compute each input's mask from the graph values, which may be symbolic.
+    """Compute each input's mask from graph values, which may be symbolic.
 
     Args:
         graph: the graph.
@@ -218,7 +222,8 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
     """
     steps = graph.before([step.outputs[0] for step in maps])
     number = {step: i for i, step in enumerate(maps)}
-    # All deepest maps start together, so later common scalings apply to each of them.
+    # The masks start at all deepest maps before the loop, so each later scaling applies to all of
+    # them.
     deepest = [step for step in maps if not any(reader in steps for reader in graph.consumers(step.outputs[0]))]
     masks = {step.outputs[0]: _average(step, values) for step in deepest}
     for step in reversed(steps):
@@ -233,18 +238,18 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
             _scale_back(graph, values, step, output, mask, masks)
     if not any(value in masks for value in graph.inputs):
         raise UnsupportedModelError(
-            f"VisualBackProp cannot scale the feature maps of '{graph.model_name}' back to the image. The layers in between "
-            "discard positions, for example Dense layers after a Flatten. Use 'saliency' or 'guided_backprop'."
+            f"VisualBackProp cannot scale the feature maps of '{graph.model_name}' to the image size, because layers below "
+            "these maps discard positions (for example, Dense layers after a Flatten). Use 'saliency' or 'guided_backprop'."
         )
     return [unit_range(masks[value][..., 0]) if value in masks else None for value in graph.inputs]
 
 
 def _scale_back(graph: Graph, values: Values, step: Step, output: int, mask: Tensor, masks: Values) -> None:
-    """Scale the mask at a step's output back, and add it to the masks at the step's inputs."""
+    """Scale a mask back from a step's output, and add it to the masks at the step's inputs."""
     sizes = [tuple(values[value].shape[1:])[: map_axes(graph, value)] for value in step.inputs]
     if any(None in size for size in (mask.shape[1:-1], *sizes)):
         raise UnsupportedModelError(
-            f"VisualBackProp needs the size of each feature map, but the size at {step.label} is not fixed. Build the model "
+            f"VisualBackProp needs feature maps of fixed sizes, but the size at {step.label} is not fixed. Build the model "
             "with a fixed image size, such as keras.Input((224, 224, 3))."
         )
     for value, part in zip(step.inputs, masks_of_inputs(step, mask, sizes, output), strict=True):
@@ -253,7 +258,7 @@ def _scale_back(graph: Graph, values: Values, step: Step, output: int, mask: Ten
 
 
 def _average(step: Step, values: Values) -> Tensor:
-    """Average a map's positive part over its channels. Return (N, height, width, 1)."""
+    """Average a map's positive part over its channels, (N, height, width, 1)."""
     x = ops.cast(values[step.outputs[0]], "float32")
     return ops.mean(x if isinstance(step.operation, Relu) else ops.relu(x), axis=-1, keepdims=True)
 
@@ -261,7 +266,8 @@ def _average(step: Step, values: Values) -> Tensor:
 def _scaled(mask: Tensor, others: Values) -> Tensor:
     """Scale all pending masks by a common factor per image, so that the largest value is 1.
 
-    A common factor does not change the result. It prevents overflow in deep networks.
+    The common factor does not change the final mask, which is scaled to [0, 1]. The scaling
+    prevents overflow in deep networks.
     """
     largest = _largest(mask)
     for other in others.values():

@@ -26,19 +26,20 @@ NAME = "visual_backprop"
 def with_visual_backprop(model: Any, *, activations: str | None = None) -> Any:
     """Add the VisualBackProp mask to a model as an additional output, "visual_backprop".
 
-    The mask is (N, H, W) in [0, 1]: Bojarski et al., 2016/2018, "VisualBackProp: efficient
-    visualization of CNNs", extended to networks without ReLUs (see `VisualBackProp`). The new model
-    shares all layers with `model`, so training either one trains both. Compile it without a loss
-    for the mask: `loss=["sparse_categorical_crossentropy", None]`.
+    The mask has shape (N, H, W) and values in [0, 1]. The method is from Bojarski et al.,
+    2016/2018, "VisualBackProp: efficient visualization of CNNs", and is extended to networks
+    without ReLUs (see `VisualBackProp`). The new model shares all layers with `model`, so training
+    either one trains both. Compile the new model without a loss for the mask:
+    `loss=["sparse_categorical_crossentropy", None]`.
 
-    `model` itself stays unchanged. A nested model is flattened first: each of its layers is called
-    once more, which Keras records on the layer.
+    `model` itself is not changed. A nested model is flattened first: each of its layers is called
+    once more, and Keras records this call on the layer.
 
     Args:
         model: a Functional or Sequential keras.Model with a fixed image size and activations after
             its convolutions.
-        activations: "all" uses the maps after all activations. None uses only the maps after ReLUs,
-            or all maps if there are no ReLUs.
+        activations: "all" selects the maps after all activations. None selects only the maps after
+            ReLUs, or all maps if there are no ReLUs.
 
     Returns:
         A keras.Model. For a model with one output, it returns a list [output, mask]. A list of
@@ -62,8 +63,8 @@ def with_visual_backprop(model: Any, *, activations: str | None = None) -> Any:
         graph = graph_of(flattened(model), by_tensorflow=False)
     if _is_nested(graph, activations):
         raise UnsupportedModelError(
-            f"with_visual_backprop cannot add a branch inside layers of '{model.name}' that contain other layers. Build a "
-            "Functional model, or use the explainer tfviz.VisualBackProp(model), which needs no new model."
+            f"with_visual_backprop cannot add a branch inside those layers of '{model.name}' that contain other layers. Build "
+            "a Functional model, or use the explainer tfviz.VisualBackProp(model), which needs no new model."
         )
     graph, maps = feature_maps(graph, activations)
     warn_of_hidden_maps(graph)
@@ -78,7 +79,7 @@ def with_visual_backprop(model: Any, *, activations: str | None = None) -> Any:
 
 
 def _is_nested(graph: Graph, activations: str | None) -> bool:
-    """Return whether any step up to the last feature map is inside another layer."""
+    """Return whether any step up to the last feature map is inside a nested layer."""
     if keras_internals.functional_of(graph.model) is None:
         return True
     graph, maps = feature_maps(graph, activations)
@@ -143,7 +144,10 @@ def flattened(model: keras.Model) -> keras.Model:
 
 
 def _call_again(trace: Trace, symbols: dict[int, keras.KerasTensor]) -> None:
-    """Call a trace's layers on new symbolic tensors. `symbols` maps old tensor ids to them."""
+    """Call a trace's layers on new symbolic tensors.
+
+    `symbols` maps the old tensors' IDs to the new tensors.
+    """
     for call in trace.calls:
         inner = calls_of(call.operation) if keras_internals.functional_of(call.operation) is not None else None
         if isinstance(inner, Trace):

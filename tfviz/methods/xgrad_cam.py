@@ -6,8 +6,8 @@ Question: which active positions of a layer raise the score?
         Fu et al., 2020, "Axiom-based Grad-CAM", equation 8
 
 A channel's weight is the mean of its gradients, weighted by its activations, so gradients at
-inactive positions don't count. If activations have both signs, Σ_hw A_k can be close to 0, and the
-weight can become arbitrarily large.
+inactive positions don't count. If a channel's activations have both signs, Σ_hw A_k can be close to
+0, which makes the channel's weight arbitrarily large.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from tfviz.numerics import safe_divide
 class XGradCAM(CAM):
     """XGrad-CAM at a layer: which active positions raise the score?
 
-    relu(Σ_k w_k · A_k) with w_k = Σ_hw (A_k / Σ_hw A_k) · G_k: Fu et al., 2020, "Axiom-based
-    Grad-CAM", equation 8.
+    The map is relu(Σ_k w_k · A_k) with w_k = Σ_hw (A_k / Σ_hw A_k) · G_k, where A_k is channel k of
+    the activations A, and G = ∂S/∂A (Fu et al., 2020, "Axiom-based Grad-CAM", equation 8).
 
-    Calling it returns the nonnegative attribution (N, h, w) at the layer's resolution.
+    A call returns a nonnegative attribution of shape (N, h, w) at the layer's resolution.
 
     Example:
 

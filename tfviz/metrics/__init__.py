@@ -1,7 +1,7 @@
-"""The metric registry. Metrics measure how well maps agree with the model and with annotations.
+"""The metric registry. Metrics measure how well maps agree with a model and with annotations.
 
 To add a metric, add its file to this folder, then import it and add it to `METRICS` below.
-`tfviz.evaluate`, the command line and the tests read the registry and keep its order.
+`tfviz.evaluate`, the command line and the tests read the registry and follow its order.
 """
 
 from __future__ import annotations

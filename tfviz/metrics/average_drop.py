@@ -1,14 +1,14 @@
-"""Average drop, increase and gain: how much of the class remains after masking with the map?
+"""Average drop, increase and gain: how much class probability remains after masking with the map?
 
     O = p(x ⊙ M), Y = p(x):  drop = max(0, Y − O)/Y,  increase = [O > Y],
     gain = max(0, O − Y)/(1 − Y), with M the map scaled to [0, 1]
         Chattopadhay et al., 2018, "Grad-CAM++"; Zhang et al., 2024, "Opti-CAM" (gain)
 
-A low drop, a high increase and a high gain are meant to be good. However, a map that keeps the
-entire image wins: the control `fake_cam`, which is 1 everywhere except at one pixel, loses almost
-nothing (Poppi et al., 2021, "Revisiting the Evaluation of Class Activation Mapping for
-Explainability"). Always compare all three with this control. A blank map is scored like the random
-control.
+A low drop, a high increase and a high gain are considered good. However, these measures also reward
+a map that keeps the entire image: the control `fake_cam`, which is 1 everywhere except at one
+pixel, has almost no drop (Poppi et al., 2021, "Revisiting the Evaluation of Class Activation
+Mapping for Explainability"). Always compare all three measures with this control. A blank map is
+scored like the random control.
 
 The cost is one forward pass per image and method.
 """

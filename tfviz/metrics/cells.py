@@ -8,7 +8,7 @@ from tfviz.metrics.pixel_maps import Size
 
 
 def cells(size: Size, count: int) -> np.ndarray:
-    """Number the cells of a count × count grid in raster order.
+    """Assign each pixel to a cell in a count × count grid, with cells numbered in raster order.
 
     The cell edges are at ⌊i · height / count⌋ and ⌊j · width / count⌋.
 
@@ -29,5 +29,5 @@ def _parts(length: int, count: int) -> np.ndarray:
 
 
 def sums(values: np.ndarray, cell_of: np.ndarray, count: int) -> np.ndarray:
-    """Sum a map (height, width) over each cell. Return float64 (count²,)."""
+    """Return the sum of a map (height, width) in each cell, float64 (count²,)."""
     return np.bincount(cell_of.reshape(-1), weights=values.reshape(-1).astype(np.float64), minlength=count**2)

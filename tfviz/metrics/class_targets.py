@@ -13,22 +13,23 @@ from tfviz.target_words import in_numbers
 
 
 class ClassTargets:
-    """One class per image, given by number or name, or each image's top class.
+    """The classes to explain: one for all images, one per image, or each image's top class.
 
     Attributes:
-        count: the number of classes in a per-image list; None if one class applies to all images.
+        count: the number of classes in a per-image list; None if a single target applies to all
+            images.
     """
 
     def __init__(self, given: targets.Target | str, labels: Callable[[], Labels], classes: int) -> None:
-        """Check the targets.
+        """Check the targets and convert them to class numbers.
 
         Args:
-            given: the targets, as the user passed them.
-            labels: returns the class names; called only if they are needed.
+            given: the targets that the user passed.
+            labels: a function that returns the class names, called only if needed.
             classes: the number of classes.
 
         Raises:
-            TargetError: the model does not have these classes.
+            TargetError: the targets are not classes, or the model does not have these classes.
         """
         self._outputs = (None, classes)
         target = in_numbers(given, labels, classes)
@@ -38,10 +39,11 @@ class ClassTargets:
         self.count = targets.rows(target, self._outputs)
 
     def rows(self, start: int, count: int) -> np.ndarray | None:
-        """Return the classes of the next `count` images from `start`, or None for the top class.
+        """Return the classes for `count` images starting at `start`, or None for their top classes.
 
         Raises:
-            TargetError: there are fewer targets, or the model does not have these classes.
+            TargetError: there are fewer targets than images, or the model does not have these
+                classes.
         """
         prepared = targets.prepare(targets.rows_from(self._target, self._outputs, start, count), self._outputs, count)
         if prepared is None:

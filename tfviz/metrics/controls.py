@@ -1,7 +1,8 @@
-"""Control maps, which do not depend on the network. A useful metric scores them worse than methods.
+"""Control maps, which do not depend on the network. A useful metric ranks them below the methods.
 
-If a metric cannot distinguish a method from `random`, its score for that method means nothing.
-`center` and `edges` show the scores that center bias and object contours alone can reach.
+If a metric cannot distinguish a method from `random`, its score for that method is meaningless. The
+controls `center` and `edges` show the scores that center bias and object contours alone can
+achieve.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ ControlMap = Callable[[np.ndarray, np.ndarray], PixelMap]
 
 
 def random(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
-    """Rank the pixels in the order of the tie-breaking permutation."""
+    """Return a map that ranks the pixels in the order of the tie-breaking permutation."""
     ranks = np.empty(len(permutation), np.float32)
     ranks[permutation] = np.arange(len(permutation), 0, -1)
     return pixel_map(ranks.reshape(image.shape[:2]))
@@ -32,13 +33,13 @@ def center(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
 
 
 def edges(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
-    """Average the channels and return the Sobel gradient magnitude."""
+    """Return the magnitude of the Sobel gradient after averaging the image's channels."""
     gray = np.asarray(image, np.float32).mean(axis=-1)
     return pixel_map(np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)))
 
 
 def constant(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
-    """Return a blank map."""
+    """Return a constant map, which counts as blank."""
     return pixel_map(np.ones(image.shape[:2]))
 
 

@@ -3,12 +3,13 @@
     area = (Σ_k c_k − c_0/2 − c_K/2) / K, with c_k = p after k steps of ⌈HW/28⌉ pixels
         Petsiuk et al., 2018, "RISE: Randomized Input Sampling for Explanation", section 4.2
 
-Deletion sets the highest-ranked pixels to the mean color; a low area is good. Insertion starts from
-a blurred image and restores the highest-ranked pixels; a high area is good. Both scores depend on
-the step size, the color and the blur, so compare them only within one table. Half-deleted images
-differ from the training data, so the class may vanish only because the image looks unusual.
+Deletion sets pixels to the mean color, highest-ranked first; a low area is good. Insertion starts
+from a blurred image and restores pixels, highest-ranked first; a high area is good. The scores
+depend on the step size, the color and the blur, so compare them only within one table. Half-deleted
+images differ from the training data, so the class may vanish simply because the image looks
+unusual.
 
-Each of the two costs 28 forward passes per image and method.
+Deletion and insertion each cost 28 forward passes per image and method.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ import numpy as np
 from tfviz.metrics.metric import Case, Measure, Metric, Outputs, Score
 from tfviz.metrics.pixel_order import descending
 
-# The kernel in RISE's code. It is a Gaussian with σ = 5, cut to 11 taps, and close to a box filter.
+# The kernel from RISE's code: a Gaussian with σ = 5, truncated to 11 taps, which is close to a box
+# filter.
 _TAPS = np.array([0.0880, 0.0889, 0.0905, 0.0922, 0.0935, 0.0940, 0.0935, 0.0922, 0.0905, 0.0889, 0.0880])
 
 
 @dataclass(frozen=True)
 class DeletionInsertion(Metric):
-    """Measures the area under the probability curve as pixels are deleted or inserted.
+    """Measures the area under the curve of the class probability as pixels are deleted or inserted.
 
     Args:
         steps: the maximum number of steps. Each step changes ⌈H · W / steps⌉ pixels.
@@ -78,6 +80,6 @@ def _area(c: np.ndarray) -> float:
 
 
 def blurred(image: np.ndarray) -> np.ndarray:
-    """Blur an image (H, W, C) like RISE's code, with zero padding."""
+    """Blur an image (H, W, C) as in RISE's code, with zero padding."""
     result = cv2.sepFilter2D(np.asarray(image, np.float32), cv2.CV_32F, _TAPS, _TAPS, borderType=cv2.BORDER_CONSTANT)
     return result.reshape(image.shape)

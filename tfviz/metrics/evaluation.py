@@ -1,9 +1,9 @@
-"""Evaluate methods: how far do their maps agree with the model and with annotated objects?
+"""Evaluate methods: how well do their maps agree with the model and with annotated objects?
 
 The field has not agreed on a single metric, and metrics can contradict each other. An evaluation
-therefore reports several metrics with confidence intervals, and scores control maps that do not
-depend on the network. If the random control is not significantly worse than a method, the metric is
-inconclusive for that method.
+therefore reports several metrics with confidence intervals and also scores control maps, which do
+not depend on the network. If the random control is not significantly worse than a method, the
+metric is inconclusive for that method.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _Curves: TypeAlias = dict[str, dict[str, np.ndarray]]
 class Evaluation:
     """The result of `tfviz.evaluate`: one row per method, layer and measure.
 
-    In a notebook, it is displayed as a table. `tfviz.evaluate` creates it; `Evaluation.of` creates
-    it from stored scores.
+    A notebook displays an evaluation as a table. `tfviz.evaluate` creates an evaluation from
+    images, and `Evaluation.of` creates one from stored scores.
 
     Args:
         rows: dicts with the keys method, layer (None if the method has none), metric, value, low,
@@ -51,8 +51,9 @@ class Evaluation:
             (forward passes per image), higher_is_better and is_control.
         scores: dicts with the keys method, layer, metric, image, target, value, blank, forwards,
             is_control and curve.
-        curves: measure -> method -> (points, 2): the fraction of pixels and the mean value there.
-        notes: what was left out or assumed.
+        curves: a nested dict {measure: {method: array}}. Each array (points, 2) contains fractions
+            of pixels and the mean values at these fractions.
+        notes: what was skipped or assumed.
 
     Example:
 
@@ -72,12 +73,12 @@ class Evaluation:
     def of(
         cls, scores: Sequence[ScoreRow], *, metrics: Sequence[Metric] = (), notes: Sequence[str] = (), seed: int = 0
     ) -> Evaluation:
-        """Summarize scores.
+        """Create an evaluation from image scores.
 
         Args:
-            scores: the scores of all images, such as `ImageScorer.score_images` yields.
+            scores: all images' scores, in the format that `ImageScorer.score_images` yields.
             metrics: custom metrics that are not in `METRICS`.
-            notes: what was left out or assumed.
+            notes: what was skipped or assumed.
             seed: the bootstrap seed.
 
         Returns:
@@ -104,7 +105,7 @@ class Evaluation:
         """Format the rows as CSV, one line per method and measure.
 
         Args:
-            path: a file to which the CSV is also written; None to write no file.
+            path: a file to which the CSV text is also written. If None, no file is written.
 
         Returns:
             The CSV text.
@@ -115,11 +116,11 @@ class Evaluation:
         return evaluation_formats.csv_text(self.rows, path)
 
     def plot(self) -> Figure:
-        """Plot the values with their intervals, and the curves below them.
+        """Plot the values with their intervals and, below them, the curves.
 
         Returns:
-            A Matplotlib figure that is not registered with pyplot. It has one axes per measure,
-            then one per curve plot.
+            A Matplotlib figure that is not registered with pyplot. It contains one Axes for each
+            measure, then one for each measure that has curves.
         """
         from tfviz.metrics.evaluation_figure import figure_of
 
@@ -146,9 +147,10 @@ def evaluate(
 ) -> Evaluation:
     """Measure how faithful each method's maps are and whether they lie on the annotated objects.
 
-    `tfviz.METRICS` lists the metrics; each module describes its metric. A map is blank if all its
-    values are equal or any value is not finite. Blank maps are never dropped: they are scored like
-    the random control, as a miss in the pointing game, and as 0 in correlations and masses.
+    `tfviz.METRICS` lists the metrics, and each metric's module describes it. A map is blank if all
+    its values are equal or any value is not finite. Blank maps are never dropped. Depending on the
+    metric, they are scored like the random control, as misses (pointing game), or as 0
+    (correlations and mass in region).
 
     Args:
         model: a classifier with one image input and outputs (N, classes).
@@ -159,19 +161,20 @@ def evaluate(
         metrics: "default", "all", a key of `tfviz.METRICS`, a metric with custom options such as
             `tfviz.METRICS["pointing_game"](tolerance=5)`, or a list of these. Metrics that need
             annotated objects run only if `boxes` is given.
-        boxes: one entry per image: a `tfviz.metrics.regions.Regions`; a dict, class -> boxes or
-            mask, in pixels of `images`; or None for an image without annotations. If the
-            preprocessing from `load_model` crops images, `Regions` are cropped in the same way.
+        boxes: one entry per image: a `tfviz.metrics.regions.Regions` object; a dict that maps
+            classes to boxes or a mask, in pixels of `images`; or None for an image without
+            annotations. If the preprocessing from `load_model` crops images, `Regions` are cropped
+            in the same way.
         targets: the class number or name to explain, one for all images or one per image. None
             selects each image's top class. Metrics that need annotated objects explain every class
             that has a region instead.
         controls: whether to add rows for the control maps. Without them, the evaluation cannot
-            tell whether a metric is conclusive.
+            determine whether a metric is conclusive.
         reduce: how channels are combined into one map: "sum" adds the signed channels;
-            "abs_max" takes the largest absolute value.
+            "abs_max" uses the largest absolute value.
         mean_color: the value that replaces removed pixels, in the model's value range: one number,
             or one per channel. None selects the mean color for the model's preprocessing; if the
-            preprocessing is unknown, it is inferred from the range of the images.
+            preprocessing is unknown, it is inferred from the images' value range.
         output: the name, dict key or index of the output to evaluate, if the model has several.
         batch_size: the maximum number of images to run at once. It does not affect the results.
         seed: the seed for tie breaking, noise and the bootstrap.
@@ -222,7 +225,7 @@ def _has_boxes(regions: AnyRegions) -> bool:
 
 
 def _rows_of(measure: Measure, scores: Sequence[ScoreRow], seed: int) -> list[Row]:
-    """Summarize the scores of one measure, one row per method and layer."""
+    """Summarize one measure's scores in one row per method and layer."""
     numbers = {number: i for i, number in enumerate(sorted({score["image"] for score in scores}))}
     by_source: dict[tuple[str, str | None], list[ScoreRow]] = {}
     for score in scores:

@@ -18,12 +18,12 @@ _METHOD, _CONTROL = "#31688e", "#a0a0a0"
 def figure_of(
     rows: Sequence[dict[str, Any]], curves: Mapping[str, Mapping[str, np.ndarray]], *, has_bars: bool = True
 ) -> Figure:
-    """Draw one bar chart per measure, then one line plot per measure with curves.
+    """Draw a bar chart for each measure, then a line plot for each measure that has curves.
 
     Args:
         rows: an `Evaluation`'s rows.
         curves: the evaluation's curves.
-        has_bars: whether to draw the bars.
+        has_bars: whether to draw the bar charts.
 
     Returns:
         The figure.
@@ -44,7 +44,7 @@ def figure_of(
 
 
 def _draw_bars(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
-    """Draw one bar with an interval per method. Hollow bars mark inconclusive results."""
+    """Draw a bar and its interval for each method. A hollow bar marks an inconclusive result."""
     labels = [row["method"] if row["layer"] is None else f"{row['method']} ({row['layer']})" for row in rows]
     for y, row in enumerate(rows):
         color = _CONTROL if row["is_control"] else _METHOD
@@ -66,5 +66,5 @@ def _draw_curves(axes: Axes, key: str, curves: Mapping[str, np.ndarray], control
         axes.plot(points[:, 0], points[:, 1], label=label, linewidth=1, color=color, linestyle=line)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))  # a truncated axis exaggerates differences
     axes.set_title(key, fontsize=9)
-    axes.set_xlabel("fraction of the pixels", fontsize=7)
+    axes.set_xlabel("fraction of pixels", fontsize=7)
     axes.legend(fontsize=5)

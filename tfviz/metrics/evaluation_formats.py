@@ -59,11 +59,11 @@ def _escaped(text: str) -> str:
 
 
 def csv_text(rows: Sequence[dict[str, Any]], path: str | Path | None) -> str:
-    """Format rows as CSV, and write them to a file if a path is given.
+    """Format rows as CSV and, if a path is given, write them to a file.
 
     Args:
         rows: an `Evaluation`'s rows.
-        path: the file; None to write no file.
+        path: the file. If None, no file is written.
 
     Returns:
         The CSV text.

@@ -22,11 +22,11 @@ _RANK = 4
 
 
 class ForwardPasses:
-    """A classifier that runs any number of images, `batch_size` at a time.
+    """Runs a classifier on any number of images, `batch_size` at a time.
 
-    Probabilities are the softmax of the logits, or their sigmoid if the model ends in a sigmoid. If
+    Probabilities are the softmax of the logits, or the sigmoid if the model ends in a sigmoid. If
     the final activation cannot be removed, the model's outputs serve as both logits and
-    probabilities. A single sigmoid unit counts as two classes, as in targets.
+    probabilities. A single sigmoid unit counts as two classes, as it does for targets.
 
     Attributes:
         graph: the graph whose outputs are the logits.
@@ -34,7 +34,7 @@ class ForwardPasses:
     """
 
     def __init__(self, model: keras.Model, *, output: str | int | None = None, batch_size: int = 32) -> None:
-        """Read the model.
+        """Read the model and check that it is a classifier.
 
         Args:
             model: a built keras.Model with one image input.
@@ -55,7 +55,7 @@ class ForwardPasses:
         self._compiled = tf.function(self._outputs, autograph=False, reduce_retracing=True)
 
     def classes(self, images: np.ndarray) -> int:
-        """Check that the model accepts these images, and return the number of classes.
+        """Check that the model accepts these images and return the number of classes.
 
         Raises:
             ImageError: the images are not (N, height, width, channels).
@@ -72,14 +72,14 @@ class ForwardPasses:
         return int(logits.shape[1])
 
     def all_classes(self, images: np.ndarray) -> np.ndarray:
-        """Compute logits and probabilities, stacked as float32 (2, N, classes)."""
+        """Compute all classes' logits and probabilities, stacked as float32 (2, N, classes)."""
         return np.concatenate([np.stack(self._run(batch)) for batch in self._batches(images)], axis=1)
 
     def one_class(self, images: Iterable[np.ndarray], target: int) -> Outputs:
         """Compute the logits and probabilities for one class.
 
         Args:
-            images: yields images (H, W, C). At most `batch_size` of them are in memory at once.
+            images: the images (H, W, C). At most `batch_size` of them are in memory at once.
             target: the class.
 
         Returns:

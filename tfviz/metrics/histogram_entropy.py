@@ -1,6 +1,7 @@
-"""The histogram entropy of a map, eMPRT's measure of complexity (Hedström et al., 2023).
+"""Compute maps' histogram entropies, eMPRT's measure of complexity (Hedström et al., 2023).
 
-−Σ p ln p over 100 equal bins between the smallest and the largest value of m / √mean(m²)
+A map m has the entropy −Σ p ln p, where p is the fraction of the values m / √mean(m²) in each of
+100 equal bins between the smallest and the largest value.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from tfviz.metrics.visible_regions import AnyRegions, visible_regions
 from tfviz.models.loading import labels_of
 from tfviz.targets import Target
 
-ScoreRow: TypeAlias = dict[str, Any]  # one score that JSON can store; see `_row` for the keys
+ScoreRow: TypeAlias = dict[str, Any]  # one JSON-serializable score; see `_row` for its keys
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,7 @@ class ImageScorer:
 
     Attributes:
         metrics: the metrics.
-        notes: what was left out or assumed, one or two sentences each. The list is complete once
-            the first batch is scored.
+        notes: what was skipped or assumed, one or two sentences each.
     """
 
     def __init__(
@@ -95,11 +94,11 @@ class ImageScorer:
         *,
         done: Collection[int] = (),
     ) -> Iterator[list[ScoreRow]]:
-        """Score images one at a time.
+        """Yield each image's scores in turn.
 
         Args:
             images, boxes, targets: as for `tfviz.evaluate`.
-            done: the numbers of images to skip because they are already scored.
+            done: the numbers of images that have already been scored. These images are skipped.
 
         Yields:
             One image's scores: dicts with the keys method, layer, metric, image, target, value,
@@ -119,7 +118,7 @@ class ImageScorer:
             yield from self._scored(pixels, start, boxes, targets, done)
             start += len(pixels)
         if start == 0:
-            raise ImageError("Expected at least one image. Received: none. Pass images, or a dataset that is not empty.")
+            raise ImageError("Expected at least one image. Received: none. Pass images or a non-empty dataset.")
         self._require_counts(boxes, targets, start)
 
     def _begin(
@@ -130,7 +129,7 @@ class ImageScorer:
         targets: Target | str,
         count: int | None,
     ) -> None:
-        """Check all inputs that can be checked before any image is explained."""
+        """Check the inputs as far as possible and prepare for scoring before any explanation."""
         self._classes = self._forward.classes(pixels)
         self._color, note = removal_color(self._model, images, pixels.shape[-1], self._mean_color)
         if note and note not in self.notes:
@@ -181,7 +180,10 @@ class ImageScorer:
             yield [row for target in self._targets_of(image) for row in self._rows(image, target, maps)]
 
     def _targets_of(self, image: _Image) -> list[int]:
-        """Return the classes to explain: the image's target and all classes with a region."""
+        """Return the classes that the metrics score in an image.
+
+        These are the image's target, all classes with a region, or both.
+        """
         first = [image.target] if any(not metric.needs_regions for metric in self.metrics) else []
         regions = image.regions if any(metric.needs_regions for metric in self.metrics) else None
         located = () if regions is None else regions.classes
@@ -201,7 +203,7 @@ class ImageScorer:
         return [*self._methods, *self._control_sources({**self._controls, **own}, self._permutation)]
 
     def _maps(self, images: Sequence[_Image]) -> dict[tuple[str, str | None, int, int], PixelMap]:
-        """Compute all methods' and controls' maps, keyed by name, layer, image and class."""
+        """Compute the maps of all methods and controls, keyed by name, layer, image and class."""
         every = {(one.name, one.layer): one for metric in self.metrics for one in self._sources(metric)}
         found = {}
         for source in every.values():
@@ -279,7 +281,7 @@ def _applies(metric: Metric, image: _Image, target: int) -> bool:
 
 
 def _perturbed(groups: Sequence[tuple[Metric, list[tuple[Source, Case]]]], counts: list[int]) -> Iterator[np.ndarray]:
-    """Yield all metrics' perturbed images, and append each group's image count to `counts`."""
+    """Yield all metrics' perturbed images, and append each group's number of images to `counts`."""
     for metric, cases in groups:
         counts.append(0)
         for image in metric.perturbed(cases[0][1]):
@@ -305,6 +307,5 @@ def _row(image: _Image, target: int, source: Source, case: Case, key: str, score
 def _require_positive(batch_size: object) -> None:
     if not isinstance(batch_size, (int, np.integer)) or isinstance(batch_size, bool) or batch_size < 1:
         raise OptionError(
-            f"`batch_size` must be an integer of at least 1. Received: {batch_size!r}. Pass the number of images to run at "
-            "once."
+            f"`batch_size` must be a positive integer (the number of images to run at once). Received: {batch_size!r}."
         )

@@ -4,14 +4,14 @@
     w = 1/6 across an edge and 1/12 across a corner; kept pixels are fixed
         Rong et al., 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods"
 
-The equations for the removed pixels form a symmetric positive definite system as long as one pixel
-is kept. Conjugate gradients solve it for all images in a batch at once, using a 3 × 3 convolution
-instead of a matrix. Each image stops at its own tolerance, so its result does not depend on the
-batch.
+The equations for the removed pixels form a symmetric positive definite system if at least one pixel
+is kept. The conjugate gradient method solves it for all images in a batch at once, with a 3 × 3
+convolution instead of a matrix. The iteration stops separately for each image and channel at the
+tolerance, so an image's result does not depend on the batch.
 
-Plain conjugate gradients propagate values by one pixel per iteration, so a large hole needs
+Without a preconditioner, values propagate by one pixel per iteration, so a large hole needs
 hundreds of iterations. A multigrid preconditioner, which approximately solves the same equations at
-1/2, 1/4, … of the resolution, reduces that to about twenty.
+1/2, 1/4, … of the resolution, reduces this number to about twenty.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ _STEPS_AT_THE_TOP = 6
 
 
 def imputed(images: np.ndarray, removed: np.ndarray) -> np.ndarray:
-    """Fill in the removed pixels in a batch.
+    """Fill in the removed pixels in a batch of images.
 
     Args:
         images: float32 (N, H, W, C).
-        removed: which pixels are removed, bool (N, H, W). Each image keeps at least one pixel.
+        removed: a mask of the removed pixels, bool (N, H, W). Each image must keep at least one
+            pixel.
 
     Returns:
         The filled-in images, float32 (N, H, W, C).
@@ -44,7 +45,7 @@ def imputed(images: np.ndarray, removed: np.ndarray) -> np.ndarray:
 
 @tf.function(input_signature=[tf.TensorSpec((None, None, None, None)), tf.TensorSpec((None, None, None, 1))], autograph=False)
 def _imputed(images: tf.Tensor, removed: tf.Tensor) -> tf.Tensor:
-    """Solve A y = b, where y is the offset from the mean of the kept pixels."""
+    """Solve A y = b, where y is the removed pixels' offset from the mean of the kept pixels."""
     kept = 1 - removed
     mean = _sum(images * kept) / _sum(kept)
     y = _conjugate_gradients(_levels(removed), removed * _neighbors((images - mean) * kept))
@@ -53,11 +54,11 @@ def _imputed(images: tf.Tensor, removed: tf.Tensor) -> tf.Tensor:
 
 @dataclass(frozen=True)
 class _Level:
-    """The equations at one resolution: A = removed · (weight − neighbors).
+    """The equations at one resolution, with A x = removed · (weight · x − Σ_j w_j x_j).
 
     Attributes:
         removed: 1 where a pixel is removed, (N, h, w, 1).
-        weight: s, (1, h, w, 1).
+        weight: the sums of the neighbors' weights, s, (1, h, w, 1).
     """
 
     removed: tf.Tensor
@@ -71,7 +72,10 @@ class _Level:
 
 
 def _levels(removed: tf.Tensor) -> list[_Level]:
-    """Halve the mask repeatedly. A coarse pixel is removed if all its fine pixels are removed."""
+    """Return the equations at all resolutions, each half the previous one.
+
+    A coarse pixel is removed if all its fine pixels are removed.
+    """
     masks = [removed]
     for _ in range(_LEVELS - 1):
         masks.append(-tf.nn.max_pool2d(-masks[-1], 2, 2, "SAME"))
@@ -93,7 +97,7 @@ def _conjugate_gradients(levels: list[_Level], b: tf.Tensor) -> tf.Tensor:
 
     def step(y: tf.Tensor, r: tf.Tensor, p: tf.Tensor, rz: tf.Tensor) -> tuple[tf.Tensor, ...]:
         Ap = levels[0].apply(p)
-        # A converged image gets a step of 0, so it no longer changes.
+        # The step is 0 where the iteration has converged, so these values no longer change.
         alpha = tf.where(_sum(r * r) > limit, tf.math.divide_no_nan(rz, _sum(p * Ap)), 0)
         y, r = y + alpha * p, r - alpha * Ap
         z = _cycle(levels, r)
@@ -120,7 +124,7 @@ def _cycle(levels: list[_Level], residual: tf.Tensor) -> tf.Tensor:
 
 
 def _added_up(x: tf.Tensor) -> tf.Tensor:
-    """Sum blocks of 2 × 2 pixels."""
+    """Sum each block of 2 × 2 pixels."""
     shape = tf.shape(x)
     even = tf.pad(x, [[0, 0], [0, shape[1] % 2], [0, shape[2] % 2], [0, 0]])
     return 4 * tf.nn.avg_pool2d(even, 2, 2, "VALID")

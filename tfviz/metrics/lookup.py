@@ -20,19 +20,20 @@ def metrics_named(metrics: Metrics, *, has_regions: bool) -> list[Metric]:
     Args:
         metrics: "default", "all", a key of `METRICS`, a metric with custom options such as
             PointingGame(tolerance=5), or a list of these.
-        has_regions: whether regions are available. If not, "default" and "all" leave out the
-            metrics that need regions.
+        has_regions: whether regions are available. If not, "default" and "all" omit the metrics
+            that need regions.
 
     Returns:
         The metrics without duplicates.
 
     Raises:
-        OptionError: there is no such metric, or it needs regions.
+        OptionError: there is no such metric, or a selected metric needs regions that are not
+            available.
     """
     wanted = metrics if isinstance(metrics, Sequence) and not isinstance(metrics, str) else [metrics]
     found = {metric.key: metric for one in wanted for metric in _named(one, has_regions)}
     if not found:
-        raise OptionError(f"Expected at least one metric. Received: metrics={metrics!r}. Pass 'default' or keys of METRICS.")
+        raise OptionError(f"Expected at least one metric. Received: metrics={metrics!r}. Pass 'default' or keys from METRICS.")
     return list(found.values())
 
 
@@ -45,7 +46,7 @@ def _named(metric: str | Metric, has_regions: bool) -> list[Metric]:
     if found.needs_regions and not has_regions:
         raise OptionError(
             f"The metric {found.key!r} compares maps with annotated objects. Received: no boxes. Pass boxes= with one Regions "
-            "per image, or leave out the metric."
+            "object per image, or omit the metric."
         )
     return [found]
 

@@ -3,9 +3,10 @@
     Σ_inside m⁺ / Σ m⁺, with m⁺ = max(m, 0), and 0 if the sum is 0
         Wang et al., 2020, "Score-CAM", section 4.3 (the energy-based pointing game)
 
-The map is resized to the original image. Its minimum is not subtracted, because that would add mass
-everywhere. The `area` control scores the region's share of the image. In images with several
-classes, `mass_on_other` is the share on the other classes' objects; a low value is good.
+The map is resized to the original image's size. Its minimum is not subtracted, because that would
+add mass everywhere. The score of the `area` control is the region's share of the image. In images
+with several classes, `mass_on_other` is the share on the other classes' objects; a low value is
+good.
 
 A map that correctly shows where the network looks still scores low if the network uses the
 background. Unspecific maps score higher on larger objects. A blank map has no mass in any region.
@@ -27,7 +28,10 @@ from tfviz.metrics.pixel_maps import PixelMap
 
 
 def area(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
-    """Return a uniform map that does not count as blank. It scores the region's area share."""
+    """Return a uniform map that does not count as blank.
+
+    Its score is the region's share of the image.
+    """
     return PixelMap(np.ones(image.shape[:2], np.float32), is_blank=False)
 
 

@@ -47,7 +47,7 @@ class MaxSensitivity(Metric):
         return {self.key: Score(float(max(changes) / norm), self.draws)}
 
     def _batches(self, case: Case) -> list[np.ndarray]:
-        """Draw the perturbed images. They do not depend on the method or the batch size."""
+        """Draw the perturbed images, which do not depend on the method or the batch size."""
         rng = np.random.default_rng(case.seed)
         largest = self.radius * (float(case.image.max()) - float(case.image.min()))
         noise = rng.uniform(-largest, largest, (self.draws, *case.image.shape)).astype(np.float32)
@@ -55,6 +55,6 @@ class MaxSensitivity(Metric):
 
 
 def _finite(pixel_map: PixelMap) -> np.ndarray:
-    """Return the values as float64. A map with a value that is not finite becomes all zeros."""
+    """Return the map's values as float64, or zeros if any value is not finite."""
     values = pixel_map.values.astype(np.float64)
     return values if np.isfinite(values).all() else np.zeros_like(values)

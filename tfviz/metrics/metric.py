@@ -1,4 +1,4 @@
-"""The metric base class, and the inputs and results of metrics."""
+"""The base class for metrics, and the types of their inputs and results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfviz.metrics.controls import ControlMap
 from tfviz.metrics.pixel_maps import PixelMap, Size
 from tfviz.metrics.regions import Regions
 
-# How the scores of all images and classes are combined into one number (see `statistics`).
+# How to combine the scores of all images and classes into one number (see `statistics`).
 Statistic = Literal["mean", "class_mean", "share"]
 
 
@@ -40,9 +40,9 @@ class Case:
     Attributes:
         image: the preprocessed image, (H, W, C).
         target: the class that the map explains.
-        logit, probability: the model's outputs for that class and image.
+        logit, probability: the model's logit and probability for that class and image.
         map: the map.
-        explain: runs the method on other images (n, H, W, C) for the same class.
+        explain: a function that runs the method on other images (n, H, W, C) for the same class.
         mean_color: the color that replaces removed pixels, float32 (C,).
         permutation: a pixel permutation that breaks ties, int (H · W,).
         seed: the seed for all other random numbers.
@@ -64,12 +64,12 @@ class Case:
 
     @property
     def size(self) -> Size:
-        """The image's (height, width)."""
+        """The image's size (height, width)."""
         height, width = self.image.shape[:2]
         return height, width
 
     def with_pixels(self, start: np.ndarray, pixels: np.ndarray, source: np.ndarray) -> np.ndarray:
-        """Return a copy of `start` with the indexed pixels replaced from an image or a color."""
+        """Copy `start` and replace the indexed pixels with an image's pixels or with a color."""
         result = start.reshape(-1, start.shape[-1]).copy()
         result[pixels] = source if source.ndim == 1 else source.reshape(result.shape)[pixels]
         return result.reshape(start.shape)
@@ -77,7 +77,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outputs:
-    """The model's outputs for a metric's perturbed images and the case's class.
+    """The model's outputs for a metric's perturbed images and one class.
 
     Attributes:
         logits, probabilities: float64 (n,).
@@ -95,13 +95,13 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Score:
-    """The score of one case by one measure.
+    """One measure's score for one case.
 
     Attributes:
         value: the score.
         forwards: the number of forward passes, not counting the one for the original image.
-        curve: for metrics that remove pixels step by step, (points, 2): the fraction of pixels and
-            the value there.
+        curve: for metrics that remove pixels step by step, an array (points, 2) with the fraction
+            of pixels and the value at that fraction.
     """
 
     value: float
@@ -110,7 +110,7 @@ class Score:
 
 
 class Metric(abc.ABC):
-    """The base class of metrics. A metric is a dataclass; its fields are the options.
+    """The base class for metrics. A metric is a dataclass whose fields are its options.
 
     Attributes:
         key: the name in `METRICS`.
@@ -133,17 +133,18 @@ class Metric(abc.ABC):
     controls: ClassVar[Mapping[str, ControlMap]] = {}
 
     def perturbed(self, case: Case) -> Iterator[np.ndarray]:
-        """Yield the perturbed images (H, W, C) that the model must run for the scores."""
+        """Yield the perturbed images (H, W, C) for which the scores need the model's outputs."""
         return iter(())
 
     @abc.abstractmethod
     def scores(self, case: Case, outputs: Outputs) -> dict[str, Score]:
-        """Score a case.
+        """Compute the metric's measures for one case.
 
         Args:
             case: the map, the image and the class.
             outputs: the model's outputs for the images from `perturbed`, in the same order.
 
         Returns:
-            Measure key -> score. Measures that do not apply to the case are left out.
+            A dict that maps measure keys to scores. Measures that do not apply to the case are
+            omitted.
         """

@@ -4,9 +4,9 @@
         Bhatt et al., 2020, "Evaluating and Aggregating Feature-based Model Explanations"
 
 The image is divided into 9 × 9 cells, each subset contains a fifth of them, and ρ is Spearman's
-rank correlation over 200 subsets. A random map scores 0 on average. The network has not seen images
-with such holes in training, and the effects of removed cells rarely add up, so all methods score
-low.
+rank correlation over 200 subsets. A random map scores 0 on average. All methods score low, because
+the network was not trained on images with such holes and the effects of removed cells rarely add
+up.
 
 The cost is 200 forward passes per image, which all methods share.
 """
@@ -26,12 +26,12 @@ from tfviz.metrics.rank_correlation import spearman
 
 @dataclass(frozen=True, eq=False)
 class MuFidelity(Metric):
-    """Correlates the map's sums over random cell subsets with the score drops without them.
+    """Correlates the map's sum in a subset of cells with the drop in score when they are removed.
 
     Args:
         grid: the number of cells along each axis.
         share: the fraction of cells that each subset removes.
-        subsets: the number of subsets, or the subsets themselves as bool (n, grid²).
+        subsets: the number of random subsets, or the subsets themselves as a bool array (n, grid²).
     """
 
     grid: int = 9

@@ -1,9 +1,10 @@
-"""Histograms of oriented gradients (HOG; Dalal and Triggs, 2005) of maps.
+"""Compute maps' histograms of oriented gradients (HOG; Dalal and Triggs, 2005).
 
-The gradients are central differences (0 at the borders). Each votes with its magnitude for one of 9
-bins of 20° in [0°, 180°). A cell averages the votes of 16×16 pixels. A sliding block of 3×3 cells
-(all cells along an axis with fewer than 3) is normalized with L2-Hys: v / √(‖v‖² + 1e-10), clipped
-at .2, then normalized again. The concatenated blocks form the map's vector.
+The gradients are central differences (0 at the borders). Each gradient votes with its magnitude for
+one of 9 bins of 20° in [0°, 180°). A cell averages the votes from 16×16 pixels. A block of 3×3
+cells slides over the map. (Along an axis with fewer than 3 cells, the block contains all of them.)
+The vector v of each block is normalized with L2-Hys: it is divided by √(‖v‖² + 1e-10), clipped at
+.2, and normalized again. The concatenated blocks form the map's vector.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def hog(maps: np.ndarray) -> np.ndarray:
 
 
 def hog_cells(maps: np.ndarray) -> np.ndarray:
-    """Compute each cell's mean votes, from the top left. Incomplete cells are dropped.
+    """Compute the mean votes in each cell. Incomplete cells at the bottom and right are dropped.
 
     Args:
         maps: (N, H, W) maps in [0, 1].

@@ -21,11 +21,11 @@ REDUCTIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class PixelMap:
-    """One map of one image.
+    """One image's map.
 
     Attributes:
         values: float32 (h, w), at the method's resolution.
-        is_blank: whether the map is blank: all values are equal, or any value is not finite.
+        is_blank: whether all values are equal or any value is not finite.
     """
 
     values: np.ndarray
@@ -46,7 +46,7 @@ class PixelMap:
 
 
 def pixel_map(values: npt.ArrayLike) -> PixelMap:
-    """Wrap one map (h, w)."""
+    """Create a PixelMap from one map (h, w)."""
     array = np.asarray(values, np.float32)
     return PixelMap(array, not np.isfinite(array).all() or bool(array.min() == array.max()))
 
@@ -55,11 +55,12 @@ def pixel_maps(attributions: npt.ArrayLike, reduce: str = "sum") -> list[PixelMa
     """Convert a batch of attributions to one map per image.
 
     Args:
-        attributions: (N, h, w), or (N, h, w, channels) to be reduced over the channels.
-        reduce: "sum" adds the signed channels; "abs_max" takes the largest absolute value.
+        attributions: an array (N, h, w), or an array (N, h, w, channels), which is reduced over the
+            channels.
+        reduce: "sum" adds the signed channels; "abs_max" uses the largest absolute value.
 
     Returns:
-        N maps.
+        The N maps.
 
     Raises:
         OptionError: the attributions are not maps, or there is no such reduction.
@@ -67,8 +68,8 @@ def pixel_maps(attributions: npt.ArrayLike, reduce: str = "sum") -> list[PixelMa
     array = np.asarray(attributions, np.float32)
     if array.ndim not in (3, 4):
         raise OptionError(
-            f"Metrics need maps (N, h, w) or (N, h, w, channels). Received: attributions of shape {array.shape}. Explain a "
-            "layer with height and width."
+            f"Metrics need maps of shape (N, h, w) or (N, h, w, channels). Received: shape {array.shape}. Explain a layer "
+            "with height and width."
         )
     return [pixel_map(one) for one in (reduction(reduce)(array) if array.ndim == 4 else array)]
 
@@ -80,5 +81,5 @@ def reduction(name: str) -> Callable[[np.ndarray], np.ndarray]:
         OptionError: there is no such reduction.
     """
     if name not in REDUCTIONS:
-        raise OptionError(f"Unknown channel reduction reduce={name!r}. {near_matches(str(name), REDUCTIONS)}")
+        raise OptionError(f"Unknown channel reduction: reduce={name!r}. {near_matches(str(name), REDUCTIONS)}")
     return REDUCTIONS[name]

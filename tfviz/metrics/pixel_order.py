@@ -1,8 +1,8 @@
 """Rank an image's pixels by a map.
 
-Ties are common, because a map after a ReLU is 0 in large areas. One random permutation, shared by
-all images and methods, breaks them. A blank map ranks the pixels by the permutation itself, so it
-scores exactly like the random control.
+Ties are common, because many maps end in a ReLU and are 0 in large areas. One random permutation,
+shared by all images and methods, breaks ties. A blank map ranks the pixels in the permutation's
+order, so it scores exactly like the random control.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def tie_permutation(size: Size, seed: int) -> np.ndarray:
 
 
 def descending(pixel_map: PixelMap, size: Size, permutation: np.ndarray) -> np.ndarray:
-    """Rank an image's pixels by a map, highest first.
+    """Rank an image's pixels by a map's values, highest first.
 
     Args:
         pixel_map: the map.

@@ -3,13 +3,14 @@
     hit: a pixel in the class's region is less than 15 pixels from the map's maximum
         Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop", section 4.1
 
-The map is resized to the original image, and its first maximum in raster order is the point. Every
-class with a region is explained. The accuracy is the mean over classes; `pointing_game_pairs` is
-the mean over all image-class pairs. A pair is difficult if its boxes cover less than a quarter of
-the image and the image contains another class.
+The map is resized to the original image's size and points at its first maximum in raster order.
+Every class with a region is explained. The accuracy is the mean over classes; `pointing_game_pairs`
+is the mean over all image-class pairs. A pair is difficult if its boxes cover less than a quarter
+of the image and the image contains another class.
 
-A map can point at the object and be wrong everywhere else. On photos of one large object, the image
-center also scores well, so compare methods with the `center` control. A blank map is a miss.
+A map can point at the object and still be wrong everywhere else. On photos of one large object, the
+image center also scores well, so compare methods with the `center` control. A blank map counts as a
+miss.
 
 The metric needs the maps for all annotated classes, but no further forward passes.
 """
@@ -68,6 +69,6 @@ def point(values: np.ndarray) -> tuple[int, int]:
 
 
 def is_difficult(regions: Regions, index: int) -> bool:
-    """Return whether a class covers less than a quarter of an image with several classes."""
+    """Return whether a class covers less than a quarter of an image that has several classes."""
     height, width = regions.size
     return len(regions.classes) > 1 and regions.area(index) < _LARGEST_DIFFICULT_SHARE * height * width

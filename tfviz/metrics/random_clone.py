@@ -1,6 +1,7 @@
 """Copy a model, then randomize and restore the copy's layers.
 
-The user's model stays unchanged. Only its configuration, weights and one forward pass are used.
+The user's model is not changed. Its configuration and weights are read, and the model runs on one
+image.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from tfviz.errors import OptionError, UnsupportedModelError, first_line, near_ma
 from tfviz.reading.read_model import read_model
 
 RANDOMIZATIONS = ("permute", "initializer")
-_TOLERANCE = 1e-3  # relative to the largest output; allows for rounding differences
+_TOLERANCE = 1e-3  # relative to the largest output, to allow for rounding differences
 
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """A layer with a kernel and the layers after it that have no kernel, such as normalizations.
+    """A layer with a kernel and the subsequent layers without one, such as normalizations.
 
     Attributes:
-        path: the path of the layer with the kernel.
+        path: the path to the layer with the kernel.
         layers: the layers in the group.
     """
 
@@ -36,7 +37,7 @@ class LayerGroup:
 
 
 class RandomClone:
-    """A copy of a model with some of its layers randomized.
+    """A copy of a model in which layers can be randomized.
 
     A layer's random weights depend only on the seed and the layer's position, so the order in which
     layers are randomized does not matter.
@@ -51,10 +52,10 @@ class RandomClone:
 
         Args:
             model: the model.
-            images: one or more preprocessed images, to check that the copy returns the same
-                outputs.
-            randomization: "permute" shuffles the entries of each kernel, and applies one channel
-                permutation to all vectors of a normalization. "initializer" draws new weights from
+            images: preprocessed images. The first one is used to check that the copy returns the
+                same outputs.
+            randomization: "permute" shuffles each kernel's entries and applies one channel
+                permutation to all vectors in a normalization. "initializer" draws new weights from
                 the layers' initializers.
             seed: the seed for the random weights.
 
@@ -73,7 +74,7 @@ class RandomClone:
         self._own = _values(self.model.variables)
         self.groups = _groups_of(self.model)
         if not self.groups:
-            raise UnsupportedModelError(f"The model {model.name!r} has no layers with weights to randomize.")
+            raise UnsupportedModelError(f"The model {model.name!r} has no weights to randomize.")
 
     def _set_weights_of(self, model: keras.Model, images: np.ndarray) -> None:
         shapes = [[tuple(variable.shape) for variable in one.variables] for one in (model, self.model)]
@@ -86,7 +87,7 @@ class RandomClone:
             raise UnsupportedModelError(_NOT_COPIED.format(model.name, "the copy returns different outputs"))
 
     def randomize(self, numbers: Iterable[int]) -> None:
-        """Randomize exactly these groups, and restore the original weights of all others.
+        """Randomize exactly these groups and restore the original weights of all others.
 
         Args:
             numbers: indices into `groups`.
@@ -113,7 +114,7 @@ _NOT_COPIED = (
 
 
 def _copy_of(model: keras.Model, images: np.ndarray) -> keras.Model:
-    """Return a copy with newly initialized weights."""
+    """Return a copy of the model with newly initialized weights."""
     try:
         if keras_internals.functional_of(model) is not None:
             return keras.models.clone_model(model)
@@ -127,7 +128,7 @@ def _copy_of(model: keras.Model, images: np.ndarray) -> keras.Model:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed Python's random module, which Keras uses to seed initializers; restore it on exit."""
+    """Seed Python's random module, which seeds Keras' initializers, until the block ends."""
     state = random.getstate()
     random.seed(seed)
     try:
@@ -169,7 +170,10 @@ def _groups_of(model: keras.Model) -> list[LayerGroup]:
 
 
 def _learned(layer: keras.Layer) -> list[keras.Variable]:
-    """Return a layer's floating-point weights, without sublayers; empty if it learns nothing."""
+    """Return a layer's own floating-point weights, or [] if they are not learned.
+
+    The weights of a frozen layer count as learned.
+    """
     own = keras_internals.own_variables(layer)
     is_learned = any(variable.trainable for variable in own) or not layer.trainable
     return [one for one in own if keras.backend.is_float_dtype(one.dtype)] if is_learned else []

@@ -15,16 +15,16 @@ from tfviz.models.loading import is_preprocessing_known, preprocessing_of
 def removal_color(model: keras.Model, images: object, channels: int, given: npt.ArrayLike | None) -> tuple[np.ndarray, str]:
     """Return the color that replaces removed pixels, in the model's value range.
 
-    If the model's preprocessing is unknown, it is inferred from the range of the images.
+    If the model's preprocessing is unknown, the color is inferred from the images' value range.
 
     Args:
         model: the model.
-        images: all images (N, H, W, C), if they are an array.
+        images: all images; the color can be inferred only from an array (N, H, W, C).
         channels: the number of channels, C.
         given: the user's color, one number or one per channel; None for the mean color.
 
     Returns:
-        The color, float32 (channels,), and a note; "" if the color is not a guess.
+        The color, float32 (channels,), and a note, which is "" unless the color was inferred.
 
     Raises:
         OptionError: the number of channels is wrong, or the color cannot be inferred.
@@ -36,7 +36,7 @@ def removal_color(model: keras.Model, images: object, channels: int, given: npt.
     if not isinstance(images, np.ndarray) or channels not in (1, 3):
         raise OptionError(
             "The model's preprocessing is unknown and cannot be inferred from the images. Pass mean_color=, the value that "
-            "replaces removed pixels, such as 0 for images with mean 0."
+            "replaces removed pixels (for example, 0 for images with mean 0)."
         )
     low, high = float(images.min()), float(images.max())
     color = np.zeros(channels, np.float32) if low < 0 else mean_color(named("unit" if high <= 1 else "none", None, channels))

@@ -4,9 +4,10 @@
         Rong et al., 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods"
 
 MoRF removes the most relevant pixels first, LeRF the least relevant. Removed pixels are filled in
-from their neighbors (see `imputation`), with a little noise added. The hole's shape then reveals
-less to the network than a flat color would. A random map scores about 0. ROAD favors blurry maps,
-because they remove large areas that cannot be filled in well (arXiv 2304.13836).
+from their neighbors (see `imputation`), with a little noise added. As a result, the network can
+infer less from the hole's shape than if the hole had a flat color. A random map scores about 0.
+ROAD favors blurry maps, because these remove large areas that cannot be filled in well (arXiv
+2304.13836).
 
 The cost is 18 forward passes and 18 imputations per image and method.
 """
@@ -26,7 +27,7 @@ from tfviz.metrics.pixel_order import descending
 
 @dataclass(frozen=True)
 class Road(Metric):
-    """Measures half the probability gap between removing the least and most relevant pixels.
+    """Compares the class probability after removing the least and the most relevant pixels.
 
     Args:
         fractions: the fractions of pixels to remove.
@@ -55,7 +56,7 @@ class Road(Metric):
         return {self.key: Score(float(gaps.mean()), len(outputs), np.stack([self.fractions, gaps], axis=1))}
 
     def _removed(self, case: Case) -> np.ndarray:
-        """Return masks of removed pixels, bool (2 · fractions, H, W), first MoRF, then LeRF."""
+        """Return masks of removed pixels, bool (2 · fractions, H, W), MoRF before LeRF."""
         order = descending(case.map, case.size, case.permutation)
         removed = np.zeros((2, len(self.fractions), len(order)), bool)
         for number, fraction in enumerate(self.fractions):
@@ -65,5 +66,5 @@ class Road(Metric):
         return removed.reshape(-1, *case.size)
 
     def _noise(self, case: Case, number: int) -> np.ndarray:
-        """Draw the noise for a fraction. All images and methods share it."""
+        """Draw the noise for the fraction with this index. All images and methods share it."""
         return np.random.default_rng((case.seed, number)).normal(0, self.noise, case.image.shape).astype(np.float32)

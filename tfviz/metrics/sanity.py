@@ -1,21 +1,22 @@
 """Sanity checks: do a method's maps depend on the learned weights and on the class?
 
 The check randomizes layers in a copy of the model and compares the copy's maps with the original
-maps (Adebayo et al., 2018). The targets are the original model's. A map that does not change cannot
-show what the model has learned. Layers are randomized in three orders:
+maps (Adebayo et al., 2018). Both maps explain the same class, the original model's target. A map
+that does not change cannot show what the model has learned. Layers are randomized in three orders:
 
 * top_down: cumulatively from the output to the input, until all layers are random.
 * bottom_up: cumulatively from the input to the output.
 * independent: one layer at a time, while all others keep their trained weights.
 
 The random-logit test compares the target's map with the map for a random other class. eMPRT is
-(H_random − H)/H, where H is the original map's histogram entropy and H_random is the entropy with
-all layers random (Hedström et al., 2023). A trained model's map should be simpler.
+(H_random − H)/H, where H is the original map's histogram entropy and H_random is the entropy of the
+map when all layers are random (Hedström et al., 2023). A trained model's map should be simpler than
+a random model's, so eMPRT should be positive.
 
 Structural similarities such as SSIM are high for any two smooth maps (Binder et al., 2023). The
-report therefore also shows each similarity for the unrelated maps of two different images. The
-verdict is only about dependence. A method that depends on the weights can still be wrong, so do not
-rank methods by these numbers.
+report therefore also shows each similarity between the unrelated maps of two different images. The
+verdict states only whether the maps depend on the weights or the class. A method that depends on
+the weights can still be wrong, so do not rank methods by these numbers.
 """
 
 from __future__ import annotations
@@ -59,19 +60,19 @@ def sanity_check(
     """Check whether the methods' maps depend on the model's learned weights and on the class.
 
     Args:
-        model: a classifier, or any model whose maps need no target. The check works on a copy and
-            leaves the model unchanged.
+        model: a classifier, or any model if the methods need no target. The check works on a copy
+            and leaves the model unchanged.
         images: preprocessed images, (N, H, W, C); 8 to 32 images are enough.
         methods: keys of `METHODS`, or explainers of this model.
         targets: one class per image, or one for all images; None selects the model's top class.
-            The maps of the randomized copies are for the same classes.
+            The randomized copies' maps explain the same classes.
         layer: the layer for methods with a `layer` option; None selects each method's default.
-        orders: some of "top_down", "bottom_up" and "independent"; see `tfviz.metrics.sanity`. The
-            verdict needs "top_down".
+        orders: one or more of "top_down", "bottom_up" and "independent"; see
+            `tfviz.metrics.sanity`. The verdict needs "top_down".
         randomization: "permute" shuffles each layer's weights; "initializer" draws new ones.
         steps: the number of depths at which maps are compared, evenly spaced over the layers.
         batch_size: the maximum number of images to run at once.
-        seed: the seed for the random weights and classes.
+        seed: the seed for random weights and classes.
 
     Returns:
         The similarities by method, order and depth, and the verdicts.
@@ -110,11 +111,13 @@ def scores_by_method(
     batch_size: int = 32,
     seed: int = 0,
 ) -> Iterator[list[SanityScore]]:
-    """Yield a list of scores for each method in turn. For the arguments, see `sanity_check`."""
+    """Yield each method's scores in turn. The arguments are the same as for `sanity_check`."""
     _check_options(orders, steps, batch_size)
     images = np.asarray(images)
     if images.ndim != 4 or not len(images):
-        raise ImageError(f"Expected images (N, H, W, C). Received: shape {images.shape}. Pass a batch of at least one image.")
+        raise ImageError(
+            f"Expected images of shape (N, H, W, C). Received: shape {images.shape}. Pass a batch of at least one image."
+        )
     clone = RandomClone(model, images, randomization=randomization, seed=seed)
     classes = _Classes.of(clone.model, images, targets, batch_size, seed)
     for method in methods:
@@ -125,7 +128,7 @@ def scores_by_method(
 def _check_options(orders: Sequence[str], steps: int, batch_size: int) -> None:
     for order in [orders] if isinstance(orders, str) else orders:
         if order not in ORDERS:
-            raise OptionError(f"Unknown order {order!r}. {near_matches(str(order), ORDERS)}")
+            raise OptionError(f"Unknown randomization order {order!r}. {near_matches(str(order), ORDERS)}")
     for name, value in (("steps", steps), ("batch_size", batch_size)):
         if not isinstance(value, (int, np.integer)) or value < 1:
             raise OptionError(f"`{name}` must be a positive integer. Received: {value!r}.")
@@ -145,7 +148,10 @@ def _on(model: keras.Model, method: str | Explainer, layer: str | None) -> Expla
 
 @dataclass(frozen=True)
 class _Classes:
-    """Each image's explained class and a random other class, int32 (N,); None without classes."""
+    """The class to explain for each image, and a random other class, int32 (N,).
+
+    Either is None if the model has no such classes.
+    """
 
     own: np.ndarray | None
     other: np.ndarray | None
@@ -191,7 +197,7 @@ def _one_per_image(targets: int | Sequence[int] | np.ndarray, count: int) -> np.
 
 @dataclass(frozen=True)
 class _Check:
-    """The check of one method on one copied model."""
+    """Checks one method on one copy of a model."""
 
     explainer: Explainer
     clone: RandomClone
@@ -222,7 +228,8 @@ class _Check:
         for start in range(0, len(self.images), self.batch_size):
             rows = slice(start, start + self.batch_size)
             target = classes[rows] if classes is not None and self.explainer.takes_target else None
-            # Random weights sometimes lead to blank maps. The scores count them, so no warning.
+            # Random weights sometimes lead to blank maps. The scores count these, so skip the
+            # warning.
             call = self.explainer.prepare(self.images[rows], target)
             found += [one.resized(size) for one in pixel_maps(np.asarray(call.run()))]
         return np.stack(found)
@@ -247,9 +254,9 @@ class _Check:
 
 
 def _depths(order: str, count: int, steps: int) -> Iterator[tuple[int, list[int]]]:
-    """Yield each depth and the groups to randomize there; the most recently added group is last.
+    """Yield each depth and the groups to randomize, with the most recently added group last.
 
-    The depths are evenly spaced and always include half of the groups and all of them.
+    The depths are evenly spaced and always include half of the groups and all groups.
     """
     depths = sorted({*np.linspace(1, count, min(steps, count)).round().astype(int).tolist(), (count + 1) // 2, count})
     from_output = list(range(count))[::-1]

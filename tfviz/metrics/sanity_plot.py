@@ -25,7 +25,7 @@ TITLES = {
 
 
 def plot(rows: Sequence[Row]) -> Figure:
-    """Plot each method's similarities in each order. Dashed lines show unrelated maps.
+    """Plot each method's similarities in each order. Dashed lines show those of unrelated maps.
 
     Args:
         rows: a sanity check's rows.
@@ -62,7 +62,8 @@ def _draw(axes: Axes, rows: Sequence[Row], order: str) -> None:
     for measure, color in COLORS.items():
         drawn = [row for row in rows if row["test"] == order and row["measure"] == measure and row["measure"] != EMPRT]
         places = range(len(drawn))
-        # For positive maps, both correlations are equal. Draw the deciding one on top.
+        # For positive maps, both correlations are equal. The correlation that decides the verdict
+        # is drawn over the other.
         top = 3 if measure == DECIDING else 2
         axes.plot(
             places, [row["value"] for row in drawn], color=color, marker="o", markersize=3, label=NAMES[measure], zorder=top

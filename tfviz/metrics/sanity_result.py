@@ -1,4 +1,4 @@
-"""The result of a sanity check: similarities by method and depth, and verdicts on dependence."""
+"""A sanity check's result: similarities by method and depth, and verdicts on dependence."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tfviz.metrics.statistics import Sample, estimate
 
 @dataclass(frozen=True)
 class SanityCheck:
-    """The result of `tfviz.sanity_check`: map similarities after weights or classes change.
+    """The result of `tfviz.sanity_check`: similarities between maps, and verdicts.
 
     Args:
         scores: one comparison per method, test, depth, measure and image.
@@ -44,9 +44,10 @@ class SanityCheck:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """The means over images, as dicts with the keys method, layer, test, randomized, depth,
-        measure, value, low, high (the 95 % bootstrap interval), n and blank (the number of images
-        with a blank map).
+        """The mean scores over images, one dict per method, layer, test, depth and measure.
+
+        The keys are method, layer, test, randomized, depth, measure, value, low, high (the 95 %
+        bootstrap interval), n and blank (the number of images with a blank map).
         """
         found = []
         names = ("method", "layer", "test", "randomized", "depth", "measure")
@@ -61,18 +62,20 @@ class SanityCheck:
 
     @property
     def methods(self) -> list[str]:
-        """The method keys, in order."""
+        """The method keys, in the order of the scores."""
         return list(dict.fromkeys(one.method for one in self.scores))
 
     @cached_property
     def verdicts(self) -> list[Row]:
-        """The verdicts on each method, as dicts with the keys method, on, verdict, kept,
-        similarity, unrelated, n and blank.
+        """The verdicts, one dict per method and test.
+
+        The keys are method, on, verdict, kept, similarity, unrelated, n and blank.
 
         `on` is what was randomized: "the upper half of the layers", "all layers" or "the class".
         `kept` is the share of the similarity that remains, corrected for unrelated maps:
-        (similarity − unrelated)/(1 − unrelated), with Spearman's correlation of the signed maps.
-        Above .5, the method hardly depends on what was randomized. Verdicts do not rank methods.
+        (similarity − unrelated)/(1 − unrelated), where both similarities are Spearman correlations
+        of the signed maps. If `kept` exceeds .5, the method hardly depends on what was randomized.
+        Verdicts do not rank methods.
         """
         return [verdict for method in self.methods for verdict in self._verdicts_of(method)]
 
@@ -101,7 +104,7 @@ class SanityCheck:
         """Format the verdicts and the underlying similarities as Markdown.
 
         Returns:
-            The text with two tables.
+            The text, which contains two tables.
         """
         tested = list(dict.fromkeys(str(one["on"]) for one in self.verdicts))
         lines = ["| method | " + " | ".join(f"on {on}" for on in tested) + " |", "|---" * (len(tested) + 1) + "|"]
@@ -112,7 +115,7 @@ class SanityCheck:
         return "\n".join(lines) + "\n"
 
     def _table(self) -> Iterator[str]:
-        """Yield the similarity table, one line per method, test and deciding depth."""
+        """Yield the similarity table's lines, with one row per method, test and deciding depth."""
         measures = list(dict.fromkeys(one.measure for one in self.scores))
         yield "| method | compared with | " + " | ".join(NAMES.get(one, one) for one in measures) + " | blank |"
         yield "|---" * (len(measures) + 3) + "|"
@@ -139,7 +142,7 @@ class SanityCheck:
         """Format the rows as CSV.
 
         Returns:
-            The CSV text, a header and one line per row.
+            The CSV text, which contains a header and one line per row.
         """
         out = io.StringIO()
         names = list(self.rows[0]) if self.rows else [field.name for field in fields(SanityScore)]
@@ -155,7 +158,7 @@ def _described(test: str, depth: float) -> str:
 
 
 def reason_of(verdict: Row) -> str:
-    """Format the numbers behind a verdict, such as "80% kept, 3 of 16 maps blank"."""
+    """Format the numbers that support a verdict, such as "80% kept, 3 of 16 maps blank"."""
     if verdict["verdict"] == UNTESTED:
         return ""
     blank = f", {verdict['blank']} of {verdict['n']} maps blank" if verdict["blank"] else ""

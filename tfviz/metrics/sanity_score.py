@@ -1,4 +1,4 @@
-"""The score of one comparison, and the names of tests, measures and verdicts."""
+"""One comparison's score, and the names of tests, measures and verdicts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 TOP_DOWN, RANDOM_LOGIT, UNRELATED, EMPRT = "top_down", "random_logit", "unrelated", "emprt"
-DECIDING = "spearman"  # on signed maps, because SSIM and HOG are high for any two smooth maps
+DECIDING = "spearman"  # for signed maps; SSIM and HOG are high for any two smooth maps
 HARDLY = 0.5  # the largest `kept` at which a method still counts as dependent
 DEPENDS, HARDLY_DEPENDS, UNTESTED = "depends", "hardly depends", "no class to compare"
 
@@ -28,19 +28,19 @@ Row: TypeAlias = dict[str, "str | float | int"]
 
 @dataclass(frozen=True)
 class SanityScore:
-    """The score of one comparison between two maps.
+    """One comparison between two maps, with its score.
 
     Attributes:
         method: the method key.
-        layer: the layer that the method explains; "" for the image.
+        layer: the layer that the method explains, or "" if it explains the image.
         test: "top_down", "bottom_up", "independent", "random_logit", or "unrelated" (the original
             model's maps for two images).
-        randomized: the path of the layer that was randomized last.
+        randomized: the path to the layer that was randomized last.
         depth: the share of the layers that are random; for "independent", the relative position of
             the randomized layer, counted from the output.
-        measure: the key of the similarity, or "emprt".
+        measure: the similarity's key, or "emprt".
         image: the image number.
-        value: the value of the measure.
+        value: the measure's value.
         blank: whether either map is blank.
     """
 

@@ -1,4 +1,4 @@
-"""Measure the similarity of two maps. A pair with a blank map has a similarity of 0."""
+"""Measure how similar two maps are. A pair with a blank map has a similarity of 0."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def blank(maps: np.ndarray) -> np.ndarray:
-    """Return which maps (N, H, W) are blank, bool (N,); see `PixelMap`."""
+    """Return whether each map in (N, H, W) is blank (see `PixelMap`), bool (N,)."""
     return np.array([pixel_map(one).is_blank for one in maps], bool)
 
 
@@ -47,7 +47,7 @@ def _unit(maps: np.ndarray) -> np.ndarray:
     return (maps - low) / np.where(high > low, high - low, 1)
 
 
-# Reports contain these names, so renaming one is a breaking change.
+# Reports contain these names, so renaming any of them is a breaking change.
 SIMILARITIES: dict[str, Similarity] = {
     "spearman": _spearman,
     "spearman_abs": lambda a, b: _spearman(abs(a), abs(b)),

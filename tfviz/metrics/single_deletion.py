@@ -4,9 +4,9 @@
         Hesse et al., 2024, "Benchmarking the Attribution Quality of Vision Models" (IDSDS)
 
 The image is divided into 4 × 4 cells. ρ is Spearman's rank correlation; a random map scores 0 on
-average. Only one cell is removed at a time, so the images stay close to the training data. The
-network has still not seen such images. The paper therefore trains the network with randomly blanked
-cells; otherwise, d does not measure importance alone.
+average. Only one cell is removed at a time, so the images stay close to the training data. However,
+unless the network has been trained on such images, d does not measure importance alone. The paper
+therefore trains the network on images with randomly blanked cells.
 
 The cost is 16 forward passes per image, which all methods share.
 """
@@ -26,7 +26,7 @@ from tfviz.metrics.rank_correlation import spearman
 
 @dataclass(frozen=True)
 class SingleDeletion(Metric):
-    """Correlates a map's sums over cells with the score drops when each cell is removed.
+    """Correlates the map's sum in each cell with the drop in score when that cell is removed.
 
     Args:
         grid: the number of cells along each axis.

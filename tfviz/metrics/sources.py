@@ -25,7 +25,7 @@ Method: TypeAlias = "str | Explainer | MapFunction"
 Methods: TypeAlias = "Method | Sequence[Method] | Mapping[str, Method]"
 
 ALL = "all"
-# The errors that a method raises for a model that it does not support.
+# The errors that a method raises if it does not support a model.
 UNSUPPORTED = (UnsupportedModelError, UnknownLayerError, OptionError)
 
 
@@ -35,11 +35,11 @@ class Source:
 
     Attributes:
         name: the name in tables.
-        layer: the path of the explained layer; None if there is none.
-        maps: computes one map per image from images (N, H, W, C) and classes, int (N,).
+        layer: the path to the explained layer; None if the source has no layer.
+        maps: a function from images (N, H, W, C) and classes, int (N,), to one map per image.
         takes_target: whether the maps depend on the class.
         is_control: whether the source is a control, which does not depend on the network.
-        may_fail: whether a source that does not support the model is skipped with a note.
+        may_fail: whether the source is skipped with a note if it does not support the model.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Source:
 def sources_of(
     model: keras.Model, methods: Methods, *, output: str | int | None = None, reduce: str = "sum"
 ) -> tuple[list[Source], list[str]]:
-    """Build the sources for the methods that a user selected.
+    """Build the sources for the selected methods.
 
     Args:
         model: the model.
@@ -63,12 +63,12 @@ def sources_of(
         reduce: how channels are combined into one map (see `pixel_maps`).
 
     Returns:
-        The sources, and a note for each method in "all" that does not support the model.
+        The sources, and a note for each skipped method in "all".
 
     Raises:
         UnknownMethodError: there is no such method.
         UnsupportedModelError: an explicitly named method does not support the model.
-        OptionError: no method is left, or an element is not an explainer.
+        OptionError: no method supports the model, or an element is not a method.
     """
     sources, notes = [], []
     for name, method, may_fail in _listed(methods):
@@ -89,19 +89,19 @@ def _named(model: keras.Model, key: str, output: str | int | None, is_of_all: bo
     explainer = method_named(key)(model, output=output)
     if is_of_all and (rows := rows_per_image(explainer)) > MOST_ROWS_OF_ALL:
         raise OptionError(
-            f'It runs the network {rows} times per image, and "all" leaves out methods above {MOST_ROWS_OF_ALL}. To include '
-            f'it, pass methods=["all", "{explainer.key}"].'
+            f'This method runs the network {rows} times per image, but "all" skips methods that need more than '
+            f'{MOST_ROWS_OF_ALL} runs. To include it, pass methods=["all", "{explainer.key}"].'
         )
-    return explainer.freeze()  # an evaluation never changes the weights
+    return explainer.freeze()  # an evaluation does not change the weights
 
 
 def note_of(name: str, error: Exception) -> str:
-    """Format the note for a method that was left out."""
-    return f"{name} was left out: {error}"
+    """Format the note about a skipped method."""
+    return f"{name} was skipped: {error}"
 
 
 def control(name: str, map_of: ControlMap, permutation: np.ndarray) -> Source:
-    """Build the source for a control."""
+    """Build the source for a control map."""
 
     def maps(images: np.ndarray, targets: np.ndarray) -> list[PixelMap]:
         return [map_of(image, permutation) for image in images]
@@ -126,12 +126,13 @@ def _listed(methods: Methods) -> Iterable[tuple[str, Method, bool]]:
 def _source(model: keras.Model, name: str, explainer: Method, reduce: str, may_fail: bool) -> Source:
     if not callable(explainer) or isinstance(explainer, type):
         raise OptionError(
-            f"Expected a method key, an explainer, or a function of images and classes. Received for {name!r}: "
-            f"{explainer!r}. Create the explainer first, such as tfviz.GradCAM(model)."
+            f"{name!r} must be a method key, an explainer, or a function of images and classes. Received: {explainer!r}. "
+            "Create the explainer first, for example tfviz.GradCAM(model)."
         )
     if isinstance(explainer, Explainer) and explainer.model is not model:
         raise OptionError(
-            f"The explainer {name!r} explains a different model, {explainer.model.name!r}. Create it for the evaluated model."
+            f"The explainer {name!r} explains a different model, {explainer.model.name!r}. Create an explainer for the "
+            "evaluated model."
         )
     takes_target = bool(getattr(explainer, "takes_target", True))
 
@@ -161,7 +162,7 @@ def _checked(name: str, attributions: npt.ArrayLike, count: int, reduce: str) ->
 
 
 def require_distinct(sources: Sequence[Source]) -> None:
-    """Raise OptionError if two sources have the same name and layer."""
+    """Raise an OptionError if two sources have the same name and layer."""
     known = set()
     for source in sources:
         if (source.name, source.layer) in known:

@@ -1,4 +1,4 @@
-"""Summarize image scores as a statistic with an interval, and compare it with the random control.
+"""Summarize scores as a statistic with an interval, and compare methods with the random control.
 
 Intervals are 95 % percentile bootstrap intervals over images; an image's scores are always drawn
 together. All methods share the draws, so their differences are paired.
@@ -19,7 +19,7 @@ _LOW, _HIGH = 2.5, 97.5  # percentiles
 _Z = 1.959964  # the normal quantile for a 95 % interval
 # With five images, a sign test has p = 2 · 2⁻⁵ > .05 even if all images agree.
 FEWEST_IMAGES_TO_DECIDE = 6
-_BLOCK = 4_000_000  # number of weights to hold in memory at once
+_BLOCK = 4_000_000  # the number of weights to hold in memory at once
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Sample:
 
     Attributes:
         values: the scores, float (n,).
-        images: each score's image, int (n,), 0 to `count` − 1.
+        images: each score's image index, int (n,), 0 to `count` − 1.
         classes: each score's class, int (n,).
         count: the number of images.
     """
@@ -41,12 +41,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic with its interval.
+    """A statistic and its interval.
 
     Attributes:
         value: the statistic.
         low, high: the 95 % interval; NaN if there are fewer than two images.
-        draws: the statistic of each bootstrap draw, (DRAWS,).
+        draws: the statistic for each bootstrap draw, (DRAWS,).
     """
 
     value: float
@@ -80,10 +80,10 @@ def estimate(sample: Sample, statistic: Statistic, seed: int) -> Estimate:
 
 
 def decides(method: Estimate, random: Estimate, count: int, higher_is_better: bool) -> bool:
-    """Return whether the random control is significantly worse than a method.
+    """Return whether the random control is significantly worse than the method.
 
     Args:
-        method, random: the estimates of the method and the control, from the same images and seed.
+        method, random: the method's and the control's estimates, from the same images and seed.
         count: the number of images.
         higher_is_better: whether a higher value is better.
     """
@@ -92,7 +92,7 @@ def decides(method: Estimate, random: Estimate, count: int, higher_is_better: bo
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
-    """Compute Wilson's 95 % interval for a share of n pairs. It is NaN if n is 0."""
+    """Compute Wilson's 95 % interval for a share of n pairs, or NaN if n is 0."""
     if n == 0:
         return np.nan, np.nan
     center = share + _Z**2 / (2 * n)
@@ -102,7 +102,10 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 
 def _blocks(count: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield blocks of bootstrap weights, float64 (draws, count): how often each image is drawn."""
+    """Yield bootstrap weights in blocks, float64 (draws, count).
+
+    A weight is the number of times that a draw contains an image.
+    """
     counts = _draw_counts(count, seed)
     size = _rows_per_block(count)
     return (counts[start : start + size].astype(np.float64) for start in range(0, DRAWS, size))
@@ -123,7 +126,7 @@ def _rows_per_block(count: int) -> int:
 
 
 def _means(weights: np.ndarray, sample: Sample, groups: np.ndarray) -> np.ndarray:
-    """Compute the weighted mean in each group and average over groups, for each row of weights."""
+    """For each row of weights, compute the weighted mean in each group and average over groups."""
     total, present = np.zeros(len(weights)), np.zeros(len(weights))
     for group in range(int(groups.max(initial=-1)) + 1):
         rows = groups == group

@@ -1,4 +1,4 @@
-"""The structural similarity index (SSIM; Wang et al., 2004) for pairs of maps.
+"""Compute the structural similarity index (SSIM; Wang et al., 2004) for pairs of maps.
 
     SSIM = (2 μa μb + c1)(2 σab + c2) / ((μa² + μb² + c1)(σa² + σb² + c2))
 
@@ -45,6 +45,6 @@ def _ssim(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _windowed(x: np.ndarray) -> np.ndarray:
-    """Compute the weighted mean of each complete window, (H - 6, W - 6)."""
+    """Compute the weighted mean in each window that fits inside the map, (H - 6, W - 6)."""
     taps, border = cv2.getGaussianKernel(WINDOW, _SIGMA, cv2.CV_64F), WINDOW // 2
     return cv2.sepFilter2D(x, cv2.CV_64F, taps, taps)[border:-border, border:-border]

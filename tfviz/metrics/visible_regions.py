@@ -1,4 +1,4 @@
-"""Check annotated regions against a model, and crop them to the part of the image it receives."""
+"""Check annotated regions and crop them to the part of the image that the model receives."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tfviz.metrics.pixel_maps import Size
 from tfviz.metrics.regions import Box, Regions
 from tfviz.models.loading import is_preprocessing_known, preprocessing_of
 
-# A dict's coordinates are pixels of the model's images.
+# In a dict, the coordinates are pixels in the model's images.
 AnyRegions: TypeAlias = "Regions | Mapping[int, Sequence[Box] | np.ndarray] | None"
 
 
 def visible_regions(given: AnyRegions, number: int, model: keras.Model, size: Size, classes: int) -> Regions | None:
-    """Check an image's regions, and crop them to the part of the image that the model receives.
+    """Check an image's regions and crop them to the part of the image that the model receives.
 
     Args:
-        given: the regions; a dict in pixels of the model's images; or None.
+        given: a Regions object, a dict with coordinates in pixels of the model's images, or None.
         number: the image number, for messages.
         model: the model.
-        size: (height, width) of the model's images.
+        size: the model's image size (height, width).
         classes: the number of classes.
 
     Returns:
@@ -37,8 +37,8 @@ def visible_regions(given: AnyRegions, number: int, model: keras.Model, size: Si
         return None
     if not isinstance(given, (Regions, Mapping)):
         raise OptionError(
-            f"`boxes` must have a Regions, a dict or None for each image. Received for image {number}: {type(given).__name__}. "
-            "Pass Regions({class: [[x0, y0, x1, y1]]}, size=(height, width))."
+            f"`boxes` must contain a Regions object, a dict or None for each image. Received: {type(given).__name__} for image "
+            f"{number}. Pass Regions({{class: [[x0, y0, x1, y1]]}}, size=(height, width))."
         )
     try:
         regions = given if isinstance(given, Regions) else Regions(given, size)
@@ -46,7 +46,7 @@ def visible_regions(given: AnyRegions, number: int, model: keras.Model, size: Si
         raise OptionError(f"The boxes of image {number} are invalid. {error}") from error
     if wrong := [index for index in regions.classes if not 0 <= index < classes]:
         raise OptionError(
-            f"The boxes of image {number} are for class {wrong[0]}, but the model has {classes} classes, 0 to {classes - 1}. "
+            f"The boxes of image {number} contain class {wrong[0]}, but the model has {classes} classes (0 to {classes - 1}). "
             "Use the model's class numbers."
         )
     if given is regions and is_preprocessing_known(model):

@@ -1,7 +1,7 @@
 """The networks that are available by name, with their input sizes and preprocessing.
 
-A table contains the names, so listing and checking them does not import TensorFlow. The tests
-compare every row with Keras.
+The networks are listed in a table, so their names can be listed and checked without importing
+TensorFlow. The tests compare every row with Keras.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from tfviz.models import networks
 if TYPE_CHECKING:
     import keras
 
-# Each row has a module of keras.applications, the preprocessing, and {constructor: side of the
-# square input in pixels}. "none" means that the network itself scales its images.
+# Each row contains the name of a keras.applications module, the name of the preprocessing, and a
+# dict that maps each constructor to the side length of its square input in pixels. "none" means
+# that the network itself scales its images.
 _FAMILIES: tuple[tuple[str, str, dict[str, int]], ...] = (
     ("vgg16", "caffe", {"VGG16": 224}),
     ("vgg19", "caffe", {"VGG19": 224}),
@@ -50,8 +51,8 @@ class Architecture:
 
     Attributes:
         name: the network's name, such as "ResNet50".
-        module: its module in keras.applications, or "" if Keras does not have the network.
-        mode: the preprocessing's name.
+        module: the network's module in keras.applications, or "" if Keras lacks the network.
+        mode: the name of the preprocessing.
         size: the default input size, (height, width) in pixels.
     """
 
@@ -69,15 +70,16 @@ class Architecture:
 
         Args:
             weights: "imagenet", or None for random weights.
-            classes: the number of classes, if the weights are random.
-            size: (height, width) of the images in pixels. None means the default size.
+            classes: the number of classes. It is used only with random weights.
+            size: the image size (height, width) in pixels. None means the default size.
 
         Returns:
             The network.
 
         Raises:
             OptionError: the network does not support this image size.
-            Exception: Keras could not download the weights. The type depends on the cause.
+            Exception: Keras could not download the weights. The exception's type depends on the
+                cause.
         """
         size = size or self.size
         if weights is not None:
@@ -108,7 +110,7 @@ _BY_KEY = {one.name.lower().replace("_", ""): one for one in (*ARCHITECTURES.val
 
 @contextmanager
 def channels_last() -> Iterator[None]:
-    """Build networks for (height, width, channels) within the block, whatever keras.json says."""
+    """Make Keras build channels-last networks within the block, whatever keras.json specifies."""
     import keras
 
     given = keras.config.image_data_format()
@@ -120,5 +122,8 @@ def channels_last() -> Iterator[None]:
 
 
 def find_architecture(name: str) -> Architecture | None:
-    """Find a network by name, ignoring case, "-" and "_". Return None if there is none."""
+    """Return the network with this name, or None if there is none.
+
+    Case, "-" and "_" are ignored.
+    """
     return _BY_KEY.get(name.lower().replace("-", "").replace("_", "").strip())

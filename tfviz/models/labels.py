@@ -1,4 +1,4 @@
-"""Class names. A class without a name is shown by its number, so labels are optional."""
+"""Read and look up class names. A class without a name is identified by its number."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from tfviz.atomic_files import write_atomically
 from tfviz.errors import LabelsError, OutputError, TargetError, near_matches
 from tfviz.images.files import shown
 
-# keras.applications downloads this file to the same path, and checks the same MD5 sum.
+# keras.applications downloads this file to the same path and checks the same MD5 sum.
 _IMAGENET_FILE = "imagenet_class_index.json"
 _IMAGENET_URL = f"https://storage.googleapis.com/download.tensorflow.org/data/{_IMAGENET_FILE}"
 _IMAGENET_MD5 = "c2c37ea517e94d9795004a39431a14cb"
 _FETCH_TIMEOUT_S = 5.0
-_MAX_CLASSES = 1_000_000  # prevents a wrong number in a file from exhausting memory
-_MAX_WORD_LENGTH = 40  # characters of a class name in a file name
+_MAX_CLASSES = 1_000_000  # prevents a wrong class number in a file from exhausting memory
+_MAX_WORD_LENGTH = 40  # the maximum length of a class name in a file name
 
 
 @dataclass(frozen=True)
 class Labels:
-    """A model's class names, in output order. Unknown names are "".
+    """A model's class names, in the order of the model's outputs.
 
     Attributes:
-        names: the names.
-        wordnet_ids: ImageNet's ids, such as "n01440764", or () if unknown.
+        names: the class names. An unknown name is an empty string.
+        wordnet_ids: the classes' WordNet ids, such as "n01440764", or () if they are unknown.
     """
 
     names: tuple[str, ...] = ()
@@ -50,23 +50,27 @@ class Labels:
         return known or f"class {index}"
 
     def file_word(self, index: int) -> str:
-        """Return a class's first name in a form that is safe in file names, or its number."""
+        """Return a class's name, up to the first comma, in a form that is safe for file names.
+
+        If the class has no name, return its number.
+        """
         word = re.sub(r"\W+", "_", self.names[index].split(",")[0]).strip("_") if 0 <= index < len(self.names) else ""
         return word[:_MAX_WORD_LENGTH] or str(index)
 
     def index(self, name_or_number: str | int) -> int:
-        """Return the class number for a name or number.
+        """Return the number of a class that is specified by its name or number.
 
         Args:
-            name_or_number: 281, "281", "class 281", a name, or a WordNet id. Case, spaces and
-                underscores are ignored, and each part of a name such as "tabby, tabby cat" matches.
+            name_or_number: 281, "281", "class 281", a name, or a WordNet id. In names, case is
+                ignored, and underscores are equivalent to spaces. If a class is named "tabby, tabby
+                cat", either part of its name is sufficient.
 
         Returns:
             The class number.
 
         Raises:
-            TargetError: no class or several classes have this name. If there is none, the message
-                suggests similar names.
+            TargetError: no class has this name, or several classes do. In the first case, the
+                message suggests similar names if the class names are known.
         """
         if isinstance(name_or_number, int):
             return name_or_number
@@ -74,17 +78,19 @@ class Labels:
         if len(found) == 1:
             return found[0]
         if found:
-            raise TargetError(f"Several classes are called {name_or_number!r}: {', '.join(map(str, found))}. Pass the number.")
+            raise TargetError(
+                f"Several classes are named {name_or_number!r}: {', '.join(map(str, found))}. Pass the class number."
+            )
         if number := re.fullmatch(r"\s*(?:class )?(\d+)\s*", name_or_number):
             return int(number[1])
         if name_or_number in self.wordnet_ids:
             return self.wordnet_ids.index(name_or_number)
-        raise TargetError(f"No class is called {name_or_number!r}. {self._advice(name_or_number)}")
+        raise TargetError(f"No class is named {name_or_number!r}. {self._advice(name_or_number)}")
 
     def index_of_folder(self, folder: str) -> int | None:
-        """Return the class that a folder such as `tabby/` is named after, or None.
+        """Return the number of the class that a folder such as `tabby/` is named after, or None.
 
-        A number such as `2024/` matches only if it is a class name.
+        A folder whose name is a number, such as `2024/`, matches only a class with this name.
         """
         if folder.strip().isdecimal() and folder not in self.names:
             return None
@@ -96,8 +102,8 @@ class Labels:
     def _advice(self, name: str) -> str:
         if not self.names:
             return (
-                "The model's class names are unknown. Pass the number, the names or a labels file (class_names=... in Python, "
-                "--labels on the command line)."
+                "The model's class names are unknown. Pass the class number, the class names or a labels file "
+                "(class_names=... in Python, --labels on the command line)."
             )
         return near_matches(_key(name), dict.fromkeys(key for label in self.names for key in sorted(_keys(label)) if key))
 
@@ -117,15 +123,16 @@ def labels_from(source: LabelSource) -> Labels:
     """Create labels from any supported source.
 
     Args:
-        source: a labels file (see `read_labels`), names in output order, or None for no names.
-            Numbers are valid names, and None marks a missing name. A mapping goes from numbers to
-            names or, like a data generator's class_indices, from names to numbers.
+        source: a Labels object, a labels file (see `read_labels`), the names in output order, a
+            mapping, or None for no names. The mapping's keys are class numbers and its values are
+            names or, as in a data generator's class_indices, the reverse. A name may also be a
+            number. If a name is missing, use None in its place.
 
     Returns:
         The labels.
 
     Raises:
-        LabelsError: the source has another form, or the file cannot be used.
+        LabelsError: the source has an unsupported form, or the file cannot be used.
     """
     if isinstance(source, Labels):
         return source
@@ -153,10 +160,10 @@ def _name(given: Any) -> str:
 def read_labels(path: str | Path) -> Labels:
     """Read labels from a file.
 
-    A .json file contains a list of names, a list of {"id": 0, "name": "tench"}, Keras' {"0":
-    ["n01440764", "tench"]}, {"0": "tench"}, a data generator's class_indices {"tench": 0}, or an
-    object with any of these under "labels". Any other file is UTF-8 text with one name per line,
-    starting with class 0.
+    A .json file contains a list of names, a list of objects like {"id": 0, "name": "tench"}, an
+    object like Keras' {"0": ["n01440764", "tench"]}, like {"0": "tench"} or like a data generator's
+    class_indices {"tench": 0}, or an object that contains any of these under the key "labels". Any
+    other file is UTF-8 text with one name per line, starting with class 0.
 
     Args:
         path: the file to read.
@@ -203,7 +210,10 @@ def _from_json(content: Any) -> tuple[str, ...]:
 
 
 def _unwrapped(content: Any) -> Any:
-    """Return an object's "labels" value, unless that is a class number."""
+    """Return the value of an object's "labels" key or, without this key, the content itself.
+
+    If the value is an integer, "labels" is a class name, so the content itself is returned.
+    """
     is_inside = isinstance(content, dict) and not isinstance(content.get("labels", 0), int)
     return content["labels"] if is_inside else content
 
@@ -221,7 +231,10 @@ def _from_entry(position: int, entry: Any) -> tuple[int, str]:
 
 
 def _wordnet_ids(content: Any, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the WordNet ids in Keras' file or under "wnid", or () if any class has none."""
+    """Return the classes' WordNet ids, or () if any class has none.
+
+    In an object like Keras', each id precedes the class name. In a list, it has the key "wnid".
+    """
     content = _unwrapped(content)
     if isinstance(content, dict):
         found = {int(key): value[0] for key, value in content.items() if isinstance(value, list) and len(value) > 1}
@@ -246,10 +259,11 @@ def _in_order(numbered: Iterable[tuple[int, str]]) -> tuple[str, ...]:
 
 @cache
 def imagenet_labels() -> Labels:
-    """Return the 1000 ImageNet class names from Keras' cache or by download.
+    """Return the 1000 ImageNet class names from Keras' cache, or download them.
 
-    If neither works, the labels are empty. This function never raises and returns within seconds,
-    because it tries an unresponsive server only once per process.
+    If neither is possible, the labels are empty. This function never raises an exception. It
+    returns within seconds even if the server does not respond, and the next call does not try to
+    reach the server again.
     """
     path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / _IMAGENET_FILE
     try:
@@ -265,9 +279,10 @@ def imagenet_labels() -> Labels:
 
 
 def _fetch() -> bytes | None:
-    """Download the file, or return None if that fails.
+    """Download the file with ImageNet's class names, or return None if the download fails.
 
-    The download runs in a thread, because `urlopen`'s timeout does not cover the DNS lookup.
+    The download runs in a separate thread, because `urlopen`'s timeout does not cover the DNS
+    lookup.
     """
     fetched: list[bytes] = []
 

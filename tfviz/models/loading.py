@@ -1,15 +1,16 @@
-"""Load models by name or from a file, and look up their preprocessing and labels.
+"""Load models by name or from a file and look up their preprocessing and labels.
 
-A keras.Model stores neither its preprocessing nor its class names. This module keeps both in a weak
-dictionary keyed by the model, so the model is not changed, and its entry disappears with it.
+A keras.Model stores neither its preprocessing nor its class names. This module keeps both in a
+`WeakKeyDictionary` keyed by model. The model itself is not changed, and its entry is removed when
+the model is deleted.
 """
 
 from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,13 +56,33 @@ _IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True)
-class _ModelNotes:
+class ModelNotes:
+    """The data that `load_model` records for a model.
+
+    Attributes:
+        preprocessing: the model's preprocessing.
+        is_preprocessing_given: whether the architecture or the caller defined the preprocessing.
+        labels: the model's labels. None means ImageNet's labels, which are downloaded when needed.
+    """
+
     preprocessing: Preprocessing | None = None
     is_preprocessing_given: bool = False
-    labels: Callable[[], Labels] = Labels
+    labels: Labels | None = field(default_factory=Labels)
 
 
-_notes: weakref.WeakKeyDictionary[keras.Model, _ModelNotes] = weakref.WeakKeyDictionary()
+_notes: weakref.WeakKeyDictionary[keras.Model, ModelNotes] = weakref.WeakKeyDictionary()
+
+
+def notes_of(model: object) -> ModelNotes | None:
+    """Return the data recorded for a model, or None. Use `set_notes` to share it with a copy."""
+    import keras
+
+    return _notes.get(model) if isinstance(model, keras.Model) else None
+
+
+def set_notes(model: keras.Model, notes: ModelNotes) -> None:
+    """Record data for a model. For a copy of a model, pass the original model's data."""
+    _notes[model] = notes
 
 
 def load_model(
@@ -72,25 +93,27 @@ def load_model(
     labels: Labels | Sequence[str] | str | Path | None = None,
     size: Size | None = None,
 ) -> keras.Model:
-    """Load a network by name or from a file, and remember its preprocessing and labels.
+    """Load a network by name or from a file and record its preprocessing and labels.
 
-    Afterward, `preprocessing_of` and `labels_of` return these.
+    Afterward, `preprocessing_of` and `labels_of` return the recorded values.
 
     Args:
-        name_or_path: a network of keras.applications ("vgg16", "ResNet50", "mobilenet_v2"),
-            "vgg16_bn" or "vgg19_bn" (with batch normalization), "shapes" (the small network that
-            comes with tfviz), or a .keras or .h5 file.
-        weights: for a network by name, "imagenet" (downloaded by Keras), None (random), or a file,
-            which also sets the number of classes: Keras' .weights.h5, .h5 or .keras; torchvision's
-            VGG16, VGG19 (each with or without batch normalization) or ResNet50 as .safetensors,
-            .pth, .pt or .pth.tar (needs PyTorch); or TensorFlow 1's vgg16.npy and vgg19.npy. For a
-            model file, a Keras weights file that replaces the stored weights.
+        name_or_path: the name of a keras.applications network ("vgg16", "ResNet50",
+            "mobilenet_v2"), "vgg16_bn" or "vgg19_bn" (with batch normalization), "shapes" (the
+            small network that comes with tfviz), or a .keras or .h5 file.
+        weights: for a network that is loaded by name, "imagenet" (Keras downloads the weights),
+            None (random weights), or a file, which also determines the number of classes. The file
+            may be a .weights.h5, .h5 or .keras file from Keras, torchvision's weights for ResNet50,
+            VGG16 or VGG19 (each VGG with or without batch normalization), or vgg16.npy or vgg19.npy
+            for TensorFlow 1. torchvision's weights may be a .safetensors, .pth, .pt or .pth.tar
+            file. Of these, only .safetensors does not require PyTorch. For a model file, `weights`
+            is a Keras weights file that replaces the stored weights.
         preprocessing: "tf", "torch", "caffe", "unit", "none", a JSON file, or a Preprocessing. None
-            means the network's default, or the default of the tool that the weights come from. A
-            model file has no default, so its images are fed as RGB in 0-255.
-        labels: a labels file, or the names. None means ImageNet's names for a network by name with
-            trained weights and 1000 classes.
-        size: (height, width) of the images in pixels, for a network that supports several sizes.
+            means the network's default or, for another tool's weights, that tool's default. A model
+            file has no default, so the model receives images as RGB values in 0-255.
+        labels: a labels file, or the names in output order. If None, a network that is loaded by
+            name with trained weights and 1000 classes gets ImageNet's names.
+        size: the image size (height, width) in pixels, for a network that supports several sizes.
 
     Returns:
         The model.
@@ -121,10 +144,10 @@ def load_model(
     names = labels_from(labels)
     _check_labels(names, model, labels)
     is_imagenet = architecture and weights and labels is None and model.output_shape[-1] == _IMAGENET_CLASSES
-    _notes[model] = _ModelNotes(
+    _notes[model] = ModelNotes(
         _fitted(model, preprocessing, size),
         preprocessing is not None,
-        imagenet_labels if is_imagenet else lambda: names,
+        None if is_imagenet else names,
     )
     return model
 
@@ -133,38 +156,47 @@ def preprocessing_of(model: keras.Model) -> Preprocessing:
     """Return a model's preprocessing.
 
     Args:
-        model: the model. Its preprocessing is known only if `load_model` loaded it.
+        model: the model. Its preprocessing is known only if `load_model` loaded the model.
 
     Returns:
-        The preprocessing. If it is unknown, "none" (RGB in 0-255) at the model's input size.
+        The model's preprocessing. If it is unknown, this is "none" (RGB values in 0-255) at the
+        model's input size.
 
     Raises:
-        UnsupportedModelError: the model does not have exactly one input, an image.
-        OptionError: the model's number of channels does not fit image files.
+        UnsupportedModelError: the model does not have a single image input.
+        OptionError: image files cannot be read with the model's number of channels.
     """
-    known = _notes.get(model, _ModelNotes()).preprocessing
+    known = _notes.get(model, ModelNotes()).preprocessing
     return known or named("none", *_image_input(model))
 
 
 def is_preprocessing_known(model: keras.Model) -> bool:
-    """Return whether the architecture or the caller of `load_model` defined the preprocessing."""
-    return _notes.get(model, _ModelNotes()).is_preprocessing_given
+    """Return whether the architecture or the caller of `load_model` set the preprocessing."""
+    return _notes.get(model, ModelNotes()).is_preprocessing_given
+
+
+def known_preprocessing(model: object) -> Preprocessing | None:
+    """Return the model's preprocessing, or None if it is unknown."""
+    import keras
+
+    return preprocessing_of(model) if isinstance(model, keras.Model) and is_preprocessing_known(model) else None
 
 
 def labels_of(model: keras.Model) -> Labels:
     """Return a model's class names, if they are known.
 
-    This may download ImageNet's names, which takes a few seconds at most.
+    This function may download ImageNet's names, which takes at most a few seconds.
 
     Args:
         model: the model.
 
     Returns:
-        The labels. They are empty if unknown.
+        The labels, which are empty if the class names are unknown.
     """
     if model not in _notes and _is_imagenet_application(model):
         return imagenet_labels()
-    return _notes.get(model, _ModelNotes()).labels()
+    labels = _notes.get(model, ModelNotes()).labels
+    return imagenet_labels() if labels is None else labels
 
 
 def _is_imagenet_application(model: keras.Model) -> bool:
@@ -176,27 +208,29 @@ def _is_imagenet_application(model: keras.Model) -> bool:
     return is_known and [tensor.shape[-1] for tensor in getattr(model, "outputs", None) or ()] == [_IMAGENET_CLASSES]
 
 
-# A model's name may be longer, as in "mobilenetv2_1.00_224", or shorter, as in "NASNet".
+# A model's name may be longer than its network's name, as in "mobilenetv2_1.00_224", or shorter, as
+# in "NASNet".
 _APPLICATIONS = tuple(map(str.lower, ARCHITECTURES))
 _MIN_NAME_LENGTH = 5
 
 
 def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Preprocessing) -> LoadedImages:
-    """Load image files and folders, preprocessed for a model.
+    """Load images from files and folders, and preprocess them for a model.
 
-    If the model's preprocessing is unknown, a warning is issued once per model.
+    If the model's preprocessing is unknown, this function issues a warning once per model.
 
     Args:
-        paths: image files, and folders that are searched recursively, in sorted order.
+        paths: image files, and folders, which are searched recursively in sorted order.
         for_: a model, or a Preprocessing.
 
     Returns:
         A float32 array (N, height, width, channels). Its attribute `pictures` contains the RGB
-        images before preprocessing, uint8 (N, height, width, 3). `overlay`, `plot` and
-        `SnapshotCallback` draw on them.
+        images before preprocessing as a uint8 array (N, height, width, 3). `overlay`, `plot` and
+        `SnapshotCallback` draw on these images.
 
     Raises:
-        ImageError: a file cannot be used, or the images differ in size and `for_` sets none.
+        ImageError: a file cannot be used, or the images differ in size and `for_` does not set a
+            size.
     """
     named_paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not named_paths:
@@ -218,14 +252,14 @@ def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Pr
 
 
 def preprocessing_for_files(model: keras.Model) -> Preprocessing:
-    """Return `preprocessing_of(model)`. If it is unknown, warn once per model."""
+    """Return a model's preprocessing. If it is unknown, issue a warning once per model."""
     preprocessing = preprocessing_of(model)
     if not is_preprocessing_known(model) and model not in _warned:
         _warned.add(model)
         warn(
-            f"No preprocessing is known for the model '{model.name}', so images are fed as RGB in 0-255. If it expects "
+            f"No preprocessing is known for the model '{model.name}', so images are fed as RGB in 0-255. If the model expects "
             'other values, pass preprocessing="unit" (0-1), "tf", "torch" or "caffe" to tfviz.load_model, or pass a '
-            'tfviz.images.Preprocessing to load_images instead of the model. If 0-255 is right, pass "none".'
+            'tfviz.images.Preprocessing to load_images instead of the model. If 0-255 is correct, pass preprocessing="none".'
         )
     return preprocessing
 
@@ -240,7 +274,7 @@ def _files_at(path: Path) -> list[Path]:
 def _build(
     architecture: Architecture, weights: str | Path | None, size: Size | None
 ) -> tuple[keras.Model, str | Preprocessing]:
-    """Build the network, and return it with the preprocessing that its weights need."""
+    """Build the network and return it with the preprocessing that its weights need."""
     if weights is not None and str(weights).endswith(FOREIGN_EXTENSIONS):
         return load_foreign(architecture.name, weights, size)
     return _build_with_keras_weights(architecture, weights, size), architecture.mode
@@ -252,7 +286,7 @@ def _build_with_keras_weights(architecture: Architecture, weights: str | Path | 
     if weights == "imagenet":
         return _with_imagenet_weights(architecture, size or architecture.size)
     require_file(weights, (*WEIGHTS_EXTENSIONS, *FOREIGN_EXTENSIONS))
-    # Building the network takes seconds, so a bad file is reported first.
+    # Building the network takes seconds, so report an unreadable file first.
     with open_hdf5(weights):
         pass
     model = architecture.build(size=size)
@@ -266,14 +300,14 @@ def _with_imagenet_weights(architecture: Architecture, size: Size) -> keras.Mode
     if not architecture.is_in_keras:
         raise WeightsError(
             f"Keras does not provide ImageNet weights for {architecture.name}. Pass a file, such as torchvision's: "
-            "weights=FILE, or --weights FILE on the command line."
+            "weights=FILE (--weights FILE on the command line)."
         )
     try:
         model = architecture.build("imagenet")
     except Exception as error:  # Keras raises a bare Exception if the download fails
         raise WeightsError(
-            f"The ImageNet weights for {architecture.name} cannot be downloaded ({first_line(error)}). Download that "
-            "file on another machine and pass it: weights=FILE, or --weights FILE on the command line."
+            f"The ImageNet weights for {architecture.name} cannot be downloaded ({first_line(error)}). Download the file on "
+            "another machine, and pass it: weights=FILE (--weights FILE on the command line)."
         ) from error
     if size == architecture.size:
         return model
@@ -293,23 +327,27 @@ def _model_file(name_or_path: str | Path) -> Path:
         return _PACKAGED_FOLDER / f"{PACKAGED}.keras"
     path = Path(name_or_path)
     if path.is_dir():
-        raise WeightsError(f"{shown(path)} is a folder. Expected: {_EXPECTED}. Save the model as .keras.")
+        raise WeightsError(
+            f"{shown(path)} is a folder, not a model file. Expected {_EXPECTED}. Save the model as a .keras file."
+        )
     if not path.exists():
         hint = "" if path.suffix else f" {near_matches(str(name_or_path).lower(), _NAMES)}"
-        raise WeightsError(f"{shown(path)!r} is neither a network nor a file. Expected: {_EXPECTED}.{hint}")
+        raise WeightsError(f"{shown(path)!r} is neither the name of a network nor a file. Expected {_EXPECTED}.{hint}")
     if not path.name.endswith(MODEL_EXTENSIONS) or path.name.endswith(".weights.h5"):
-        raise WeightsError(f"{shown(path)} is not a complete model. Expected: {_EXPECTED}. {_WEIGHTS_ADVICE}")
+        raise WeightsError(f"{shown(path)} is not a complete model. Expected {_EXPECTED}. {_WEIGHTS_ADVICE}")
     return path
 
 
 _NAMES = (PACKAGED, *map(str.lower, (*ARCHITECTURES, *OWN_ARCHITECTURES)))
-_EXPECTED = f'a name of keras.applications such as "vgg16", "{PACKAGED}", or a file {" or ".join(MODEL_EXTENSIONS[:2])}'
+_EXPECTED = (
+    f'a network from keras.applications such as "vgg16", the name "{PACKAGED}", or a {" or ".join(MODEL_EXTENSIONS[:2])} file'
+)
 _WEIGHTS_ADVICE = "For a weights file, pass the network's name, and the file as `weights`."
 
 
 def _open(path: Path) -> keras.Model:
     try:
-        # This raises a clear error if the file is truncated or has another format.
+        # This raises a clear error if the file is truncated or in another format.
         with open_hdf5(path) as file:
             if path.suffix != ".keras" and "model_config" not in file.attrs:
                 raise WeightsError(f"{shown(path)} contains weights but no network. {_WEIGHTS_ADVICE}")
@@ -325,7 +363,7 @@ def _open(path: Path) -> keras.Model:
         raise UnsupportedModelError(f"{shown(path)} cannot be opened. {error}") from error
     except TfvizError:
         raise
-    except OSError as error:  # HDF5 raises only this
+    except OSError as error:  # HDF5 raises only this type
         raise WeightsError(f"{shown(path)} {TRUNCATED}") from error
     except Exception as error:
         raise WeightsError(
@@ -336,7 +374,7 @@ def _open(path: Path) -> keras.Model:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the message of a chain's first error, such as "Could not locate class 'Scale'"."""
+    """Return the message of the first error in a chain of exceptions."""
     while (before := error.__cause__ or error.__context__) is not None:
         error = before
     return first_line(error).split(" Full object config")[0]
@@ -354,13 +392,13 @@ def _fitted(model: keras.Model, given: Preprocessing | str | Path | None, size: 
 
 
 def _image_input(model: keras.Model) -> tuple[Size | None, int]:
-    """Return the model's image size (None means any) and its number of channels."""
+    """Return a model's image size (None for any size) and number of input channels."""
     shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] is None:
         received = ", ".join(map(str, shapes)) or "none declared"
         raise UnsupportedModelError(
-            "Image files need a model with one input (batch, height, width, channels). This model's inputs: "
-            f"{received}. In Python, pass the arrays themselves."
+            "Image files can be loaded only for models with one input (batch, height, width, channels). This model's inputs: "
+            f"{received}. In Python, pass arrays instead."
         )
     _, height, width, channels = shapes[0]
     return ((height, width) if height and width else None), channels

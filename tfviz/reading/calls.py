@@ -1,7 +1,9 @@
-"""Find the calls that a model, layer or function makes, as recorded by Keras or by tracing.
+"""Find the calls that a model, layer or function makes.
 
-Tracing uses Keras' symbolic tensors first, because `keras.ops` records what each operation does.
-TensorFlow traces code that uses other functions.
+They come either from the graph that Keras recorded or from tracing the code.
+
+Code is traced with Keras' symbolic tensors first, because Keras records each `keras.ops` operation
+that runs on them. TensorFlow traces code that uses other functions.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from tfviz.reading import keras_ops, keras_tracer, tensorflow_tracer
 from tfviz.reading.keras_layers import can_only_be_traced_by_keras
 from tfviz.reading.trace import Call, NotReadable, Trace, recorded_trace
 
-Runner = Callable[..., Any]  # a layer, or its `call`
+Runner = Callable[..., Any]  # a layer, or its `call` method
 
 
 def calls_of(
@@ -36,7 +38,7 @@ def calls_of(
         readable: a model, a layer call, or (with `like`) a function.
         like: a symbolic tensor to call the function on.
         by_tensorflow: whether to let TensorFlow trace code that Keras cannot trace.
-        free_tokens: whether to trace a call for an unknown number of tokens.
+        free_tokens: whether to leave the number of tokens unknown when tracing a call.
 
     Returns:
         The trace, or the reason why there is none.
@@ -64,7 +66,7 @@ def _inside_model(model: Any) -> Trace | NotReadable:
 
 def symbolic_images(model: keras.Model) -> Nested[keras.KerasTensor] | None:
     """Return symbolic inputs for a built model, or None if their shape is unknown."""
-    # A Functional or Sequential subclass that overrides `call` also has recorded inputs.
+    # A Functional or Sequential subclass that overrides `call` has recorded inputs too.
     known = keras_internals.recorded_inputs(model)
     if known is not None:
         return tree.map_structure(lambda x: keras.KerasTensor((None, *x.shape[1:]), x.dtype), known)
@@ -96,15 +98,16 @@ def _inside_call(call: Call, by_tensorflow: bool, free_tokens: bool) -> Trace | 
 
 
 def with_free_tokens(shape: Sequence[int | None]) -> tuple[int | None, ...]:
-    """Make the token count in a shape (N, tokens, K) unknown. Other shapes stay the same."""
+    """Return a shape (N, tokens, K) with an unknown token count, and other shapes unchanged."""
     return (shape[0], None, shape[2]) if len(shape) == 3 else tuple(shape)
 
 
 def declares_wrong_tokens(call: Call) -> bool:
     """Return whether a layer turns an image into a different number of tokens than it declares.
 
-    KerasHub's DINOv3 declares as many rows as columns, and its SigLIP declares a class token that
-    it does not have. Recorded sizes after such a layer are unreliable.
+    For example, KerasHub's DINOv3 declares as many rows as columns even for nonsquare images, and
+    KerasHub's SigLIP declares a class token that it does not have. The sizes that are recorded
+    after such a layer are unreliable.
     """
     shapes = [tensor.shape for tensor in (*call.inputs, *call.outputs)]
     if [len(shape) for shape in shapes] != [4, 3] or any(None in shape[1:] for shape in shapes):
@@ -114,7 +117,7 @@ def declares_wrong_tokens(call: Call) -> bool:
         with keras_internals.untouched(call.operation):
             args, kwargs = call.on([image])
             return tuple(call.operation(*args, **kwargs).shape[1:]) != tuple(shapes[1][1:])
-    except Exception:  # If the code cannot run, reading it reports the error.
+    except Exception:  # If the code cannot run, the error is reported when the code is read.
         return False
 
 
@@ -127,29 +130,37 @@ def _inside_function(function: Callable[[Any], Any], like: keras.KerasTensor, by
 
 
 def step_of(layer: keras.Layer, series: keras.KerasTensor) -> Trace | NotReadable:
-    """Trace a TimeDistributed's inner layer for one time step."""
+    """Trace a TimeDistributed layer's inner layer for one time step."""
     inside = layer.layer
     step = keras.KerasTensor((None, *series.shape[2:]), dtype=series.dtype)
     return keras_tracer.traced(layer, [step], lambda: inside(step))
 
 
 def _traced(layer: keras.Layer, symbols: Any, call: Callable[..., Any], by_tensorflow: bool) -> Trace | NotReadable:
-    """Trace a layer. `call(run, tensors, **options)` runs the layer or its `call` method."""
+    """Trace a layer.
+
+    `call(run, tensors, **options)` passes the tensors and options to `run`, which is either the
+    layer or its `call` method.
+    """
     options = {"training": False} if takes_training(layer) else {}
     found = keras_tracer.traced(layer, symbols, lambda: call(layer.call, symbols, **options))
     if isinstance(found, Trace) or not by_tensorflow or can_only_be_traced_by_keras(layer):
         return found
-    # Users call the layer itself. Without training=False, random augmentation is active.
+    # Call the layer itself, as users do. Without training=False, random augmentation would be
+    # active.
     return _with_cause(found, tensorflow_tracer.traced(layer, symbols, lambda tensors: call(layer, tensors, training=False)))
 
 
 def _with_cause(first: NotReadable, second: Trace | NotReadable) -> Trace | NotReadable:
-    """Return the second tracer's result. If that has no cause, use the first result's cause."""
+    """Return the second tracer's result.
+
+    If the second tracer failed without an error, add the first tracer's error as the cause.
+    """
     if isinstance(second, Trace) or second.cause is not None:
         return second
     return NotReadable(second.reason, first.cause)
 
 
 def takes_training(operation: object) -> bool:
-    """Return whether an operation has a `training` argument."""
+    """Return whether an operation is a layer whose `call` has a `training` argument."""
     return isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters

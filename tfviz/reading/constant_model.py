@@ -6,23 +6,24 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 
 from tfviz import keras_internals
-from tfviz.graph.constant_weights import folded
+from tfviz.graph.constant_weights import folded, stem
 from tfviz.graph.graph import Graph, Value
 from tfviz.reading.read_model import ReadModel, in_place_of_model
 from tfviz.variable_copies import VariableCopies
 
 
 class ConstantModel(ReadModel):
-    """A model's graph with the model's current weights as constants.
+    """A model's graph in which the current weights are constants.
 
     Args:
-        live: the model as it was read.
+        live: the read model whose current weights become constants.
         keep: values whose meaning must not change, because a method explains them.
-        dtype: the dtype to compute in. None means each layer's own dtype.
-        fold: whether to fold BatchNormalizations. This changes rounding errors.
+        dtype: the dtype to compute in. If None, each layer computes in its own dtype.
+        fold: whether to fold BatchNormalization layers where possible. Folding changes rounding
+            errors.
 
     Attributes:
-        form: `dtype` and `fold`.
+        form: the arguments `dtype` and `fold`, as a tuple.
     """
 
     _copies: VariableCopies
@@ -42,23 +43,25 @@ class ConstantModel(ReadModel):
         else:
             self._copies = VariableCopies(keras_internals.tensorflow_variables(live.model))
             self._unfolded = live.graph
+        self._precise = stem(self._unfolded) if dtype else []
         with self.tracing():
-            self.graph = folded(self._unfolded, keep, dtype) if fold else self._unfolded
+            self.graph = folded(self._unfolded, keep, dtype, self._precise) if fold else self._unfolded
         self._faithful_for = live._faithful_for
 
     def is_current(self) -> bool:
-        """Return True, because later changes to the model have no effect."""
+        """Return True, because later changes to the model have no effect on this graph."""
         return True
 
     @contextmanager
     def tracing(self) -> Iterator[None]:
         dtype = self.form[0]
-        policy = keras_internals.computing_in(self.model, dtype) if dtype else nullcontext()
+        precise = [layer for step in self._precise for layer in keras_internals.layers_of(step.layer)]
+        policy = keras_internals.computing_in(self.model, dtype, precise) if dtype else nullcontext()
         with self._copies.read_in_place(), policy, super().tracing():
             yield
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Make explainers created for the model within the block use this graph."""
+        """Make explainers that are created for the model within the block use this graph."""
         with in_place_of_model(self):
             yield

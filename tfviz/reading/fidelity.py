@@ -1,4 +1,4 @@
-"""Check that a graph computes what the user's code computes."""
+"""Check that a graph computes the same results as the user's code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from tfviz.reading.trace import Trace
 
 
 def computes_as(trace: Trace, function: Callable[..., object]) -> bool:
-    """Return whether a trace reproduces the function's results, or True if any size is unknown."""
+    """Return whether a trace reproduces a function's results.
+
+    If any size except the batch size is unknown, return True without a check.
+    """
     symbols = tree.flatten(trace.inputs)
     if any(None in symbol.shape[1:] for symbol in symbols):
         return True
@@ -46,11 +49,11 @@ def _compute_alike(trace: Trace, function: Callable[..., object], symbols: Seque
 
 
 def require_faithful(graph: Graph, images: Sequence[tf.Tensor]) -> None:
-    """Raise if a traced graph and its model return different outputs for the first image.
+    """Check that a traced graph and its model return the same outputs for the first image.
 
-    A graph that Keras recorded is exact. Traced code may differ, because it can branch in Python on
-    values that are only known at run time. The check is skipped for models that draw random numbers
-    or cannot run these images.
+    A graph that Keras recorded is exact. A traced graph may compute different outputs, because code
+    can branch in Python on values that are only known at run time. The check is skipped for models
+    that draw random numbers or cannot process these images.
 
     Args:
         graph: a model's graph, with all outputs unchanged.
@@ -64,26 +67,32 @@ def require_faithful(graph: Graph, images: Sequence[tf.Tensor]) -> None:
     with keras_internals.untouched(graph.model):
         try:
             expected, repeated = _outputs_of(graph, one), _outputs_of(graph, one)
-        except Exception:  # Compiling the explainer reports errors in the user's code.
+        except Exception:  # Errors in the user's code are reported when the explainer is compiled.
             return
         if not _are_near(repeated, expected):
             return  # the model draws random numbers
         try:
             values = run(inputs_of(graph, one), graph.before(graph.outputs))
-        except Exception as error:  # A shape mismatch raised by Keras or TensorFlow.
+        except Exception as error:  # Keras or TensorFlow raises an error if shapes do not match.
             raise _unfaithful(graph, images) from error
     if not _are_near([values[value] for value in graph.outputs], expected):
         raise _unfaithful(graph, images)
 
 
 def noise_for(graph: Graph, sizes: Sequence[tuple[int | None, ...]]) -> list[tf.Tensor]:
-    """Return noise images of these sizes, with the model's batch size or a batch size of one."""
+    """Return noise images of these sizes.
+
+    The batch size is 1 unless the model has a fixed batch size.
+    """
     pairs = zip(graph.inputs, sizes, strict=True)
     return noise([(((value.shape or (None,))[0] or 1, *size), value.dtype or "float32") for value, size in pairs])
 
 
 def noise(specs: Sequence[tuple[tuple[int | None, ...], str]]) -> list[tf.Tensor]:
-    """Draw normal noise for each (shape, dtype), without using the global random generators."""
+    """Return normally distributed noise for each (shape, dtype).
+
+    The global random number generators are not used.
+    """
     random = np.random.default_rng(0)
     return [tf.cast(random.normal(size=[n or 1 for n in shape]), dtype) for shape, dtype in specs]
 
@@ -95,9 +104,9 @@ def _are_near(actual: Sequence[object], expected: Sequence[object]) -> bool:
 def _unfaithful(graph: Graph, images: Sequence[tf.Tensor]) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"The graph that tfviz read from '{graph.model_name}' does not reproduce the model's outputs for images of shape "
-        f"{tuple(images[0].shape[1:])}. Code in one of its layers branches in Python on unknown sizes, or on other values that "
-        "are only known at run time. Build the model with a fixed image size, such as keras.Input((224, 224, 3)), or use "
-        "keras.ops.shape(x) in that layer."
+        f"{tuple(images[0].shape[1:])}. One of its layers branches in Python on a size or another value that is only known at "
+        "run time. Build the model with a fixed image size, such as keras.Input((224, 224, 3)), or use keras.ops.shape(x) in "
+        "that layer."
     )
 
 

@@ -1,7 +1,7 @@
 """Translate Keras layers, with one row in TABLE per layer class.
 
-A row turns a layer into typed operations (see `graph.operations`). A layer with a kernel becomes a
-chain: the linear map (two for a separable convolution), then the fused activation.
+A row converts a layer to typed operations (see `graph.operations`). A layer with a kernel becomes a
+chain: the linear map (or two, for a separable convolution), then the fused activation.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from tfviz.graph.operations import (
 from tfviz.reading.stages import Compute, Stage
 from tfviz.reading.trace import NotReadable
 
-# The base class keras.Layer does not declare the attributes of its subclasses.
+# The base class keras.Layer does not declare its subclasses' attributes.
 Layer: TypeAlias = Any
 Row = Callable[[Layer], "Operation | list[Stage]"]
 
 
-_LAST = "channels_last"  # explicit, because keras.json can set a different default
+_LAST = "channels_last"  # explicit, because keras.json may set a different default
 
 # --- linear maps ----------------------------------------------------------------------------------
 
@@ -58,7 +58,7 @@ def _dense(layer: Layer) -> list[Stage]:
     linear = _linear(layer, lambda x, kernel: ops.matmul(x, kernel), "kernel", _scale_last)
     if not layer.quantization_mode:
         return [_forward(layer, linear)]
-    # An int8 layer computes with integers. Rules use the dequantized kernel instead.
+    # An int8 layer computes with integers, whereas the methods' rules use the dequantized kernel.
     return [Stage(replace(linear, read_kernel=lambda dtype: _dequantized(layer, dtype)), _quantized(layer))]
 
 
@@ -82,7 +82,7 @@ def _einsum_dense(layer: Layer) -> list[Stage]:
 
 
 def _only_mixes_channels(equation: str) -> bool:
-    """Return whether an einsum of map and kernel only changes the last axis: "...c,cd->...d"."""
+    """Return whether an einsum with a kernel changes only the last axis, as in "...c,cd->...d"."""
     inputs, outputs = equation.replace(" ", "").replace("...", ".").split("->")
     x, kernel = inputs.split(",")
     positions = x[:-1]
@@ -91,7 +91,7 @@ def _only_mixes_channels(equation: str) -> bool:
 
 def _convolution(layer: Layer) -> list[Stage]:
     def apply(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        if layer.padding == "causal":  # Conv1D pads in its own `call`.
+        if layer.padding == "causal":  # Conv1D pads in `call`, not in `convolution_op`.
             x = ops.pad(x, [(0, 0), (layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0), (0, 0)])
             return ops.conv(
                 x, kernel, strides=list(layer.strides), padding="valid", dilation_rate=layer.dilation_rate, data_format=_LAST
@@ -104,10 +104,10 @@ def _convolution(layer: Layer) -> list[Stage]:
 
 
 def _is_depthwise(layer: Layer, kernel: tf.Tensor) -> bool:
-    """Return whether a grouped 2D convolution can run as a depthwise one, as in ConvNeXt.
+    """Return whether a grouped 2D convolution can run as a depthwise convolution, as in ConvNeXt.
 
-    TensorFlow has no grouped convolution on the CPU, and the replacement that Keras compiles is
-    many times slower.
+    TensorFlow has no grouped convolution for CPUs, and the replacement that Keras compiles is many
+    times slower.
     """
     has_one_channel_groups = len(kernel.shape) == 4 and kernel.shape[-2] == 1 and layer.groups == kernel.shape[-1] > 1
     # TensorFlow's depthwise convolution supports only these strides and dilations.
@@ -176,7 +176,7 @@ def _linear(layer: Layer, apply: Callable[..., tf.Tensor], kernel_name: str, sca
 
 
 def _forward(layer: Layer, linear: Linear, *, has_bias: bool = True) -> Stage:
-    """Create the stage that runs a linear map as the layer does, in its dtype and with its bias."""
+    """Create the stage that runs a linear map with the layer's dtype and bias."""
 
     def read_bias(dtype: str) -> tf.Tensor | None:
         return ops.cast(layer.bias, dtype) if has_bias and layer.bias is not None else None
@@ -254,7 +254,7 @@ def _of(cls: type[Operation]) -> Row:
 
 
 def _pairs(amounts: Any) -> tuple[tuple[int, int], ...]:
-    """Convert any form in which Keras stores padding or cropping to (before, after) per axis."""
+    """Convert padding or cropping in any of Keras' formats to a pair (before, after) per axis."""
     one_axis = not isinstance(amounts[0], (tuple, list))
     return (tuple(amounts),) if one_axis else tuple(map(tuple, amounts))
 
@@ -287,7 +287,7 @@ def _softmax(layer: Layer) -> Operation:
 
 
 def _scaled_sum(layer: Layer) -> list[Stage]:
-    """Translate x + scale · y, the scaled residual connection of InceptionResNetV2."""
+    """Translate x + scale · y, the scaled residual connection in InceptionResNetV2."""
     scale = Elementwise(name=_name(layer), function="scale", is_affine=True)
     return [
         Stage(scale, lambda tensors: [tensors[0] * layer.scale], reads=(1,)),
@@ -296,7 +296,7 @@ def _scaled_sum(layer: Layer) -> list[Stage]:
 
 
 def _rows(row: Row, names: str) -> dict[type, Row]:
-    """Map the named classes to a row, skipping classes that this Keras version does not have."""
+    """Map each of the named classes that this Keras version contains to the row."""
     return {getattr(layers, name): row for name in names.split() if hasattr(layers, name)}
 
 
@@ -323,7 +323,7 @@ TABLE: dict[type, Row] = {
     **_rows(_of(Normalization), "LayerNormalization GroupNormalization UnitNormalization RMSNormalization"),
     layers.Rescaling: _rescaling,
     layers.Normalization: _affine,
-    # These layers do nothing at inference. Solarization and RandomCrop are missing because they do.
+    # These layers do nothing at inference, unlike Solarization and RandomCrop.
     **_rows(_of(Identity), "Identity Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D AlphaDropout"),
     **_rows(_of(Identity), "GaussianDropout GaussianNoise ActivityRegularization Masking RandomBrightness"),
     **_rows(_of(Identity), "RandomColorDegeneration RandomColorJitter RandomContrast RandomErasing RandomElasticTransform"),
@@ -340,20 +340,21 @@ TABLE: dict[type, Row] = {
     **_rows(_up_sampling, "UpSampling1D UpSampling2D UpSampling3D"),
 }
 
-# These layers in keras.applications are not exported by Keras.
+# These layers are in keras.applications, but Keras does not export them.
 _UNEXPORTED: dict[str, Row] = {"LayerScale": _affine, "StochasticDepth": _of(Identity), "CustomScaleLayer": _scaled_sum}
 
 _ATTENTION = (layers.MultiHeadAttention, layers.GroupQueryAttention, layers.Attention, layers.AdditiveAttention)
 _RECURRENT = (layers.RNN, layers.Bidirectional)
 
-_COMPUTING = ("call", "convolution_op")  # subclasses override these to change the computation
+# A subclass that overrides one of these changes the computation.
+_COMPUTING = ("call", "convolution_op")
 
 
 def stages_of(layer: keras.Layer) -> list[Stage] | None:
-    """Return a layer's typed operations without its fused activation, or None if unknown.
+    """Return a layer's stages without its fused activation, or None if they are unknown.
 
-    A subclass that overrides `call` or the convolution is unknown. So is a quantized layer other
-    than an int8 Dense.
+    The stages are unknown for subclasses that override `call` or the convolution, and for quantized
+    layers with a kernel, except an int8 Dense layer.
     """
     for cls in type(layer).__mro__:
         row = TABLE.get(cls) or (_UNEXPORTED.get(cls.__name__) if is_from_keras(cls) else None)
@@ -377,7 +378,7 @@ LINEAR = frozenset(
 
 
 def opaque_operation(layer: keras.Operation, why: NotReadable) -> Operation:
-    """Describe a layer that could not be traced."""
+    """Return the opaque operation for a layer that could not be traced."""
     name = type(layer).__name__
     if is_attention(layer) or not isinstance(layer, keras.Layer):
         return OpaqueAttention(name=name, reason=why.reason, cause=why.cause)
@@ -391,18 +392,18 @@ def is_attention(layer: keras.Operation) -> bool:
 
 
 def may_be_masked(model: keras.Model) -> bool:
-    """Return whether any of a model's layers creates a mask, which Keras attention would read."""
+    """Return whether any of a model's layers creates a mask, which Keras' attention would read."""
     parts = keras_internals.layers_of(model)
     return any(isinstance(part, layers.Masking) or getattr(part, "mask_zero", False) for part in parts)
 
 
 def mixes_all_pixels(layer: keras.Operation) -> bool:
-    """Return whether each output position of a layer may depend on all input positions."""
+    """Return whether each of a layer's output positions may depend on all input positions."""
     return isinstance(layer, (*_ATTENTION, *_RECURRENT))
 
 
 def is_from_keras(cls: type) -> bool:
-    """Return whether a class is defined by Keras itself."""
+    """Return whether Keras defines a class."""
     return cls.__module__.startswith("keras.")
 
 
@@ -412,17 +413,17 @@ def is_keras_layer(layer: keras.Layer) -> bool:
 
 
 def can_only_be_traced_by_keras(layer: keras.Layer) -> bool:
-    """Return whether a layer is a built-in layer, such as an RNN, that only Keras can trace."""
+    """Return whether only Keras can trace a layer, as with most built-in layers."""
     return is_keras_layer(layer) and not isinstance(layer, (keras.Model, layers.SpectralNormalization, *_ATTENTION))
 
 
 def is_activation(layer: object) -> bool:
-    """Return whether a layer only applies its `activation`."""
+    """Return whether a layer is an Activation layer, which only applies its `activation`."""
     return isinstance(layer, layers.Activation)
 
 
 def time_distributed_layer(layer: keras.Operation) -> keras.Layer | None:
-    """Return the layer that a TimeDistributed applies to each step, or None for other layers."""
+    """Return the layer inside a TimeDistributed layer, or None for any other layer."""
     is_plain = isinstance(layer, layers.TimeDistributed) and type(layer).call is layers.TimeDistributed.call
     return layer.layer if is_plain else None
 

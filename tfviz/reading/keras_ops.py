@@ -1,7 +1,7 @@
 """Translate `keras.ops` and activation functions, with one row in TABLE per operation.
 
-Keras records each call of `keras.ops`, and `+` or `x[...]` on symbolic tensors, as an instance of a
-private operation class. The class name is the operation's name.
+Keras records each `keras.ops` call, and each `+` or `x[...]` on symbolic tensors, as an instance of
+a private operation class. The name of this class is the operation's name.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tfviz.graph.operations import (
     Contraction,
     Difference,
     Elementwise,
+    Exponential,
     Extent,
     Identity,
     Moments,
@@ -67,19 +68,21 @@ def _activation(sign: int) -> Row:
 
 
 def elementwise(name: str, function: str, sign: int = 1) -> Elementwise:
-    """Describe an elementwise function, given by its name in Keras or TensorFlow."""
+    """Describe the elementwise function with this name in Keras or TensorFlow."""
     word = function.replace("_", "")
     if word == "softmax":
         return Softmax(name=name, function="softmax", sign=sign, bounds=(0, 1))
     if word == "sigmoid":
         return Sigmoid(name=name, function="sigmoid", sign=sign, bounds=(0, 1), is_activation=True)
+    if word in ("exp", "exponential"):
+        return Exponential(name=name, function=word, sign=sign)
     return Elementwise(name=name, function=word, sign=sign, bounds=(0, 1) if word == "hardsigmoid" else None)
 
 
 def activation(name: str, function: str, sign: int = 1) -> Elementwise:
-    """Describe an activation function, given by its name in Keras or TensorFlow."""
+    """Describe the activation function with this name in Keras or TensorFlow."""
     described = elementwise(name, function, sign)
-    # These functions mix a pixel's channels.
+    # These functions mix a pixel's channels, so they are not described as activations.
     mixes_channels = described.function in ("softmax", "logsoftmax", "sparsemax")
     return described if mixes_channels else replace(described, is_activation=True)
 
@@ -95,7 +98,7 @@ def _relu6(call: Call) -> Operation:
 
 
 def _arithmetic(affine: Callable[[str, list[Any]], Operation], several: Callable[[str], Operation]) -> Row:
-    """Create the row for arithmetic on one tensor and numbers, or on several tensors."""
+    """Create the row for arithmetic either on one tensor and numbers or on several tensors."""
 
     def row(call: Call) -> Operation:
         return several(_name(call)) if len(call.inputs) > 1 else affine(_name(call), numbers_of(call))
@@ -108,43 +111,44 @@ def _is_negative(numbers: list[Any]) -> bool:
 
 
 def affine(name: str, sign: int = 1) -> Elementwise:
-    """Describe a·x + b."""
+    """Describe an affine function, a·x + b."""
     return Elementwise(name=name, function=name.lower(), sign=sign, is_affine=True)
 
 
 def add_numbers(name: str, numbers: list[Any]) -> Operation:
-    """Describe x + c. `numbers` contains the operands, with None for the tensor."""
+    """Describe x + c. `numbers` contains the operands, with None in place of the tensor."""
     return affine(name)
 
 
 def subtract_numbers(name: str, numbers: list[Any]) -> Operation:
-    """Describe x − c, or c − x, which negates x."""
+    """Describe x − c or c − x. The latter negates x."""
     return affine(name, 1 if numbers[0] is None else -1)
 
 
 def multiply_numbers(name: str, numbers: list[Any]) -> Operation:
-    """Describe c · x."""
+    """Describe c · x, where c may be negative."""
     return affine(name, -1 if _is_negative(numbers) else 1)
 
 
 def divide_numbers(name: str, numbers: list[Any]) -> Operation:
-    """Describe x / c, or c / x, whose sign is unknown."""
+    """Describe x / c or c / x. The sign of c / x is unknown."""
     return multiply_numbers(name, numbers) if numbers[0] is None else elementwise(name, name.lower(), sign=0)
 
 
 def power_numbers(name: str, numbers: list[Any]) -> Operation:
-    """Describe x ** n. The sign is unknown unless n is nonnegative."""
-    is_power = numbers[0] is None and not _is_negative(numbers)
-    return elementwise(name, name.lower(), sign=1 if is_power else 0)
+    """Describe x ** n or c ** x. The sign is known only for x ** n with a nonnegative n."""
+    if numbers[0] is not None:
+        return Exponential(name=name, function=name.lower(), sign=0)
+    return elementwise(name, name.lower(), sign=0 if _is_negative(numbers) else 1)
 
 
 def several(cls: type[Operation]) -> Callable[[str], Operation]:
-    """Return a function that describes an operation on several tensors."""
+    """Return a function that describes an operation of this class on several tensors."""
     return lambda name: cls(name=name)
 
 
 def mixed(name: str) -> Operation:
-    """Describe an elementwise function of several tensors whose sign is unknown."""
+    """Describe an elementwise function of several tensors, whose sign is unknown."""
     return elementwise(name, name.lower(), sign=0)
 
 
@@ -206,7 +210,7 @@ def _runs_functions(call: Call) -> Operation:
 
 
 def rows(row: Row, names: str) -> dict[str, Row]:
-    """Map each of these names to a row."""
+    """Return a dict that maps each of these names to the row."""
     return dict.fromkeys(names.split(), row)
 
 
@@ -266,7 +270,7 @@ PRIMITIVES = {
 
 
 def operation_of(call: Call) -> Operation:
-    """Describe a call of `keras.ops`."""
+    """Describe the operation in a `keras.ops` call."""
     row = TABLE.get(_name(call))
     if row is None:
         return Opaque(name=_name(call))
@@ -274,15 +278,15 @@ def operation_of(call: Call) -> Operation:
 
 
 def is_attention(operation: keras.Operation) -> bool:
-    """Return whether an operation is `ops.dot_product_attention`, which TensorFlow traces."""
+    """Return whether an operation is `ops.dot_product_attention`, which TensorFlow must trace."""
     return not isinstance(operation, keras.Layer) and type(operation).__name__ == "DotProductAttention"
 
 
 def exact_attention(operation: keras.Operation) -> Callable[..., Any]:
     """Return the function that a `DotProductAttention` computes, without flash attention.
 
-    Flash attention has the same result, but it never computes the probabilities, and TensorFlow
-    does not support it.
+    Flash attention has the same result, but it never stores the attention probabilities, and
+    TensorFlow does not support it.
     """
     cap = getattr(operation, "attn_logits_soft_cap", None)
     options = {} if cap is None else {"attn_logits_soft_cap": cap}
@@ -290,7 +294,7 @@ def exact_attention(operation: keras.Operation) -> Callable[..., Any]:
 
 
 def primitive_of(call: Call) -> tuple[Primitive | None, tuple[Any, ...]]:
-    """Return the primitive that a call is in handwritten ReLUs, or None, and its operands."""
+    """Return a call's primitive (or None) and operands. They are used to find handwritten ReLUs."""
     operation = call.operation
     operands = tuple(tree.flatten((call.arguments.args, call.arguments.kwargs)))
     if isinstance(operation, keras.Layer):
@@ -302,7 +306,7 @@ def primitive_of(call: Call) -> tuple[Primitive | None, tuple[Any, ...]]:
 
 
 def numbers_of(call: Call) -> list[Any]:
-    """Return a call's operands, with None for a tensor and 1 for weights, which may change."""
+    """Return a call's operands, with None in place of tensors and 1 in place of weights."""
     operands = tree.flatten((call.arguments.args, call.arguments.kwargs))
     return [None if isinstance(x, keras.KerasTensor) else 1 if isinstance(x, keras.Variable) else x for x in operands]
 
@@ -311,12 +315,12 @@ def numbers_of(call: Call) -> list[Any]:
 
 
 def is_linear(function: Callable[..., Any] | None) -> bool:
-    """Return whether a layer's `activation` is the identity."""
+    """Return whether a layer's `activation` is the identity or None."""
     return function is None or function is keras.activations.linear
 
 
 def operation_of_function(function: Callable[..., Any], name: str) -> Operation | None:
-    """Describe an activation function or activation layer. Return None for a user's function.
+    """Describe an activation function or layer, or return None for a user's function.
 
     Args:
         function: the function or layer.
@@ -344,4 +348,4 @@ def function_name(function: Callable[..., Any]) -> str:
     if isinstance(function, keras.Layer):
         return type(function).__name__.lower()
     name = str(getattr(function, "__name__", None) or getattr(function, "name", "") or type(function).__name__)
-    return name.removesuffix("_v2").lower()  # tf.nn.softmax
+    return name.removesuffix("_v2").lower()  # the name of tf.nn.softmax has this suffix

@@ -1,4 +1,4 @@
-"""The first tracer, which runs code on Keras' symbolic tensors and records their operations."""
+"""The first tracer, which runs code on Keras' symbolic tensors and records the operations."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tfviz.reading.trace import Call, NotReadable, Trace, trace_of_graph
 def traced(
     layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: Callable[[], Nested[keras.KerasTensor]]
 ) -> Trace | NotReadable:
-    """Trace the operations of a layer's `call`, or of a function.
+    """Trace the operations in a layer's `call` or in a function.
 
     Tracing fails if the code uses functions from outside Keras, such as `tf.nn.relu`, or reads
     weights in a way that would freeze their current values.
 
     Args:
         layer: the layer, or None for a function.
-        symbols: the symbolic tensors that `call` starts from.
-        call: runs the layer's own `call`, or a layer inside it, on the symbols.
+        symbols: the symbolic tensors that `call` uses as inputs.
+        call: a function that runs the layer's `call`, or an inner layer, on the symbols.
 
     Returns:
         The trace, or the reason why there is none.
     """
     if layer is not None and keras_internals.owns_variables(layer):
-        return NotReadable("owns weights that its code may read in any way")
+        return NotReadable("owns weights that its code may use directly")
     try:
         trace = trace_of_graph(*keras_internals.symbolic_graph(layer, symbols, call))
     except Exception as error:
@@ -56,9 +56,10 @@ _SIZES = ("height", "width", "size", "target_shape", "pool_size", "output_size")
 def _has_free_size(call: Call, own: set[int]) -> bool:
     """Return whether a call received a size that is only known at run time.
 
-    In a reshape, an unknown batch size can be inferred from the other sizes, so it is set to -1.
-    This changes only the trace's operation. The code may also create layers from such sizes. `own`
-    contains the ids of all other layers.
+    A reshape is an exception if only the batch size is unknown. This size can be inferred from the
+    others, so this function sets it to -1, but only in the traced operation. New layers that the
+    code creates may also receive such sizes. Layers that already existed, whose ids are in `own`,
+    are not checked.
     """
     operation, sizes = call.operation, call.outputs[0].shape
     if isinstance(operation, keras.Layer):

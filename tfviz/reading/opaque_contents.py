@@ -1,4 +1,4 @@
-"""What tracing reveals about an opaque operation."""
+"""Trace an opaque operation to determine what it contains."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from tfviz.reading.stages import Compute
 
 @dataclass(frozen=True, eq=False)
 class TracedContents:
-    """The contents of a user's layer or function, determined by tracing.
+    """The contents of a user's layer or function, as determined by tracing.
 
     Code that cannot be traced is assumed to contain a ReLU.
 
     Attributes:
-        layer: the layer, or None for another operation that runs user functions.
-        compute: runs the layer or function.
-        specs: the specs of its input tensors.
-        is_pointwise: whether the operation is certainly pixelwise, like an activation function.
-        always_mixes_pixels: whether the operation certainly mixes pixels, like attention.
+        layer: the layer, or None for any other operation that runs user functions.
+        compute: a function that runs the layer or function.
+        specs: the input tensor specs.
+        is_pointwise: whether the operation is known to process each pixel separately, like an
+            activation function.
+        always_mixes_pixels: whether the operation is known to mix pixels, like attention.
     """
 
     layer: keras.Layer | None
@@ -43,7 +44,7 @@ class TracedContents:
     def of(
         cls, layer: keras.Layer | None, compute: Compute, inputs: Sequence[Value], *, is_pointwise: bool = False
     ) -> TracedContents:
-        """Describe the contents of `compute`, called with these values."""
+        """Describe the contents of `compute` for inputs with these values' shapes and dtypes."""
         specs = [tf.TensorSpec(value.shape or None, value.dtype or "float32") for value in inputs]
         return cls(layer, compute, specs, is_pointwise)
 
@@ -51,8 +52,8 @@ class TracedContents:
     def may_hide_relu(self) -> bool:
         """Whether the operation contains, or could contain, a ReLU.
 
-        Built-in layers are checked by their parts, because an LSTM, for example, contains a ReLU
-        only if the user chose one.
+        Built-in layers are checked part by part. For example, an LSTM contains a ReLU only if the
+        user chose it as an activation.
         """
         parts = keras_internals.layers_of(self.layer)
         if any(map(_is_relu, parts)):
@@ -71,16 +72,16 @@ class TracedContents:
 
     @cached_property
     def last_operation(self) -> Elementwise | None:
-        """The elementwise function that computes the first output, or None if unknown."""
+        """The elementwise function that computes the first output, or None if it is unknown."""
         return None if self._function is None else tensorflow_ops.last_operation(self._function)
 
     @cached_property
     def _function(self) -> Any:
-        """The concrete function, or None if the code cannot run on symbolic tensors."""
+        """The concrete function traced from `compute`, or None if it cannot be traced."""
         try:
             with keras_internals.untouched(self.layer):
                 return tf.function(lambda *given: self.compute(given), autograph=False).get_concrete_function(*self.specs)
-        except Exception:  # User code may raise any exception. Only a warning's details are lost.
+        except Exception:  # User code may raise any exception. Only details in a warning are lost.
             return None
 
 

@@ -1,4 +1,4 @@
-"""Read a model's graph once and share it among all explainers of the model."""
+"""Read a model's graph once and share it among all explainers for the model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Sizes = tuple[tuple[int | None, ...], ...]  # each input's size without the batc
 class ReadModel:
     """A model's graph, with and without its final activation.
 
-    To create one, use `read_model`, which reads each model only once.
+    Create instances with `read_model`, which reads each model only once.
 
     Attributes:
         model: the model.
@@ -46,36 +46,38 @@ class ReadModel:
     def is_current(self) -> bool:
         """Return whether the layers are unchanged since the model was read.
 
-        `quantize()`, `enable_lora()`, a new activation, `pop()` and `add()` change them.
+        Examples of changes are `quantize()`, `enable_lora()`, a new activation, `pop()` and
+        `add()`.
         """
         now = keras_internals.state_of(self._layers)
         return all(new is old for new, old in zip(now, self._state, strict=True))
 
     def with_output(self, output: str | int | None) -> Graph:
-        """Return the graph with one of several outputs (see `graph.logits.with_output`)."""
+        """Return the graph with only one of its outputs (see `graph.logits.with_output`)."""
         return with_output(self.graph, output)
 
     def scored(self, score: str, output: str | int | None = None) -> Graph:
-        """Return the graph whose outputs are the score. It shares its values with `graph`.
+        """Return a graph that outputs the score and shares its values with `graph`.
 
         Args:
             score: "logits" or "outputs" (see `graph.logits.scored`).
-            output: the output to explain. None means all outputs.
+            output: the output to explain. If None, all outputs are kept.
         """
         return scored(self.with_output(output), score)
 
     @contextmanager
     def tracing(self) -> Iterator[None]:
-        """Prevent side effects on the model while the graph's steps run within the block."""
+        """Prevent side effects on the model while the graph's steps run in this block."""
         with keras_internals.untouched(self.model):
             yield
 
     def require_faithful(self, images: Sequence[tf.Tensor], sizes: Sizes) -> None:
-        """Compare a traced graph with its model, once per image size.
+        """Check once per image size that a traced graph computes the same outputs as its model.
 
         Args:
-            images: the images. Inside a function that is being traced, noise replaces them.
-            sizes: the size of each input.
+            images: the images. While a function is being traced, they have no values, so noise is
+                used instead.
+            sizes: each input's size without the batch axis.
 
         Raises:
             UnsupportedModelError: the graph's outputs differ from the model's.
@@ -105,11 +107,11 @@ def in_place_of_model(read: ReadModel) -> Iterator[None]:
 def read_model(model: Model, *, accept_opaque: bool = False) -> ReadModel:
     """Read a model, or return the cached result if the model has not changed.
 
-    The cache holds weak references. An entry lives as long as any explainer uses it.
+    The cache holds weak references, so an entry lives only as long as an explainer uses it.
 
     Args:
         model: a built keras.Model or, with `accept_opaque`, any function of images.
-        accept_opaque: whether a model that cannot be traced becomes a graph of one opaque step.
+        accept_opaque: whether to represent a model that cannot be traced as one opaque step.
 
     Raises:
         UnsupportedModelError: the model cannot be read.

@@ -1,7 +1,7 @@
-"""Turn a trace into a flat graph.
+"""Convert a trace to a flat graph.
 
-Nested models are flattened, each call of a shared layer becomes a separate step, and fused
-activations become steps too.
+Nested models are flattened, and each call of a shared layer and each fused activation becomes a
+separate step.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from keras import tree
 from tfviz import keras_internals
 from tfviz.errors import UnsupportedModelError
 from tfviz.graph.attention import with_attention
+from tfviz.graph.exponentials import with_probabilities
 from tfviz.graph.gates import with_carriers
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.operations import Identity, Linear, Move, Opaque, Operation, Relu
@@ -36,10 +37,10 @@ from tfviz.reading.trace import Call, NotReadable, Trace, fitted, inputs_for, re
 
 
 def graph_of(model: keras.Model, *, by_tensorflow: bool = True) -> Graph:
-    """Read a model, nested to any depth, into a flat graph, without changing the model.
+    """Read a model of any nesting depth into a flat graph without changing the model.
 
     Functional and Sequential models contain their graph. A subclassed model is traced with Keras'
-    symbolic tensors if possible, and with TensorFlow's otherwise.
+    symbolic tensors if possible, otherwise with TensorFlow's.
 
     Args:
         model: a built keras.Model.
@@ -58,9 +59,9 @@ def graph_of(model: keras.Model, *, by_tensorflow: bool = True) -> Graph:
 
 
 def graph_of_anything(model: keras.Model | Callable[[tf.Tensor], tf.Tensor]) -> Graph:
-    """Read a model. If its layers cannot be traced, the graph has one opaque step.
+    """Read a model. If its layers cannot be traced, the graph is a single opaque step.
 
-    One opaque step is enough for methods that only need the input gradient.
+    One opaque step is sufficient for methods that need only the gradient with respect to the input.
     """
     is_unbuilt = isinstance(model, keras.Sequential) and not model.built
     trace = NotReadable("has never been called") if is_unbuilt else calls_of(model)
@@ -97,9 +98,10 @@ def _not_readable(model: object, why: NotReadable) -> UnsupportedModelError:
         )
     cause = f" ({type(why.cause).__name__}: {_first_line(why.cause)})" if why.cause else ""
     return UnsupportedModelError(
-        f"'{model.name}' is a subclassed model ({type(model).__name__}) whose layers cannot be traced: it {why.reason}{cause}. "
-        "'saliency' works on it, because it only needs the input gradient. For the other methods, use keras.ops or TensorFlow "
-        "functions in `call`, or wrap the same layers in a Functional model: keras.Model(inputs, outputs)."
+        f"'{model.name}' is a subclassed model ({type(model).__name__}) whose layers cannot be traced: it "
+        f"{why.reason}{cause}. 'saliency' supports it, because saliency needs only the input gradient. For the other methods, "
+        "use keras.ops or TensorFlow functions in `call`, or wrap the same layers in a Functional model: keras.Model(inputs, "
+        "outputs)."
     )
 
 
@@ -118,8 +120,8 @@ def _read(model: keras.Model, trace: Trace, by_tensorflow: bool) -> Graph:
     graph.input_structure = _structure(trace.inputs, values)
     graph.output_structure = _structure(trace.outputs, values)
     if isinstance(graph.output_structure, (list, tuple)) and len(graph.output_structure) == 1:
-        graph.output_structure = graph.output_structure[0]  # Keras also unpacks it
-    return with_attention(with_carriers(graph))
+        graph.output_structure = graph.output_structure[0]  # Keras also unpacks a single output
+    return with_attention(with_carriers(with_probabilities(graph)))
 
 
 def _structure(tensors: Nested[keras.KerasTensor], values: Mapping[int, Value]) -> Nested[Value]:
@@ -127,7 +129,7 @@ def _structure(tensors: Nested[keras.KerasTensor], values: Mapping[int, Value]) 
 
 
 class _Reader:
-    """Adds a model's calls to a graph, one after another."""
+    """Adds a model's calls to a graph one by one."""
 
     def __init__(self, graph: Graph, by_tensorflow: bool) -> None:
         self.graph, self.by_tensorflow = graph, by_tensorflow
@@ -137,7 +139,7 @@ class _Reader:
         self.makers: dict[int, Call] = {}
 
     def read(self, trace: Trace, values: dict[int, Value], prefix: str) -> None:
-        """Read one level of nesting. `values` maps the ids of symbolic tensors to values."""
+        """Add a trace's calls to the graph. `values` maps ids of symbolic tensors to values."""
         around = self.is_in_code
         for call, path in zip(trace.calls, _paths(trace), strict=True):
             self.is_in_code = not trace.is_recorded
@@ -157,7 +159,7 @@ class _Reader:
         self.graph.layers[path] = call.operation
 
     def _open(self, inner: Trace, inputs: Sequence[Value], call: Call, values: dict[int, Value], path: str) -> None:
-        """Read the calls inside a call, and connect them to the outer graph's values."""
+        """Add the calls inside a call to the graph and connect them to the outer graph's values."""
         inside = {id(symbol): value for symbol, value in zip(tree.flatten(inner.inputs), inputs, strict=True)}
         self.read(inner, inside, prefix=path + "/")
         pairs = zip(inner.returned, call.outputs, strict=True)
@@ -171,7 +173,7 @@ class _Reader:
         self._open(trace, inputs, call, values, path)
 
     def _fitted(self, symbol: keras.KerasTensor, tensor: keras.KerasTensor, value: Value, path: str) -> Value:
-        """Convert a nested model's input to the expected dtype and rank, as Keras does."""
+        """Convert a nested model's input to the dtype and rank that the model expects."""
         is_of_rank = len(symbol.shape) == len(tensor.shape)
         if symbol.dtype == tensor.dtype and is_of_rank:
             return value
@@ -181,7 +183,10 @@ class _Reader:
         return new
 
     def _open_layer(self, call: Call, values: dict[int, Value], path: str) -> bool:
-        """Open a layer that runs other layers or user code. Return False for any other layer."""
+        """Add the steps of a layer that runs other layers or user code.
+
+        Return False without adding anything for any other layer.
+        """
         layer = call.operation
         if keras_ops.is_attention(layer):
             return self._open_code(call, values, path)
@@ -195,7 +200,7 @@ class _Reader:
         return self._open_code(call, values, path)
 
     def _open_code(self, call: Call, values: dict[int, Value], path: str) -> bool:
-        """Trace a call's code. If that fails, add the call as an opaque step."""
+        """Trace a call's code and add its steps, or add one opaque step if tracing fails."""
         if not self.has_free_tokens and not keras_layers.is_from_keras(type(call.operation)):
             self.has_free_tokens = declares_wrong_tokens(call)
         inner = calls_of(call, by_tensorflow=self.by_tensorflow, free_tokens=self.has_free_tokens)
@@ -207,7 +212,10 @@ class _Reader:
         return True
 
     def _open_time_distributed(self, call: Call, values: dict[int, Value], path: str) -> bool:
-        """Open a TimeDistributed's inner layer and add a time axis. Return False if that fails."""
+        """Add the steps of a TimeDistributed layer's inner layer, with a time axis.
+
+        Return False without adding anything if the layer cannot be traced or is of another type.
+        """
         if keras_layers.time_distributed_layer(call.operation) is None or len(call.inputs) != 1:
             return False
         (series,) = call.inputs
@@ -245,7 +253,7 @@ class _Reader:
         self._add_stages(call, [Stage(operation)], values, path)
 
     def _add_stages(self, call: Call, stages: Sequence[Stage], values: dict[int, Value], path: str) -> list[Value]:
-        """Add a call's stages, and return its output values."""
+        """Add a call's stages and return the call's output values."""
         made = [values[id(tensor)] for tensor in call.inputs]
         outputs = made
         for number, stage in enumerate(stages):
@@ -272,7 +280,7 @@ class _Reader:
         if isinstance(operation, Opaque):
             operation = _with_contents(operation, layer, run, inputs)
         if isinstance(operation, Identity) and len(outputs) > 1:
-            # Each output is one of the inputs, so no single input carries the signal.
+            # Each output corresponds to a different input, so no single input carries the signal.
             operation = Move(name=operation.name)
         self.graph.steps.append(Step(path, operation, tuple(inputs), tuple(outputs), run, layer=layer))
 
@@ -283,7 +291,10 @@ class _Reader:
         return value
 
     def _add_function(self, call: Call, inputs: Sequence[Value], values: dict[int, Value], path: str) -> None:
-        """Add a layer's activation. A user's function is traced if possible, otherwise opaque."""
+        """Add a layer's activation function as a step.
+
+        A user's function is traced if possible. Otherwise, it becomes an opaque step.
+        """
         layer, function = call.operation, call.operation.activation
         is_fused = not _is_activation(layer)
         if is_fused and keras_ops.is_linear(function):
@@ -323,9 +334,9 @@ class _Reader:
 
 
 def _paths(trace: Trace) -> list[str]:
-    """Return the path of each call: the operation's name, numbered if it occurs more than once.
+    """Return each call's path, which consists of the operation's name and, if needed, a number.
 
-    The calls of a shared layer, or of layers with the same name, are numbered in call order.
+    Calls of a shared layer, or of several layers with the same name, are numbered in call order.
     """
     names = _names(trace)
     order: dict[str, list[int]] = defaultdict(list)
@@ -361,9 +372,10 @@ def _names(trace: Trace) -> dict[int, str]:
 
 
 def _caller(call: Call, is_traced: bool, made: Sequence[Value]) -> Compute:
-    """Return a function that runs a recorded call on new tensors at inference."""
+    """Return a function that runs a recorded call on new tensors in inference mode."""
     operation = call.operation
-    # Random augmentation is active unless training=False. Nested layers receive it as well.
+    # Without training=False, random augmentation would be active. Nested layers also receive this
+    # argument.
     extra = {"training": False} if isinstance(operation, keras.Layer) else {}
 
     def compute(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
@@ -380,10 +392,10 @@ def _caller(call: Call, is_traced: bool, made: Sequence[Value]) -> Compute:
 
 
 def _restore_sizes(outputs: Sequence[tf.Tensor], recorded: Sequence[Value]) -> None:
-    """Set the sizes of traced tensors to those that Keras recorded, except the batch size.
+    """Set traced tensors' sizes, except the batch size, to those that Keras recorded.
 
-    Before Keras 3.14, `ops.tile` loses all sizes. The recorded batch size may be wrong, because a
-    layer built on one image records a batch size of 1.
+    Some operations lose sizes, as `ops.tile` does before Keras 3.14. The recorded batch size may be
+    wrong, because a layer that was built on a single image records a batch size of 1.
     """
     for output, value in zip(outputs, recorded, strict=False):
         shape = tf.TensorShape([None, *value.shape[1:]] if value.shape else value.shape)
@@ -396,14 +408,14 @@ def _on_one(function: Callable[[tf.Tensor], tf.Tensor]) -> Compute:
 
 
 def _masked(layer: object, compute: Compute) -> Compute:
-    """Make `compute` also propagate the Keras mask if the layer supports masking."""
+    """Wrap `compute` so that it propagates the Keras mask if the layer supports masking."""
     if not getattr(layer, "supports_masking", False):
         return compute
     return lambda tensors: [keras_internals.with_mask_of(tensors[0], y) for y in compute(tensors)]
 
 
 def _with_contents(operation: Opaque, layer: object, compute: Compute, inputs: Sequence[Value]) -> Opaque:
-    """Attach the traced contents to an opaque operation that runs user code."""
+    """Add the traced contents to an opaque operation that runs a layer or user functions."""
     is_layer = isinstance(layer, keras.Layer)
     if not is_layer and not operation.runs_functions:
         return operation
@@ -418,7 +430,7 @@ def _is_activation(layer: object) -> bool:
 
 
 def _holds_layers(layer: keras.Layer) -> bool:
-    """Return whether a layer has sublayers, which its `call` may run."""
+    """Return whether a layer has sublayers that its `call` may run."""
     return any(isinstance(part, keras.Layer) for part in tree.flatten(list(vars(layer).values())))
 
 

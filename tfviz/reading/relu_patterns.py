@@ -19,7 +19,7 @@ from keras import ops
 
 
 class Primitive(Enum):
-    """The operations that make up handwritten ReLUs."""
+    """The operations that handwritten ReLUs consist of."""
 
     MAXIMUM = auto()
     MINIMUM = auto()
@@ -36,9 +36,11 @@ class Expression:
     """An expression of the form `primitive(*operands)`.
 
     Attributes:
-        primitive: the operation, or None if it is not a primitive.
-        operands: the operands: constants as values, and all others as (symbolic) tensors.
-        made_by: returns the expression that computes a tensor, or None for an input.
+        primitive: the primitive, or None for any other operation.
+        operands: the operands. A constant is given by its value, and anything else is a (symbolic)
+            tensor.
+        made_by: a function that takes a tensor and returns the expression that computes it, or None
+            for an input.
     """
 
     primitive: Primitive | None
@@ -52,8 +54,8 @@ class ReluPattern:
 
     Attributes:
         x: the input, a symbolic tensor.
-        function: an equivalent function.
-        max_value: the cap, if any.
+        function: a function that computes the same ReLU.
+        max_value: the maximum output, or None if the output is unbounded.
     """
 
     x: Any
@@ -65,7 +67,7 @@ def relu_of(expression: Expression) -> ReluPattern | None:
     """Return the ReLU that an expression computes, or None for any other expression."""
     primitive, operands = expression.primitive, expression.operands
     if primitive is Primitive.CLIP and _is_number(operands[1], 0) and _is_number(operands[2], 6):
-        # Other clips are not activations. Most of them keep pixel values in range.
+        # Clips to other ranges are not activations. Most of them limit pixel values.
         return ReluPattern(operands[0], ops.relu6, 6.0)
     if primitive in (Primitive.MAXIMUM, Primitive.MINIMUM) and (limits := _clip(expression)):
         return ReluPattern(limits[0], ops.relu6, 6.0) if limits[1:] == (0, 6) else None
@@ -80,7 +82,10 @@ def relu_of(expression: Expression) -> ReluPattern | None:
 
 
 def _clip(expression: Expression) -> tuple[Any, float, float] | None:
-    """Match (x, low, high) in maximum(minimum(x, high), low), or in the reverse order."""
+    """Return (x, low, high) if an expression clips x, otherwise None.
+
+    The expression may be maximum(minimum(x, high), low) or minimum(maximum(x, low), high).
+    """
     is_outer_low = expression.primitive is Primitive.MAXIMUM
     inner_primitive = Primitive.MINIMUM if is_outer_low else Primitive.MAXIMUM
     for inner, number in permutations(expression.operands, 2):
@@ -98,7 +103,7 @@ def _of_maximum(expression: Expression) -> Any:
 
 
 def _of_choice(expression: Expression) -> Any:
-    """Match x in where(x > 0, x, 0) and in where(x < 0, 0, x)."""
+    """Return x if an expression is where(x > 0, x, 0) or where(x < 0, 0, x), otherwise None."""
     if len(expression.operands) != 3:  # where(x > 0) returns positions
         return None
     condition, first, second = expression.operands
@@ -109,7 +114,7 @@ def _of_choice(expression: Expression) -> Any:
 
 
 def _of_product(expression: Expression) -> Any:
-    """Match x in x · cast(x > 0)."""
+    """Return x if an expression is x · cast(x > 0), otherwise None."""
     for x, gate in permutations(expression.operands, 2):
         cast = expression.made_by(gate)
         if cast and cast.primitive is Primitive.CAST and _is_above_zero(cast.made_by(cast.operands[0]), x):
@@ -118,7 +123,7 @@ def _of_product(expression: Expression) -> Any:
 
 
 def _is_above_zero(comparison: Expression | None, x: Any, *, below: bool = False) -> bool:
-    """Return whether a comparison is x > 0 or 0 < x, or, with `below`, x < 0."""
+    """Return whether a comparison tests x > 0 or, with `below`, x < 0."""
     if comparison is None or comparison.primitive not in (Primitive.GREATER, Primitive.LESS):
         return False
     is_first_larger = (comparison.primitive is Primitive.GREATER) != below
@@ -127,12 +132,15 @@ def _is_above_zero(comparison: Expression | None, x: Any, *, below: bool = False
 
 
 def _is_number(value: Any, number: float) -> bool:
-    """Return whether a constant equals this number everywhere."""
+    """Return whether a value is a constant that equals this number everywhere."""
     return _number(value) == number
 
 
 def _number(value: Any) -> float | None:
-    """Return a constant's number, or None if it has no single number or is a tensor."""
+    """Return the number that all elements of a constant equal, or None if there is none.
+
+    The result for a tensor without a known value is also None.
+    """
     if value is None or isinstance(value, (keras.KerasTensor, keras.Variable, tf.Variable)):
         return None
     if tf.is_tensor(value) and not hasattr(value, "numpy"):

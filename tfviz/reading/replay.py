@@ -1,6 +1,6 @@
-"""Rerun a traced function's operations on other tensors.
+"""Rerun a traced function's operations on new tensors.
 
-Dtypes and sizes follow the new inputs, weights are read at run time, and a gradient tape records
+Dtypes and sizes depend on the new inputs, weights are read at run time, and gradient tapes record
 each operation.
 """
 
@@ -20,13 +20,13 @@ RunOne = Callable[[tf.Operation, list[tf.Tensor]], Sequence[tf.Tensor]]
 
 
 class Replay:
-    """A function that recomputes some tensors of a traced function from others.
+    """A function that recomputes some of a traced function's tensors from others.
 
     Args:
         function: a function traced by `tf.compat.v1.wrap_function`.
-        reads: the graph tensors that the arguments of a call replace, in order. A tensor occurs
-            twice if the last operation reads it twice.
-        outputs: the tensors that a call returns. One operation computes them all.
+        reads: the graph tensors that a call's arguments replace, in order. A tensor occurs twice if
+            the last operation reads it twice.
+        outputs: the tensors that a call returns. A single operation computes all of them.
     """
 
     def __init__(self, function: Any, reads: Sequence[tf.Tensor], outputs: Sequence[tf.Tensor]) -> None:
@@ -55,8 +55,8 @@ class Replay:
         known.update({x.name: y for x, y in zip(last.outputs, found, strict=True)})
         for x in self.outputs:
             shape = tf.TensorShape([None, *x.shape[1:]]) if x.shape.rank else None
-            # A resize to another map's size may have an unknown size here. A layer may also declare
-            # a wrong shape.
+            # Restore sizes that are unknown here, as after a resize to another map's size. However,
+            # a layer may have declared a wrong shape, so check that the shapes are compatible.
             if shape is not None and not hasattr(known[x.name], "numpy") and known[x.name].shape.is_compatible_with(shape):
                 known[x.name].set_shape(shape)
         return [known[x.name] for x in self.outputs]
@@ -64,7 +64,7 @@ class Replay:
     def _inputs_of_last(
         self, last: tf.Operation, known: Mapping[str, tf.Tensor], tensors: Sequence[tf.Tensor]
     ) -> list[tf.Tensor]:
-        """Return the last operation's inputs. In `x + x`, each operand has a separate tensor."""
+        """Return the last operation's inputs. In `x + x`, each operand gets a separate tensor."""
         names, given = [x.name for x in self.reads], list(tensors)
         inputs = []
         for x in last.inputs:
@@ -75,18 +75,20 @@ class Replay:
 
 
 def can_run(operation: tf.Operation) -> bool:
-    """Return whether an operation can run alone. One that calls functions cannot."""
+    """Return whether an operation can run outside its graph.
+
+    Operations that call functions, such as loops, cannot.
+    """
     return hasattr(tf.raw_ops, operation.type) and not takes_functions(operation)
 
 
 def run_all(operations: Sequence[tf.Operation], known: dict[str, tf.Tensor], run_one: RunOne | None = None) -> None:
-    """Run operations in order, and add their outputs to `known`.
+    """Run operations in order and add their outputs to `known`.
 
     Args:
-        operations: operations in the traced graph.
-        known: maps tensor names in the graph to the new tensors.
-        run_one: a function that runs one operation on its new inputs. None runs the operation
-            itself (see `run`).
+        operations: the operations to run, which are in the traced graph.
+        known: the new tensors, keyed by the names of the graph's tensors.
+        run_one: a function that runs one operation on its new inputs. If None, `run` is used.
     """
     for operation in operations:
         outputs = (run_one or run)(operation, [known[x.name] for x in operation.inputs])
@@ -96,18 +98,19 @@ def run_all(operations: Sequence[tf.Operation], known: dict[str, tf.Tensor], run
 def run(
     operation: tf.Operation, inputs: Sequence[tf.Tensor], dtype_of: Callable[[tf.DType], tf.DType] = lambda dtype: dtype
 ) -> Sequence[tf.Tensor]:
-    """Run the same operation on other inputs, and return its outputs.
+    """Run an operation on new inputs and return its outputs.
 
     Args:
         operation: the operation in the traced graph.
         inputs: the new inputs.
-        dtype_of: maps each dtype in the operation's attributes to the dtype to compute in.
+        dtype_of: a function that takes a dtype in the operation's attributes and returns the dtype
+            to compute in.
     """
     if is_constant(operation):
         value = tf.make_ndarray(operation.get_attr("value"))
         return [tf.constant(value, dtype_of(operation.outputs[0].dtype))]
     if is_variable_read(operation) and isinstance(inputs[0], tf.Variable):
-        return [inputs[0].read_value()]  # lets an exported function track the variable
+        return [inputs[0].read_value()]  # so that an exported function tracks the variable
     given, rest = [], list(inputs)
     for argument in operation.op_def.input_arg:
         if argument.number_attr or argument.type_list_attr:
@@ -140,12 +143,15 @@ def _length(operation: tf.Operation, argument: Any) -> int:
 
 
 def _parameters(operation: tf.Operation) -> tuple[list[str], dict[str, str]]:
-    """Return the Python names of an operation's inputs and attributes."""
+    """Return the Python parameters for an operation's inputs and for its attributes.
+
+    The parameters for attributes are a dict from parameter names to attribute names.
+    """
     known, definition = _arguments_of(operation.type), operation.op_def
     given = {name for one in definition.input_arg for name in (one.type_attr, one.number_attr, one.type_list_attr)}
     inputs = [argument.name for argument in definition.input_arg]
     attributes = [attribute.name for attribute in definition.attr if attribute.name in known or attribute.name not in given]
-    # Some inputs and attributes have different names in Python. These names remain, in order.
+    # Some inputs and attributes have different names in Python. Match these names in order.
     renamed = iter([name for name in known if name not in (*inputs, *attributes)])
     parameters = [name if name in known else next(renamed) for name in (*inputs, *attributes)]
     return parameters[: len(inputs)], dict(zip(parameters[len(inputs) :], attributes, strict=True))
@@ -157,6 +163,10 @@ def _arguments_of(kind: str) -> tuple[str, ...]:
 
 
 def function_between(function: Any, reads: Sequence[tf.Tensor], outputs: Sequence[tf.Tensor]) -> Callable[..., Any]:
-    """Return the function between tensors of a trace, pruned if it calls functions."""
+    """Return a function that computes a trace's tensors `outputs` from its tensors `reads`.
+
+    The function is a `Replay` if its operations can run outside the graph, otherwise a pruned
+    trace.
+    """
     found = Replay(function, reads, outputs)
     return found if all(map(can_run, found.operations)) else function.prune(list(reads), list(outputs))

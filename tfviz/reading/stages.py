@@ -1,4 +1,4 @@
-"""The result of translating one call: a chain of typed operations with their computations."""
+"""The result of translating one call: a chain of typed operations and their computations."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ Compute = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
 
 @dataclass(frozen=True)
 class Stage:
-    """One operation of a call.
+    """One of the operations that make up a call.
 
     Attributes:
-        operation: what the stage computes.
-        compute: maps tensors to a flat list of tensors. None runs the recorded call itself.
-        reads: indices into the call's inputs followed by the outputs of earlier stages. None means
-            the previous stage's output or, for the first stage, all inputs of the call.
+        operation: the description of what the stage computes.
+        compute: a function from tensors to a flat list of tensors. If None, the stage runs the
+            recorded call itself.
+        reads: the stage's inputs, as indices into a list of the call's inputs followed by the
+            outputs of all earlier stages. None selects the previous stage's output or, for the
+            first stage, all of the call's inputs.
     """
 
     operation: Operation

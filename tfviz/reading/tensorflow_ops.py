@@ -42,14 +42,15 @@ from tfviz.reading.relu_patterns import Expression, Primitive
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """One operation, cut out of a traced function's graph.
+    """One operation that was cut out of a traced function's graph.
 
     Attributes:
         operation: the operation in the function's graph.
-        reads: the graph tensors that the arguments of a call replace.
+        reads: the graph tensors that a call's arguments replace.
         outputs: the tensors that a call returns.
         inside: further operations that the same call computes.
-        replay: (reads, outputs) -> a function that computes some graph tensors from others.
+        replay: a function that takes lists of tensors `reads` and `outputs`, and returns a function
+            that computes `outputs` from `reads`.
     """
 
     operation: tf.Operation
@@ -63,7 +64,7 @@ class Cut:
         return type_name(self.operation)
 
     def numbers(self) -> list[Any]:
-        """Return the operands: None for an argument of the call, 1 for weights, or the constant."""
+        """Return the operands, with None in place of call arguments and 1 in place of weights."""
         is_given = [any(x is other for other in self.reads) for x in self.operation.inputs]
         static = map(tf.get_static_value, self.operation.inputs)
         return [None if given else 1 if x is None else x for x, given in zip(static, is_given, strict=True)]
@@ -72,12 +73,13 @@ class Cut:
 class Piece:
     """An operation from a traced function that can be called on other tensors.
 
-    Each call reads the remaining inputs (weights, constants, shapes) again.
+    Each call reads the operation's remaining inputs (weights, constants, shapes) again.
 
     Attributes:
         type_name: the operation's name in paths and messages.
         description: what the operation computes.
-        data_format: "channels_last" or "channels_first" if the operation has one, otherwise None.
+        data_format: "channels_last" or "channels_first", or None if the operation has no data
+            format.
     """
 
     def __init__(
@@ -97,13 +99,14 @@ def piece_of(cut: Cut) -> Piece:
 
 
 def piece_of_function(operation: tf.Operation, function: Callable[[tf.Tensor], tf.Tensor], description: Operation) -> Piece:
-    """Create the piece for a function of one tensor whose last operation is given."""
+    """Create the piece for a function of one tensor whose last operation is `operation`."""
     return Piece(operation.name, description.name, lambda x: [function(x)], description)
 
 
 # --- names ----------------------------------------------------------------------------------------
 
-# Keras' names for TensorFlow's operation types make paths the same with both tracers.
+# TensorFlow's operation types are replaced with Keras' names, so that both tracers produce the same
+# paths.
 _KERAS_NAMES = {
     "AddV2": "Add",
     "AddN": "Add",
@@ -168,7 +171,7 @@ def _arithmetic(affine: Callable[[str, list[Any]], Operation], several: Callable
 def _cast(cut: Cut) -> Operation:
     x = cut.operation.inputs[0]
     if not x.dtype.is_floating and cut.reads[0] is not x:
-        # The cast of a comparison is 0 or 1, so it does not carry the signal.
+        # The result of a cast comparison is 0 or 1, so it does not carry the signal.
         return keras_ops.elementwise(cut.name, "condition", sign=0)
     return Identity(name=cut.name)
 
@@ -226,7 +229,7 @@ def _depthwise(cut: Cut) -> Operation:
 
 
 def _product(adjoint_x: str, adjoint_y: str) -> Row:
-    """Create the row for a matrix product, which is linear if one operand is a weight."""
+    """Create the row for a matrix product. A product with a weight is a linear map."""
 
     def row(cut: Cut) -> Operation:
         operation = cut.operation
@@ -248,7 +251,7 @@ def _product(adjoint_x: str, adjoint_y: str) -> Row:
 
 
 def _linear(cut: Cut, apply: Any, scale_outputs: Any, extent: Extent | None) -> Operation:
-    """Return a linear map if the first input depends on the images and the second on weights."""
+    """Return a linear map if only the first input depends on the images, otherwise `Opaque`."""
     x, weights = cut.operation.inputs[:2]
     is_of_weights = len(cut.reads) == 1 and cut.reads[0] is x and weights.shape.is_fully_defined()
     if not is_of_weights or _data_format(cut.operation) == "channels_first":
@@ -277,7 +280,7 @@ def _extent(operation: tf.Operation) -> Extent:
 
 
 def _inner(operation: tf.Operation, name: str) -> tuple[int, ...]:
-    """Return the height and width entries of an attribute that lists all axes."""
+    """Return the height and width entries from an attribute that lists all axes."""
     return tuple(operation.get_attr(name)[1:-1])
 
 
@@ -293,7 +296,7 @@ def _paddings(operation: tf.Operation) -> str | list[list[int]]:
 
 
 def _padding_before(operation: tf.Operation) -> str | tuple[int, ...]:
-    """Return the padding's name or, if explicit, the amount before each axis's first element."""
+    """Return the padding's name or, if it is explicit, the amount before each spatial axis."""
     padding = _padding(operation)
     return padding if padding != "explicit" else tuple(operation.get_attr("explicit_paddings")[2:-2:2])
 
@@ -321,7 +324,7 @@ TABLE: Mapping[str, Row] = {
     **_rows(_of(Choice), "Maximum Minimum ClipByValue"),
     **_rows(_of(Normalization), "FusedBatchNormV3 LRN"),
     **_rows(_of(Identity), "Identity EnsureShape CheckNumerics"),
-    # Quantization rounds each element, but its gradient is the identity's.
+    # Quantization rounds each element, but its gradient is that of the identity.
     **_rows(_rounding, "FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel"),
     **_rows(_rounding, "QuantizeAndDequantize QuantizeAndDequantizeV2 QuantizeAndDequantizeV3 QuantizeAndDequantizeV4"),
     "Cast": _cast,
@@ -376,7 +379,7 @@ def _reads_sizes_only(cut: Cut) -> bool:
 
 
 def expression_of(operation: tf.Operation) -> Expression:
-    """Express an operation in the primitives of handwritten ReLUs."""
+    """Express an operation in terms of the primitives that handwritten ReLUs consist of."""
     operands = tuple(_constant_or_tensor(x) for x in operation.inputs)
     return Expression(PRIMITIVES.get(operation.type), operands, lambda x: expression_of(x.op) if tf.is_tensor(x) else None)
 
@@ -389,7 +392,7 @@ def _constant_or_tensor(tensor: tf.Tensor) -> Any:
 
 
 def silu_argument(operation: tf.Operation) -> tf.Tensor | None:
-    """Return x if this operation ends `tf.nn.silu`, x · sigmoid(x) with a custom gradient."""
+    """Return x if this operation completes `tf.nn.silu(x)`, otherwise None."""
     # The third input is the factor beta.
     if len(operation.inputs) != 3 or tf.get_static_value(operation.inputs[2]) != 1:
         return None
@@ -407,7 +410,7 @@ def is_variable_read(operation: tf.Operation) -> bool:
 
 
 def is_shape(operation: tf.Operation) -> bool:
-    """Return whether an operation returns its inputs' sizes."""
+    """Return whether an operation computes its inputs' sizes."""
     return operation.type in ("Shape", "ShapeN")
 
 
@@ -417,19 +420,19 @@ def is_constant(operation: tf.Operation) -> bool:
 
 
 def is_input(operation: tf.Operation) -> bool:
-    """Return whether an operation is an input of its function."""
+    """Return whether an operation is one of its function's inputs."""
     return operation.type == "Placeholder"
 
 
 # --- contents of a traced function ----------------------------------------------------------------
 
-# Calls of a tf.function become these operations in a trace.
+# In a trace, a call of a tf.function is one of these operations.
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _BRANCHES = frozenset({"If", "StatelessIf", "Case", "StatelessCase"})
 _SIDE_EFFECTS = ("Random", "Rng", "Multinomial", "Normal", "Assign", "PyFunc")
 
-# These are operations with a window, operations that move pixels, and products that combine the
-# positions of two maps.
+# These operations mix pixels: operations with a window, operations that move pixels, and products
+# that combine the positions of two maps.
 _CONVOLUTIONS = frozenset({"Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2"})
 _WINDOWED = frozenset({"MaxPool", "MaxPoolV2", "MaxPool3D", "AvgPool", "AvgPool3D", "Dilation2D", "Cumsum", "Cumprod"})
 _MOVING = frozenset({"ReverseV2", "Roll", "ImageProjectiveTransformV3", "GatherV2", "GatherNd", "TopKV2"})
@@ -449,12 +452,15 @@ def calls_function(operation: tf.Operation) -> bool:
 
 
 def only_runs_whole(operation: tf.Operation) -> bool:
-    """Return whether an operation draws random numbers, assigns, runs Python or branches."""
+    """Return whether an operation cannot be separated from the rest of its trace.
+
+    Such an operation draws random numbers, assigns a variable, calls Python or branches.
+    """
     return any(word in operation.type for word in _SIDE_EFFECTS) or operation.type in _BRANCHES
 
 
 def mixes_pixels(function: Any, images: int) -> bool:
-    """Return whether a traced function's output pixels depend on other pixels.
+    """Return whether any output pixel of a traced function depends on other pixels.
 
     Args:
         function: a concrete function.
@@ -486,7 +492,7 @@ def _is_windowed(operation: tf.Operation) -> bool:
 
 
 def runs_relu(function: Any) -> bool:
-    """Return whether a traced function, or a function that it calls, contains a ReLU."""
+    """Return whether a traced function or a function that it calls contains a ReLU."""
     definition = function.graph.as_graph_def()
     bodies = [definition.node, *(one.node_def for one in definition.library.function)]
     return any(_is_relu_node(node, {other.name: other for other in body}) for body in bodies for node in body)
@@ -499,7 +505,7 @@ def _is_relu_node(node: Any, nodes: Mapping[str, Any]) -> bool:
 
 
 def last_operation(function: Any) -> Elementwise | None:
-    """Return the operation that computes a traced function's first output, as an `Elementwise`.
+    """Return an `Elementwise` for the operation that computes a traced function's first output.
 
     If a called function computes it, as in a SavedModel, the search continues in that function.
     """
@@ -507,12 +513,17 @@ def last_operation(function: Any) -> Elementwise | None:
         return None
     output = _before_moves(function.outputs[0])
     operation = output.op
-    kind = operation.type
+    kind = _softmax_or(operation.type, lambda: _before_moves(operation.inputs[0]).op.type)
     if calls_function(operation):
         library = {one.signature.name: one for one in function.graph.as_graph_def().library.function}
         position = [x.name for x in operation.outputs].index(output.name)
         kind = _last_type_in_library(library, operation.get_attr("f").name, position)
     return keras_ops.elementwise(kind, kind.lower())
+
+
+def _softmax_or(kind: str, numerator: Callable[[], str]) -> str:
+    """Return "Softmax" if an operation of type `kind` divides an exponential, otherwise `kind`."""
+    return "Softmax" if kind in ("RealDiv", "DivNoNan") and numerator() == "Exp" else kind
 
 
 def _before_moves(tensor: tf.Tensor) -> tf.Tensor:
@@ -522,18 +533,27 @@ def _before_moves(tensor: tf.Tensor) -> tf.Tensor:
 
 
 def _last_type_in_library(library: Mapping[str, Any], name: str, position: int) -> str:
-    """Return the type of the operation that computes a library function's output, or ""."""
+    """Return the type of the operation that computes a library function's output.
+
+    If the type is unknown, return "".
+    """
     definition = library.get(name)
     if definition is None:
         return ""
     nodes = {node.name: node for node in definition.node_def}
-    tensor = definition.ret[definition.signature.output_arg[position].name]
-    node = nodes.get(tensor.split(":")[0])
-    while node is not None and node.op in _TRANSPARENT:
-        tensor = node.input[0]
-        node = nodes.get(tensor.split(":")[0])
+    tensor, node = _node_before_moves(nodes, definition.ret[definition.signature.output_arg[position].name])
     if node is None:
         return ""
     if node.op in _CALLS:
         return _last_type_in_library(library, node.attr["f"].func.name, int(tensor.split(":")[-1]))
-    return str(node.op)
+    source = node.input[0] if node.input else ""
+    return _softmax_or(str(node.op), lambda: getattr(_node_before_moves(nodes, source)[1], "op", ""))
+
+
+def _node_before_moves(nodes: Mapping[str, Any], tensor: str) -> tuple[str, Any]:
+    """Skip the moves that lead to a tensor. Return the tensor before them and its node."""
+    node = nodes.get(tensor.split(":")[0])
+    while node is not None and node.op in _TRANSPARENT:
+        tensor = node.input[0]
+        node = nodes.get(tensor.split(":")[0])
+    return tensor, node

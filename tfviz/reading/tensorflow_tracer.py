@@ -1,9 +1,9 @@
 """The second tracer, which traces a layer's code with TensorFlow.
 
-Code that uses functions from outside Keras (`tf.nn.relu`, `x * self.scale`) does not run on Keras'
-symbolic tensors. TensorFlow traces such code, as `tf.function` does, while this module records the
-calls of inner layers. The operations between these calls are cut out of the trace one by one.
-Weights are read when a piece runs, not when it is cut out.
+Code that uses functions from outside Keras, as in `tf.nn.relu(x)`, or its own weights, as in
+`x * self.scale`, cannot be traced with Keras' symbolic tensors. TensorFlow traces such code, as
+`tf.function` does, while this module records the calls of inner layers. The operations between
+these calls are cut out of the trace one by one. Each piece reads its weights when it runs.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _patching = threading.RLock()
 
 
 class _OwnGradientError(Exception):
-    """Raised for a custom gradient, which is bound to its trace and cannot be cut out of it."""
+    """Raised for an operation with a custom gradient, which cannot be cut out of its trace."""
 
 
 @dataclass(frozen=True)
 class _LayerCall:
-    """One call of an inner layer, whose outputs are new tensors."""
+    """One call of an inner layer. Its outputs are always new tensors."""
 
     operation: keras.Layer
     args: Any
@@ -59,11 +59,11 @@ class _OperationCall:
 
     Attributes:
         operation: the operation in the trace.
-        reads: the tensors that it reads and that depend on the images.
+        reads: the inputs that depend on the images.
         inside: further operations that the same call computes.
-        relu: the handwritten ReLU that this operation ends, if any.
-        is_silu: whether the operation ends `tf.nn.silu`.
-        outputs: the operation's outputs that are read elsewhere.
+        relu: the handwritten ReLU that this operation completes, if any.
+        is_silu: whether the operation completes `tf.nn.silu`.
+        outputs: the operation's outputs that other calls or the caller read.
     """
 
     operation: tf.Operation
@@ -75,15 +75,15 @@ class _OperationCall:
 
 
 def traced(layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: Code) -> Trace | NotReadable:
-    """Trace the operations of a layer or function with TensorFlow.
+    """Trace the operations in a layer or function with TensorFlow.
 
-    For example, code cannot be traced if it draws random numbers, or if replaying its operations
-    one by one changes the result.
+    Code cannot be traced if, for example, it draws random numbers or its result changes when its
+    operations are replayed one by one.
 
     Args:
         layer: the layer, or None for a function.
         symbols: Keras symbolic tensors, nested like the arguments of `call`.
-        call: calls the layer or function as users do.
+        call: a function that calls the layer or function as users do.
 
     Returns:
         The trace, or the reason why there is none.
@@ -112,7 +112,7 @@ def traced(layer: keras.Layer | None, symbols: Nested[keras.KerasTensor], call: 
 
 
 class _FunctionTrace:
-    """A TensorFlow trace, read backward from its outputs."""
+    """A TensorFlow trace that is converted to calls, starting from its outputs."""
 
     def __init__(self, symbols: Nested[keras.KerasTensor], specs: Sequence[tf.TensorSpec], call: Code, by_layer: bool) -> None:
         self.inputs, self.outputs = symbols, None
@@ -133,7 +133,7 @@ class _FunctionTrace:
     def is_bound_to(self, call: _LayerCall) -> bool:
         """Return whether a layer's call cannot run outside this trace.
 
-        This is so for a call inside a branch or a loop body, which have separate graphs, and for a
+        This applies to a call inside a branch or a loop body, which has a separate graph, and to a
         layer that the code created with sizes that are tensors in the trace.
         """
         is_inside = any(tensor.graph is not self.function.graph for tensor in call.outputs)
@@ -148,7 +148,7 @@ class _FunctionTrace:
         return found
 
     def calls(self) -> Trace:
-        """Convert the trace to operation calls on symbolic tensors, as Keras records them."""
+        """Convert the trace to calls on symbolic tensors, in the form that Keras records."""
         parts = self._parts([x for x in tree.flatten(self.outputs) if tf.is_tensor(x)])
         number: dict[int, int] = {}
         calls = []
@@ -178,9 +178,9 @@ class _FunctionTrace:
         return [found[at] for at in sorted(found)]
 
     def _operation_call(self, operation: tf.Operation) -> _OperationCall:
-        """Cut out an operation with the operations that the same call computes.
+        """Cut out an operation together with the operations that compute its non-float inputs.
 
-        These compute its non-float inputs, such as a shape or a condition, from float tensors.
+        Such an input, for example a shape or a condition, is computed from float tensors.
         """
         if relu := relu_of(tensorflow_ops.expression_of(operation)):
             return _OperationCall(operation, [relu.x], [], relu=relu)
@@ -236,11 +236,10 @@ def _copied(y: Any) -> Any:
 
 @contextmanager
 def recorded_calls(by_layer: bool) -> Iterator[list[_LayerCall]]:
-    """Record the layer calls that this thread makes in the block, without nested calls.
+    """Record the layer calls that this thread makes in the block, excluding nested calls.
 
     Args:
-        by_layer: whether the block calls a layer. In that case, that layer's inner calls are
-            recorded.
+        by_layer: whether the block calls a layer. If so, the calls inside that layer are recorded.
     """
     calls: list[_LayerCall] = []
     thread, depth = threading.get_ident(), 0 - by_layer

@@ -1,10 +1,10 @@
-"""Convert the steps inside a TimeDistributed layer to steps over batch and time.
+"""Convert a TimeDistributed layer's inner steps to steps over batch and time.
 
-A TimeDistributed layer runs its inner layer on each time step of (N, time, …), that is, on N · time
+A TimeDistributed layer runs its inner layer on each time step in (N, time, …), that is, on N · time
 images. The inner values keep the shape (N, time, …): each step merges the first two axes before it
 runs and splits them afterward. Time is therefore an axis like height and width. A CAM at an inner
 layer has the shape (N, time, h, w), and per-image operations, such as excitation backprop's image
-shift and a mask's range, apply to each series separately.
+shift or the scaling of a mask, apply to each series separately.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def time_distributed_shape(shape: Shape, time: int | None) -> Shape:
 
 
 def time_distributed(step: Step) -> Step:
-    """Convert a step on (N · time, …) to a step on (N, time, …)."""
+    """Convert a step for tensors (N · time, …) to a step for tensors (N, time, …)."""
     compute, operation = step.compute, step.operation
     if isinstance(operation, Linear):
         operation = replace(operation, apply=_time_distributed_map(operation.apply))
@@ -53,11 +53,11 @@ def merged(x: tf.Tensor) -> tf.Tensor:
 
 
 def split(y: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """Reshape (N · time, …) to (N, time, …), with as many time steps as in `like`."""
+    """Reshape (N · time, …) to (N, time, …) with as many time steps as `like` has."""
     return tf.reshape(y, [_sizes(like)[0], _sizes(like)[1], *_sizes(y)[1:]])
 
 
 def _sizes(x: tf.Tensor) -> list[int | tf.Tensor]:
-    """Return each size as a number if it is known, otherwise as a tensor."""
+    """Return each of a tensor's sizes as a number if it is known, otherwise as a tensor."""
     shape = tf.shape(x)
     return [shape[axis] if size is None else size for axis, size in enumerate(x.shape)]

@@ -19,10 +19,10 @@ class Call:
     """One call of one operation.
 
     Attributes:
-        operation: a Keras layer, an operation of `keras.ops`, or a piece of a TensorFlow trace.
+        operation: a Keras layer, a `keras.ops` operation, or a piece of a TensorFlow trace.
         arguments: the arguments, including symbolic tensors.
         outputs: the symbolic tensors that the call returned.
-        number: the index among all calls of the operation, in call order.
+        number: the call's index among all calls of the operation, in call order.
     """
 
     operation: keras.Operation  # or a `tensorflow_ops.Piece`
@@ -36,24 +36,27 @@ class Call:
 
     @property
     def distinct_inputs(self) -> list[keras.KerasTensor]:
-        """The inputs without duplicates. Self-attention reads one tensor as query and value."""
+        """The inputs without duplicates.
+
+        Self-attention, for example, reads the same tensor as query and value.
+        """
         return list({id(tensor): tensor for tensor in self.inputs}.values())
 
     def on(self, tensors: Sequence[tf.Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the call's arguments with these tensors in place of its `inputs`."""
+        """Return the call's arguments, with these tensors in place of `inputs`."""
         return self.arguments.fill_in({id(symbol): x for symbol, x in zip(self.inputs, tensors, strict=True)})
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """A computation as a list of calls, in execution order.
+    """A computation represented by a list of calls in execution order.
 
     Attributes:
-        calls: the calls, excluding the inputs.
+        calls: the calls, excluding those of input layers.
         inputs, outputs: the symbolic input and output tensors, nested as in the code. Outputs may
             include other values, such as None.
-        is_recorded: whether Keras recorded the calls when the model was created. Otherwise, they
-            come from running the code on symbolic tensors.
+        is_recorded: whether Keras recorded the calls when the model was created. If False, the
+            calls were found by running the code on symbolic tensors.
     """
 
     calls: list[Call]
@@ -72,7 +75,7 @@ class NotReadable:
     """The reason why a model, layer or function has no trace.
 
     Attributes:
-        reason: the reason. Completes a sentence that starts with "it".
+        reason: the reason, phrased to complete a sentence that starts with "it".
         cause: the error raised by the user's code, Keras or TensorFlow, or None if there was none.
     """
 
@@ -92,7 +95,7 @@ def trace_of_graph(graph: keras.Model | keras.Function, numbers: Mapping[int, in
     """Convert a graph of Keras nodes to a trace.
 
     Args:
-        graph: the graph.
+        graph: the model or function that contains the nodes.
         numbers: the result of `keras_internals.call_numbers`.
         is_recorded: whether Keras recorded the graph when the model was created.
     """
@@ -110,7 +113,8 @@ def called(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outpu
 def inputs_for(trace: Trace, call: Call) -> list[keras.KerasTensor]:
     """Return the symbolic inputs of a nested model's call, in the order of the model's inputs.
 
-    A model with a list of inputs may be called with a dict. Keras then matches the input names.
+    A model with a list of inputs may be called with a dict, whose keys Keras matches with the
+    inputs' names.
     """
     given = call.arguments.args[0] if call.arguments.args else call.arguments.kwargs["inputs"]
     if isinstance(given, dict) and isinstance(trace.inputs, dict):
@@ -122,7 +126,7 @@ def inputs_for(trace: Trace, call: Call) -> list[keras.KerasTensor]:
 
 
 def fitted(symbol: keras.KerasTensor, x: tf.Tensor) -> tf.Tensor:
-    """Convert x to the dtype and rank of a nested model's input, as Keras does."""
+    """Convert `x` to the dtype and rank of a nested model's input, as Keras does."""
     y = x
     if len(x.shape) == len(symbol.shape) + 1:
         y = keras.ops.squeeze(x, axis=-1)

@@ -1,7 +1,7 @@
 """Draw images, signals or volumes as pictures, and place their maps over these pictures.
 
-A signal is drawn as a line on white, and a volume as a row of slices. Runs and films then treat
-them like images.
+A signal is drawn as a line on white, and a volume as a row of slices, so that runs and films can
+treat them like images.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from tfviz.render.signals import Signal, signal_colors, signal_maps, signal_mean
 from tfviz.render.strength import meaning_of
 from tfviz.render.volumes import Volume, evenly_spaced, slice_of, volume_maps, volumes_of
 
-# pixels
+# Sizes in pixels.
 LINE_WIDTH_PX, CHANNEL_PX, LOWEST_PX, HIGHEST_PX = 640, 40, 160, 1280
 SLICE_PX, LABEL_PX, GAP_PX = 160, 18, 4
 
 
 class Canvas:
-    """A canvas of unchanged images that maps are drawn over.
+    """A canvas of images, which are drawn unchanged under their maps.
 
     Attributes:
         pictures: the pictures to draw maps over, uint8 RGB.
@@ -73,27 +73,27 @@ class Canvas:
         return part
 
     def covered(self, index: int) -> npt.NDArray[np.bool_] | None:
-        """Return a mask of the picture's pixels that the map covers, or None for all pixels."""
+        """Return a mask of the picture's pixels that the map covers, or None if it covers all."""
         return None
 
     def finished(self, drawn: Picture, index: int) -> Picture:
-        """Redraw the parts of a picture that must stay visible over its map."""
+        """Redraw the parts of a picture that its map must not hide."""
         covered = self.covered(index)
         return drawn if covered is None else np.where(covered[..., None], drawn, self.pictures[index])
 
     def color_map(self, style: str, cmap: str | Colormap | None) -> str | Colormap | None:
-        """Return the color map for a style on a page; None means the default."""
+        """Return the color map to use for a style, or None for the style's default."""
         return cmap
 
     def meaning(self, style: str, scale: str) -> str:
-        """Return the legend text for a style on a scale."""
+        """Return the legend text for a style and a scale."""
         return meaning_of(style, scale)
 
 
 class SignalCanvas(Canvas):
     """A canvas of signals (T, C), drawn as one line per channel over a map.
 
-    The map has one row, or one row per channel.
+    A map has one row, or one row per channel.
     """
 
     noun = "signal"
@@ -105,11 +105,11 @@ class SignalCanvas(Canvas):
         super().__init__([_line_picture(signal) for signal in self.signals])
 
     def maps(self, attribution: Sequence[npt.NDArray[Any]]) -> list[Map]:
-        """Return the maps, (1, t) or (C, T); see `Canvas.maps`."""
+        """Check an attribution and return its maps, (1, t) or (C, T) (see `Canvas.maps`)."""
         return signal_maps(list(attribution), self.signals)
 
     def placed(self, values: npt.NDArray[Any], index: int) -> Map:
-        """Align a map with a picture, where each pixel shows the strongest of its time steps."""
+        """Align a map with a picture. Each column of pixels shows its strongest time step."""
         rows = np.atleast_2d(values.T if values.ndim == 2 else values).astype(np.float64)
         height, width = self.pictures[index].shape[:2]
         edges = np.linspace(0, rows.shape[1], width + 1)
@@ -122,7 +122,7 @@ class SignalCanvas(Canvas):
         return np.repeat(columns, np.diff(np.linspace(0, height, len(rows) + 1).astype(int)), axis=0)
 
     def style(self, style: str) -> str:
-        """Return "signed" for "grey", which would hide the line."""
+        """Return "signed" in place of "grey", which would hide the line, or the style unchanged."""
         return "signed" if style == "grey" else style
 
     def color_map(self, style: str, cmap: str | Colormap | None) -> str | Colormap | None:
@@ -130,11 +130,11 @@ class SignalCanvas(Canvas):
         return signal_colors(style, cmap)
 
     def meaning(self, style: str, scale: str) -> str:
-        """Return the legend text for a style on a scale."""
+        """Return the legend text for a style and a scale."""
         return signal_meaning(style, scale)
 
     def finished(self, drawn: Picture, index: int) -> Picture:
-        """Redraw the black line over the map, which may be opaque there."""
+        """Redraw the black line, because an opaque map may hide it."""
         return np.rint(drawn * (self.pictures[index] / 255)).astype(np.uint8)
 
 
@@ -149,12 +149,12 @@ class VolumeCanvas(Canvas):
         super().__init__([_slices_picture(volume) for volume in self.volumes])
 
     def maps(self, attribution: Sequence[npt.NDArray[Any]]) -> list[Map]:
-        """Return the maps with their slices stacked vertically; see `Canvas.maps`."""
+        """Check an attribution and return its maps, with stacked slices (see `Canvas.maps`)."""
         found = volume_maps(list(attribution), len(self.volumes))
         return [one if one.ndim == 2 else one.reshape(-1, *one.shape[2:]) for one in found]
 
     def placed(self, values: npt.NDArray[Any], index: int) -> Map:
-        """Align a map with the drawn slices, with zeros around them."""
+        """Align a map with the drawn slices, and fill the space around the slices with zeros."""
         volume = self.volumes[index]
         height, width = _slice_size(volume)
         parts = [slice_of(np.asarray(values, np.float64), chosen, len(volume)) for chosen in evenly_spaced(len(volume))]
@@ -162,7 +162,7 @@ class VolumeCanvas(Canvas):
         return _labeled(resized)
 
     def covered(self, index: int) -> npt.NDArray[np.bool_]:
-        """Return a mask of the pixels that show slices, without their numbers and the gaps."""
+        """Return a mask of the pixels that show slices, excluding the slice numbers and gaps."""
         volume = self.volumes[index]
         return _labeled([np.ones(_slice_size(volume), np.bool_)] * len(evenly_spaced(len(volume))))
 
@@ -227,7 +227,7 @@ def _resized(values: Map, height: int, width: int) -> Map:
 
 
 def _labeled(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Put slice maps side by side, with zeros at the numbers and gaps."""
+    """Put maps or masks of slices side by side, with zeros at the slice numbers and in the gaps."""
     return _side_by_side([np.pad(part, [(LABEL_PX, 0), *[(0, 0)] * (part.ndim - 1)]) for part in parts])
 
 

@@ -1,12 +1,12 @@
 """Map values to colors in three styles, each with a different scale and color map.
 
-    heatmap   |value|, 0 … limit       sequential color map, blended with the image
-    signed    −limit … 0 … limit       diverging color map, blended with the image
-    "grey"    −limit … 0 … limit       zero is mid gray, channels are RGB, not blended
+    "heatmap"   |value|, 0 … limit       sequential color map, blended with the image
+    "signed"    −limit … 0 … limit       diverging color map, blended with the image
+    "grey"      −limit … 0 … limit       zero is mid gray, channels are RGB, not blended
 
 By default, each map is scaled separately. Its limit is a high percentile of |value|, so that a few
-extreme pixels do not flatten the rest. If a map has at most 200 values, like a CAM, the limit is
-the largest of them. An all-zero map has the color of zero.
+extreme pixels do not make the rest look flat. For a heatmap or signed map with at most 200 values,
+such as a CAM, the limit is the largest |value|. An all-zero map is drawn in the color of zero.
 
 Guided backprop and deconvnet are drawn in gray, as in Springenberg et al. (2015) and Zeiler &
 Fergus (2014).
@@ -27,11 +27,11 @@ from tfviz.render.pictures import Map, Picture, shrunk_or_enlarged
 STYLES = ("heatmap", "signed", "grey")
 COLOR_MAPS = {"heatmap": "inferno", "signed": "berlin"}
 MEANINGS = {  # for legends
-    "heatmap": "zero to the strongest of each map",
+    "heatmap": "zero to the strongest value of each map",
     "signed": "negative to positive, dark is zero",
     "grey": "negative to positive, gray is zero",
 }
-# percentiles of the nonzero absolute values
+# Percentiles of the nonzero absolute values.
 PERCENTILES = {"heatmap": 99.5, "signed": 99.5, "grey": 99.0}
 METHOD_STYLES = {
     **dict.fromkeys(("saliency", "gradient_times_input", "integrated_gradients", "expected_gradients"), "signed"),
@@ -65,7 +65,7 @@ def style_of(maps: Sequence[Map], style: str | None = None) -> str:
 
 
 def limit_of(values: Map, style: str) -> float:
-    """Return a map's limit if it is scaled separately, or 0 for an all-zero map."""
+    """Return the limit of a separately scaled map, or 0 if the map is zero everywhere."""
     unit, largest = _unit(values, style)
     sizes = np.abs(unit[unit != 0])
     if not sizes.size:
@@ -118,7 +118,7 @@ def _ramp(colormap: Colormap) -> npt.NDArray[np.uint8]:
 def _resized(values: Map, style: str, height: int, width: int, limit: float | None) -> npt.NDArray[np.float32]:
     """Scale a map to [0, 1] (heatmap) or [-1, 1], resize it and clip it to its range.
 
-    Cubic interpolation can undershoot, so clipping keeps a positive map positive.
+    Without clipping, cubic interpolation could produce negative values in a positive map.
     """
     scaled = _scaled(values, style, limit).astype(np.float32)
     return np.clip(shrunk_or_enlarged(scaled, height, width), scaled.min(), scaled.max())
@@ -135,8 +135,8 @@ def _scaled(values: Map, style: str, limit: float | None) -> npt.NDArray[np.floa
 def _unit(values: Map, style: str) -> tuple[npt.NDArray[np.float64], float]:
     """Divide a map by its largest |value| and combine its channels. Return the map and that value.
 
-    Dividing first prevents overflow and underflow in later steps. Only the "grey" style keeps three
-    channels.
+    Dividing first prevents overflow and underflow in later steps. Only the "grey" style keeps the
+    channels separate, if there are three.
     """
     largest = float(np.abs(values).max())
     values = values / largest if largest > 0 else np.zeros_like(values)

@@ -1,4 +1,4 @@
-"""Distinguish images, signals and volumes by their axes."""
+"""Tell images, signals and volumes apart by the axes of their arrays."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tfviz.render.grid import Attributions
 from tfviz.render.pictures import Arrays
 
 KINDS = ("image", "signal", "volume")
-_LONG = 4  # the least ratio of time steps to signals
+_LONG = 4  # the minimum ratio of the number of time steps to the number of signals
 
 
 def kind_of(images: Arrays, attributions: Attributions, kind: str | None = None) -> str:
     """Return the kind of `images`: "image", "signal" or "volume".
 
-    Signals (N, T, C) can have the same shape as a single image (H, W, C). An array counts as
-    signals if the maps have one row per signal and the array cannot be an image. It cannot be an
-    image if it has neither 1 nor 3 channels, if the maps are shorter than T, or if T is much larger
-    than N and the values are outside an image's range.
+    Signals (N, T, C) can have the same shape as a single image (H, W, C). An array with three axes
+    is treated as signals if the maps have one row per signal and the array cannot be an image. It
+    cannot be an image if it has neither 1 nor 3 channels, if the maps have fewer than T time steps,
+    or if T is much larger than N and the values are outside an image's range.
 
     Args:
         images: as for `plot`.
@@ -37,7 +37,7 @@ def kind_of(images: Arrays, attributions: Attributions, kind: str | None = None)
     """
     if kind is not None:
         if kind not in KINDS:
-            raise OptionError(f"Unknown kind {kind!r}. {near_matches(str(kind), KINDS)}")
+            raise OptionError(f"Unknown data kind {kind!r}. {near_matches(str(kind), KINDS)}")
         return kind
     if isinstance(images, list | tuple):
         return {2: "signal", 4: "volume"}.get(np.ndim(images[0]) if len(images) else 0, "image")

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from tfviz.render.colors import positions
 from tfviz.render.pictures import Map, Picture, shrunk_or_enlarged
 
-# Pairs of a side and a quality, best first. The side, in pixels, is that of a square with the
-# picture's area. The quality is a JPEG quality or a number of colors; an odd number keeps the color
-# of zero in a signed map.
+# Pairs of a side and a quality, best first. The side is the side length, in pixels, of a square
+# with the picture's area. The quality is a JPEG quality or a number of colors. An odd number of
+# colors includes the color of zero in a signed map.
 _MAPS = ((320, 65), (256, 65), (224, 65), (224, 33), (224, 17), (192, 17), (160, 17), (128, 17), (96, 17), (64, 17))
 _PICTURES = ((320, 88), (320, 75), (256, 75), (224, 75), (224, 60), (192, 60), (160, 50), (128, 50), (96, 50), (64, 40))
 _TRANSPARENT = np.zeros((1, 4), np.uint8)
@@ -26,11 +26,11 @@ _LEVEL = 6  # compression level; 9 takes ten times as long for 5% fewer bytes
 
 
 def encoded_picture(picture: Picture, most_bytes: int) -> str:
-    """Encode a picture (H, W, 3) as a JPEG data URL with the best quality that fits.
+    """Encode a picture (H, W, 3) as a JPEG data URL, at the best quality that fits the size limit.
 
     Args:
         picture: the picture, uint8 RGB.
-        most_bytes: the largest file size.
+        most_bytes: the maximum file size in bytes.
 
     Returns:
         The data URL.
@@ -45,15 +45,15 @@ def encoded_picture(picture: Picture, most_bytes: int) -> str:
 def encoded_map(
     values: Map, style: str, colors: npt.NDArray[np.uint8], limit: float, covered: npt.NDArray[np.bool_], most_bytes: int
 ) -> str:
-    """Encode a map as the data URL of a transparent PNG with the best quality that fits.
+    """Encode a map as a transparent PNG data URL, at the best quality that fits the size limit.
 
     Args:
         values: the map, (h, w) or (h, w, C).
         style: "heatmap" or "signed".
         colors: the style's 256 colors, uint8 RGBA (256, 4).
-        limit: the value of the strongest color.
+        limit: the value that is drawn in the strongest color.
         covered: a mask (H, W) of the picture's pixels that the map covers.
-        most_bytes: the largest file size.
+        most_bytes: the maximum file size in bytes.
 
     Returns:
         The data URL.
@@ -69,12 +69,12 @@ def encoded_map(
 
 
 def encoded_bar(colors: npt.NDArray[np.uint8]) -> str:
-    """Encode a style's 256 colors, uint8 RGBA (256, 4), as the data URL of a color bar."""
+    """Encode a color bar with a style's 256 colors, uint8 RGBA (256, 4), as a data URL."""
     return _data_url(_png(np.arange(256, dtype=np.uint8)[None], colors), "png")
 
 
 def _fitting(size: tuple[int, ...], side: int) -> tuple[int, int]:
-    """Return the height and width that keep the aspect ratio and have the area side**2."""
+    """Return the height and width with the same aspect ratio and an area of side**2 pixels."""
     scale = side / math.sqrt(size[0] * size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
@@ -95,7 +95,7 @@ def _png(indices: npt.NDArray[np.uint8], colors: npt.NDArray[np.uint8]) -> bytes
 
 
 def _compressed(indices: npt.NDArray[np.uint8]) -> bytes:
-    """Compress rows with PNG's filter 0 (none) or 2 (up), whichever is smaller."""
+    """Compress rows with PNG filter 0 (none) or 2 (up), whichever gives the smaller result."""
     above = np.concatenate([np.zeros_like(indices[:1]), indices[:-1]])
     rows = {0: indices, 2: indices - above}
     files = [zlib.compress(np.insert(row, 0, kind, axis=1).tobytes(), _LEVEL) for kind, row in rows.items()]

@@ -11,7 +11,7 @@ MEAN, DEVIATION = 0.5, 0.1  # The drawn values range from 0 (black) to 1 (white)
 
 
 def standardized(attribution: npt.ArrayLike) -> Picture:
-    """Draw a map with mean 0.5 and standard deviation 0.1, where 0 is black and 1 is white.
+    """Scale a map to mean 0.5 and standard deviation 0.1, and draw it from black (0) to white (1).
 
     Args:
         attribution: a map (h, w) or (h, w, 3).

@@ -21,7 +21,8 @@ from tfviz.render.strength import meaning_of
 from tfviz.render.titles import font, most_lines_of, widest, wrapped
 from tfviz.render.volumes import plot_volumes
 
-# Inches. To fit a screen, columns get narrower as their number grows, down to the title's width.
+# Sizes in inches. To fit a screen, columns get narrower as their number grows, down to the width of
+# a title.
 WIDEST_FIGURE = 16.0
 NARROWEST_COLUMN, HIGHEST_ROW, WIDEST_OWN_TITLE = 1.6, 2.4, 6.0
 MARGIN, GAP = 0.12, 0.08
@@ -47,25 +48,27 @@ def plot(
     cmap: str | Colormap | None = None,
     preprocessing: Preprocessing | str | None = None,
 ) -> Figure:
-    """Plot one row per image, with the image first and then one map per method.
+    """Plot a figure with one row per image: the image, then one map per method and target.
 
     Each map has a color bar and a caption that states its strength (see `tfviz.render.strength`).
     For excitation backprop, the strength is the map's sum. For other methods with several targets,
-    it is the map's peak relative to the map of the highest-scoring target, or to the strongest map
-    if there are no scores. Maps below 2% are nearly empty and are drawn dimmed.
+    it is the map's peak relative to the peak of the highest-scoring target's map, or of the
+    strongest map if there are no scores. Maps with a strength below 2% are nearly empty and are
+    drawn dimmed.
 
     Signals are drawn as lines over their maps, and volumes and videos as rows of slices or frames.
     `alpha`, `underlay` and `preprocessing` don't apply to signals.
 
     Args:
-        images: images as for `overlay`; signals (N, T, C), one (T, C), or a list of (T, C); or
-            volumes or videos (N, D, H, W, C), or a list of (D, H, W, C).
+        images: images as for `overlay`; signals as an array (N, T, C), a single signal (T, C) or a
+            list of (T, C); or volumes or videos as an array (N, D, H, W, C) or a list of (D, H, W,
+            C).
         attributions: method -> its maps, as for `overlay`; for several targets, method -> target
             -> maps. The keys become titles. A key of `tfviz.METHODS` becomes the method's name;
             other keys are unchanged.
-        kind: "image", "signal" or "volume". None infers the kind from the shape. Three axes are a
-            single image (H, W, C), unless the maps have one row for each of N signals and the
-            array's values or shape rule out an image.
+        kind: "image", "signal" or "volume". If None, the kind is inferred from the shape. An array
+            with three axes is a single image (H, W, C), unless the maps have one row for each of N
+            signals and the array's values or shape rule out an image.
         slices: the slices or frames of volumes to draw. None means up to six: evenly spaced slices
             and the slice with the strongest value of the first map.
         captions: one text per image, such as "tabby cat 0.83", to write below it.
@@ -93,7 +96,7 @@ def plot(
     look = Look(alpha, underlay, cmap)
     kind = kind_of(images, attributions, kind)
     if slices is not None and kind != "volume":
-        raise OptionError(f"`slices` applies to volumes (N, D, H, W, C). Received: {kind}s.")
+        raise OptionError(f"`slices` applies only to volumes (N, D, H, W, C). Received: {kind}s.")
     if kind == "signal":
         return plot_signals(images, attributions, captions=captions, scores=scores, styles=styles, scale=scale, cmap=cmap)
     if kind == "volume":
@@ -131,11 +134,11 @@ def plot(
 
 @dataclass(frozen=True)
 class _Layout:
-    """The layout of the figure, in inches.
+    """A figure's layout, in inches.
 
     Attributes:
-        column: the largest width of an image.
-        row: the largest height of an image.
+        column: the maximum image width.
+        row: the maximum image height.
         titles: the column titles.
         texts: for each row, the texts below its image and its maps.
         width: the figure width.
@@ -175,7 +178,7 @@ class _Layout:
         return self.row + max(below_pictures, BAR_GAP + BAR + NUMBER_LINE + below_maps) + GAP
 
     def box(self, row: int, column: int, picture: Picture) -> tuple[float, float, float, float]:
-        """Return an image's left, bottom, width and height, centered at the top of its cell."""
+        """Return the left, bottom, width and height that center an image at the top of its cell."""
         height, width = picture.shape[:2]
         scale = min(self.row / height, self.column / width)
         left = MARGIN + column * (self.column + GAP) + (self.column - width * scale) / 2
@@ -211,7 +214,7 @@ def _fitting(text: str, width: float) -> str:
 def _write(axes: Axes, text: str, y: float, offset: float) -> None:
     """Write centered text `offset` inches above or below the edge `y` of the axes.
 
-    A "$" is drawn literally and does not start a formula.
+    A "$" is drawn as is and does not start a formula.
     """
     if not text:
         return
@@ -230,7 +233,7 @@ def _write(axes: Axes, text: str, y: float, offset: float) -> None:
 
 
 def _draw_bar(figure: Figure, layout: _Layout, cell: tuple[int, int], column: Column, look: Look) -> None:
-    """Draw a map's color bar with the values at its ends."""
+    """Draw a map's color bar, with the corresponding values at both ends."""
     limit = column.limits[cell[0]]
     ends = (0.0 if column.style == "heatmap" else -limit, limit)
     axes = layout.add(figure, *layout.bar(*cell))

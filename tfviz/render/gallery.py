@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import html
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from string import Template
 
-from tfviz.errors import OutputError
-from tfviz.images import shown
+from tfviz.atomic_files import write_atomically
 from tfviz.render.canvas import Canvas
 from tfviz.render.colors import STYLES
 from tfviz.render.gallery_card import RIGHT, WRONG, card, optional, waiting_card
@@ -48,17 +45,18 @@ def write_gallery(
     Args:
         folder: the folder that holds the image files. It is created if necessary.
         entries: the images, in page order.
-        title: the heading, such as the model.
-        subtitle: the line below the heading, such as the layer.
+        title: the heading, such as the model's name.
+        subtitle: the line below the heading, such as the layer's name.
         failures: images that could not be explained, to list at the end.
-        questions: method name -> the question it answers, shown on demand.
+        questions: method name -> the question that the method answers, shown on demand.
         scale: the scale of the maps at `GalleryMap.path`. If maps have an `other_path`, the page
             has a switch between the two scales.
         look: how the maps were blended with the images, for the legend.
-        canvas: a canvas like those that the maps were drawn on, for the legend. None means images.
+        canvas: a canvas of the kind that the maps were drawn on, for the legend. None means a
+            canvas of images.
         page: the page's file name.
         preface: HTML to show above the images.
-        captions: the text that explains the strengths below the maps.
+        captions: a text that explains the strengths in the maps' captions.
 
     Returns:
         The page's path.
@@ -90,14 +88,14 @@ def write_gallery(
         failures=_failures(failures),
     )
     # Invalid Unicode in a file name is shown as "?". The link stays correct.
-    return _replace(Path(folder) / page, text.encode("utf-8", errors="replace"))
+    return write_atomically(Path(folder) / page, text.encode("utf-8", errors="replace"))
 
 
 def _summary(entries: Sequence[GalleryEntry], methods: Sequence[str], failures: Sequence[GalleryFailure]) -> str:
     parts = [_counted(len(entries), "image"), _counted(len(methods), "method")]
     if judged := [entry.is_right for entry in entries if entry.is_right is not None]:
         known = " with a known class" if len(judged) < len(entries) else ""
-        parts.append(f"top class right for {sum(judged):,} of {_counted(len(judged), 'image')}{known}")
+        parts.append(f"top class correct for {sum(judged):,} of {_counted(len(judged), 'image')}{known}")
     if failures:
         parts.append(f'<a href="#failures">{len(failures):,} not explained</a>')
     return " · ".join(parts)
@@ -190,21 +188,3 @@ def _part(kind: str) -> str:
 def _failures(failures: Sequence[GalleryFailure]) -> str:
     rows = "".join(f"<li><strong>{html.escape(one.name)}</strong>: {html.escape(one.reason)}</li>" for one in failures)
     return optional('<section id="failures"><h2>Not explained</h2><ul>{}</ul></section>', rows)
-
-
-def _replace(path: Path, content: bytes) -> Path:
-    """Write a temporary file and rename it, so that the page is always complete."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".gallery-", suffix=".html")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)  # A web server could not read mkstemp's 0600.
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise OutputError(f"{shown(path)} cannot be written: {error.strerror}. Choose a writable folder.") from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-    return path

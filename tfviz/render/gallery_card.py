@@ -13,7 +13,7 @@ from tfviz.render.gallery_entry import GalleryEntry, GalleryMap
 
 NO_TARGET = "Independent of the class"
 RIGHT, WRONG = "✓", "✗"
-_WIDE = 2.5  # width by height of pictures that get more room, such as signals and rows of slices
+_WIDE = 2.5  # Pictures with a larger ratio of width to height, such as signals, get more room.
 
 
 def card(entry: GalleryEntry) -> str:
@@ -36,7 +36,7 @@ def waiting_card(entry: GalleryEntry) -> str:
 
 
 def _search_data(entry: GalleryEntry) -> str:
-    """Return the attributes that the page searches and sorts."""
+    """Return the HTML attributes that the page searches and sorts by."""
     top = entry.predictions[0] if entry.predictions else None
     words = " ".join(
         dict.fromkeys(filter(None, (entry.name, entry.truth, top and top[0], *(one.target for one in entry.maps))))
@@ -93,7 +93,7 @@ def _figure(one: GalleryMap, entry: GalleryEntry) -> str:
 def _link(
     path: str | PurePath, alt: str, caption: str, size: tuple[int, int] | None, other: str | PurePath | None = None
 ) -> str:
-    """Return a thumbnail that links to its file. `other` is the same map on the other scale."""
+    """Return a thumbnail that links to its file. `other` is the path of the other scale's file."""
     address = html.escape(_address(path))
     second = f' data-other="{html.escape(_address(other))}"' if other else ""
     shape = f' width="{size[1]}" height="{size[0]}"' if size else ""
@@ -104,10 +104,10 @@ def _link(
 
 
 def _address(path: str | PurePath) -> str:
-    """Convert a relative path to a URL. Quoting bytes also supports names that are not Unicode."""
+    """Convert a relative path to a URL. Quote its bytes, because it may not be valid Unicode."""
     return quote(os.fsencode(PurePath(path).as_posix()))
 
 
 def optional(around: str, content: str) -> str:
-    """Insert content into a template such as "<p>{}</p>", or return "" if there is none."""
+    """Insert content into a template such as "<p>{}</p>", or return "" if the content is empty."""
     return around.format(content) if content else ""

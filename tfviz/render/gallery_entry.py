@@ -39,9 +39,9 @@ class GalleryEntry:
         path: the image file, relative to the gallery's folder.
         predictions: (label, score) pairs, best first.
         maps: the maps.
-        size: (height, width) of the image and its maps in pixels. With it, the page does not shift
-            while it loads.
-        score_kind: the kind of score, "probability" or "output".
+        size: (height, width) of the image and its maps in pixels. The page reserves this space, so
+            that its content does not shift during loading.
+        score_kind: the kind of score, such as "probability" or "output".
         truth: the true class's name, or "" if it is unknown.
         is_right: whether the top class is the true class, or None if either is unknown. It is
             stored separately because two classes may have the same name.

@@ -1,4 +1,4 @@
-"""Build the grid for `plot` and `contact_sheet`, with one row per image and one column per map."""
+"""Build a grid with one row per image and one column per method and target, for `plot`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfviz.render.pictures import Arrays, Map, Picture, is_single, maps_of, pict
 from tfviz.render.strength import SCALES, Strength, common_limit, strengths_of
 from tfviz.render.titles import title_of
 
-NARROWEST, WIDEST = 0.75, 1.5  # column width / row height; wider images are scaled down
+NARROWEST, WIDEST = 0.75, 1.5  # limits of column width / row height; wider images are scaled down
 
 # method -> its maps, or method -> target -> its maps
 Attributions: TypeAlias = "Mapping[str, Arrays | Mapping[str, Arrays]]"
@@ -31,10 +31,10 @@ class Column:
 
     Attributes:
         method: the method's key.
-        target: the target's name, or "" if the method has only one.
+        target: the target's name, or "" if the method has only one target.
         style: the maps' style.
         maps: one map per image.
-        limits: for each map, the value of the strongest color.
+        limits: for each map, the value that is drawn in the strongest color.
         notes: for each map, the text below it.
     """
 
@@ -47,7 +47,7 @@ class Column:
 
     @property
     def title(self) -> str:
-        """The method's name with the target below it."""
+        """The column title: the method's name and, on the next line, the target's name, if any."""
         return "\n".join(filter(None, (title_of(self.method), self.target)))
 
     @property
@@ -77,7 +77,7 @@ class Grid:
         return min(max(*(one.shape[1] / one.shape[0] for one in self.pictures), NARROWEST), WIDEST)
 
     def row(self, index: int, height: int, width: int) -> list[Picture]:
-        """Draw an image and its maps within (height, width), and keep the aspect ratio."""
+        """Draw an image and its maps, resized to fit (height, width) at the same aspect ratio."""
         whole = self.pictures[index]
         scale = min(height / whole.shape[0], width / whole.shape[1])
         size = (max(1, round(whole.shape[0] * scale)), max(1, round(whole.shape[1] * scale)))
@@ -134,7 +134,7 @@ def targets_of(attributions: Attributions) -> dict[str, Mapping[str, Arrays]]:
     """Return the attributions as method -> target -> maps; the target is "" if there is only one.
 
     Raises:
-        OptionError: `attributions` is not such a dict, or it is empty.
+        OptionError: `attributions` is not a dict, or it or one of its dicts is empty.
     """
     if not isinstance(attributions, Mapping) or not attributions:
         raise OptionError(
@@ -187,7 +187,7 @@ def _targets(given: Arrays | Mapping[str, Arrays]) -> Mapping[str, Arrays]:
 
 
 def own_style(key: str) -> str | None:
-    """Return a method's default style, or None if the key is not a method."""
+    """Return a method's default style, or None if no method has this key."""
     return METHOD_STYLES.get(key) or (LOOKS[key].style if key in LOOKS else None)
 
 
@@ -217,7 +217,11 @@ def _at(scores: list[float] | None, index: int) -> float | None:
 def _strengths(
     method: str, maps: list[Map], names: Sequence[str], style: str, scores: Sequence[float | None]
 ) -> list[Strength]:
-    """Compare the maps with the highest-scoring one, or the strongest if a score is missing."""
+    """Return the maps' strengths relative to a reference map.
+
+    The reference is the map of the highest-scoring target, or the strongest map if a score is
+    missing.
+    """
     if len(maps) == 1:
         return strengths_of(method, maps, names, style, None)
     known = [float("-inf") if score is None else score for score in scores]
@@ -254,5 +258,5 @@ def captions_of(captions: Sequence[str | None] | None, count: int) -> list[str]:
         return [""] * count
     captions = [captions] if isinstance(captions, str) else list(captions)
     if len(captions) != count:
-        raise ImageError(f"`captions` must have one caption per image. Received: {len(captions)} for {count} images.")
+        raise ImageError(f"`captions` must have one caption per image. Received: {len(captions)} captions for {count} images.")
     return [caption or "" for caption in captions]

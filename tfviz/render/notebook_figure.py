@@ -24,7 +24,7 @@ class NotebookFigure(Figure):
     def __init__(self, width: float, height: float) -> None:
         super().__init__(figsize=(width, height))
         FigureCanvasAgg(self)
-        self._room = 0.0  # inches above the axes
+        self._room = 0.0  # inches that were added above the axes
 
     def _repr_png_(self) -> bytes:
         file = io.BytesIO()
@@ -47,7 +47,8 @@ class NotebookFigure(Figure):
 
         Args:
             t: the text.
-            **options: options of Matplotlib's `suptitle`. With "x" or "y", the figure size is kept.
+            **options: options of Matplotlib's `suptitle`. If "x" or "y" is given, the figure keeps
+                its size.
 
         Returns:
             The title.
@@ -62,7 +63,7 @@ class NotebookFigure(Figure):
         return title
 
     def _grow(self, width: float, room: float) -> None:
-        """Make the figure at least `width` inches wide, with `room` inches above unchanged axes."""
+        """Enlarge the figure to `width` inches or more, with `room` inches above unchanged axes."""
         before = self.get_size_inches()
         after = (max(before[0], width), before[1] + room - self._room)
         self._room = room

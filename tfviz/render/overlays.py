@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import cv2
@@ -17,8 +18,8 @@ from tfviz.render.pictures import Arrays, Map, Picture, is_single, maps_of, pict
 
 Underlay = Literal["color", "gray"]
 UNDERLAYS = ("color", "gray")
-# Over a gray image, a color's weight is alpha**power, with these powers for zero and for the
-# strongest value. Zeros leave the image visible, and peaks match the color bar.
+# Over a gray image, a color's weight is alpha**power. These are the powers for zero and for the
+# strongest value. With them, zeros leave the image visible, and peaks match the color bar.
 _POWERS = (1.4, 0.3)
 
 
@@ -28,7 +29,7 @@ class Look:
 
     Attributes:
         alpha: the color strength.
-        underlay: "color" or "gray", the image's appearance under the map.
+        underlay: how to show the image under the map, "color" or "gray".
         cmap: a Matplotlib color map to use instead of the default.
 
     Raises:
@@ -47,7 +48,7 @@ class Look:
         ramp("heatmap", self.cmap)
 
     def powers(self, style: str) -> npt.NDArray[np.float32]:
-        """Return, for each of a style's 256 colors, the power of `alpha` that is its weight."""
+        """Return, for each of a style's 256 colors, the power p that gives its weight alpha**p."""
         if self.underlay == "color":
             return np.ones(256, np.float32)
         distances = np.linspace(0, 1, 256) if style == "heatmap" else np.abs(np.linspace(-1, 1, 256))
@@ -65,7 +66,7 @@ class Look:
         return cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
     def color_bar(self, style: str) -> npt.NDArray[np.uint8]:
-        """Return a style's 256 colors (256, 3), blended with mid gray if the images are gray."""
+        """Return a style's 256 colors, (256, 3), blended with mid gray if the images are gray."""
         colors = ramp(style, self.cmap)
         if style == "grey" or self.underlay == "color":
             return colors
@@ -131,8 +132,9 @@ def blended(picture: Picture, values: Map, style: str, look: Look, limit: float 
         picture: the image.
         values: the map.
         style: the map's style.
-        look: how to blend it with the image.
-        limit: the value of the strongest color. None scales the map separately.
+        look: how to blend the map with the image.
+        limit: the value that is drawn in the strongest color. If None, the map is scaled
+            separately.
 
     Returns:
         The picture, uint8 RGB (H, W, 3).
@@ -141,9 +143,22 @@ def blended(picture: Picture, values: Map, style: str, look: Look, limit: float 
     if style == "grey":
         return gray_map(values, height, width, limit)
     indices = positions(values, style, height, width, limit)
-    colors = ramp(style, look.cmap)[indices]
     if look.underlay == "color":
+        colors = ramp(style, look.cmap)[indices]
         return np.asarray(cv2.addWeighted(colors, look.alpha, picture, 1 - look.alpha, 0), np.uint8)
-    weights = look.weights(style)[indices][..., None]
-    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None]
-    return np.rint(weights * colors + (1 - weights) * gray).astype(np.uint8)
+    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    return _over_gray(ramp(style, look.cmap).tobytes(), look.weights(style).tobytes()).take(
+        indices.astype(np.uint16) << 8 | gray, axis=0
+    )
+
+
+@lru_cache(maxsize=8)
+def _over_gray(colors: bytes, weights: bytes) -> npt.NDArray[np.uint8]:
+    """Return the blended colors, (256 * 256, 3), of 256 colors over each of 256 gray values.
+
+    The arguments are bytes because arrays and color maps aren't hashable.
+    """
+    color = np.frombuffer(colors, np.uint8).reshape(256, 1, 3)
+    weight = np.frombuffer(weights, np.float32).reshape(256, 1, 1)
+    gray = np.arange(256, dtype=np.float32)[:, None]
+    return np.rint(weight * color + (1 - weight) * gray).astype(np.uint8).reshape(-1, 3)

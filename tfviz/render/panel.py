@@ -2,8 +2,8 @@
 
 The HTML needs no other files, no server and no widgets. Without JavaScript, it is a plain table of
 all images and maps. Each map is a transparent picture over the image, so the slider changes only
-one filter. A map pixel has opacity exp(−p), and the filter raises it to the power −log(alpha). The
-result is alpha**p (see `overlays`).
+one filter. A map pixel has opacity exp(−p), and the filter raises this opacity to the power
+−log(alpha). The result is alpha**p (see `overlays`).
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ from tfviz.render.titles import title_of
 EVERYTHING = "All"  # the tab that shows all methods or targets
 TEMPLATE = Path(__file__).with_name("panel.html")
 MOST_IMAGES = 64
-# These limits keep eight images with four methods below 1 MB. Base64 adds a third.
+# These limits keep eight images with four methods below 1 MB. Base64 encoding adds a third.
 IMAGE_BYTES, UNDERLAY_BYTES = 12_000, 8_000
 MAP_BYTES, LEAST_MAP_BYTES, ALL_MAP_BYTES = 16_000, 4_000, 32 * 16_000
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Images beside their maps, displayed by a notebook as a cell's result.
+    """A panel of images beside their maps. A notebook displays it as a cell's result.
 
     Attributes:
         canvas: the pictures to draw maps over.
         columns: one column per method and target.
-        values: for each column, one map per picture.
+        values: for each column, one raw map per picture.
         captions: the text below each image, or "".
-        classes: target -> each image's class name, where it differs from the target.
+        classes: target -> each image's class name, such as {"top1": ["tabby", "goldfish"]}.
         look: how to blend maps with images.
         scale: the color scale (see `plot`).
         heading: the text above the images, or "". With a heading, the pictures are small.
@@ -82,7 +82,7 @@ class Panel:
         )
 
     def _repr_html_(self) -> str:
-        """Return the HTML. Each call uses new ids, so a page can show a panel twice."""
+        """Return the HTML. Each call uses new ids, so that a page can show the same panel twice."""
         name = f"tfviz-{secrets.token_hex(6)}"
         text = Template(TEMPLATE.read_text("utf-8")).substitute(
             id=name,
@@ -123,7 +123,7 @@ class Panel:
 
     @property
     def _targets(self) -> dict[str, str]:
-        """The target names, if a method has several targets."""
+        """The target names, or an empty dict if there are fewer than two."""
         names = {column.target: column.target for column in self.columns if column.target}
         return names if len(names) > 1 else {}
 
@@ -149,7 +149,7 @@ class Panel:
         )
 
     def _cell(self, number: int, index: int) -> str:
-        """Return a column's map over an image, with its color bar and texts."""
+        """Return the table cell that shows a map over an image, with its color bar and texts."""
         column = self.columns[number]
         explained = self._explained(column, index)
         about = f"{title_of(column.method)}{f' for {explained}' if explained else ''}, {self._name(index).lower()}"
@@ -181,7 +181,7 @@ class Panel:
         return encoded_map(values, column.style, self._colors(column.style), limit, covered, most)
 
     def _colors(self, style: str) -> npt.NDArray[np.uint8]:
-        """Return a style's 256 colors as RGBA, with opacity exp(−p)."""
+        """Return a style's 256 colors as RGBA, with opacity exp(−p) (see the module docstring)."""
         opacity = np.ones(256) if style == "grey" else np.exp(-self.look.powers(style))
         return np.concatenate(
             [ramp(style, self.canvas.color_map(style, self.look.cmap)), np.rint(255 * opacity[:, None]).astype(np.uint8)],
@@ -202,7 +202,7 @@ class Panel:
         return str(1 + list(self._targets).index(column.target)) if column.target and self._targets else ""
 
     def _place(self, column: Column) -> tuple[int, int]:
-        """Return the grid row and column for the view that shows all maps."""
+        """Return the grid row and column of a map in the view that shows all maps."""
         if len(self._methods) == 1:
             return 1, 2 + list(self.columns).index(column)
         return int(self._target_number(column) or 1), 2 + self._methods.index(column.method)
@@ -303,7 +303,9 @@ def panel_on(
     """
     count = len(canvas.pictures)
     if count > MOST_IMAGES:
-        raise ImageError(f"A panel holds at most {MOST_IMAGES} images. Received: {count}. Pass fewer, such as images[:16].")
+        raise ImageError(
+            f"A panel can show at most {MOST_IMAGES} images. Received: {count} images. Pass fewer, such as images[:16]."
+        )
     maps = {method: {target: canvas.maps(one) for target, one in given.items()} for method, given in values.items()}
     given = {**{method: own_style(method.replace("-", "_")) for method in maps}, **dict(styles or {})}
     drawn = {method: canvas.style(style) for method, style in given.items() if style}
@@ -314,7 +316,7 @@ def panel_on(
 
 
 def _rows(attribution: Arrays, images: Arrays, kind: str) -> list[npt.NDArray[np.float64]]:
-    """Return a list of maps, one per image. A single image may have no batch axis."""
+    """Return a list of maps, one per image. The map of a single image may lack the batch axis."""
     if kind == "image" and is_single(images):
         return maps_of(attribution, count=1, single=True)
     given: Any = attribution
@@ -338,7 +340,7 @@ def _checked_classes(
 
 
 def _tabs(name: str, legend: str, names: Mapping[str, str], first: bool = False) -> str:
-    """Return radio buttons that look like tabs, with "All" or the first one selected."""
+    """Return radio buttons that look like tabs, with "All" or the first name selected."""
     if len(names) < 2:
         return ""
     texts = [EVERYTHING, *names.values()]

@@ -1,15 +1,16 @@
 """Convert the caller's arrays to uint8 RGB images and finite float64 maps.
 
-Arrays from `load_images` carry their RGB images, and those are drawn. Other images are drawn
-unchanged if they are uint8, or floats in 0–1 or 0–255. Images with negative values or values above
-255 were preprocessed. If the caller passes the preprocessing, it is undone. Otherwise the colors
-are unknown (the order may be BGR), and each image is stretched to its range with a warning.
+Arrays from `load_images` also hold the original RGB images, which are drawn in their place. Other
+images are drawn unchanged if they are uint8, or floats in 0–1 or 0–255. Images with negative values
+or values above 255 were preprocessed. If the caller passes the preprocessing, it is undone.
+Otherwise, the colors are unknown (the order may be BGR), a warning is issued, and each image's
+range of values is stretched to 0–255.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeAlias, cast
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -18,6 +19,10 @@ import numpy.typing as npt
 from tfviz.errors import ImageError, warn
 from tfviz.images.image_array import LoadedImages
 from tfviz.images.preprocessing import Preprocessing, named
+from tfviz.models import known_preprocessing
+
+if TYPE_CHECKING:
+    import keras
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 # one array, or a list of arrays of different sizes
@@ -67,6 +72,38 @@ def pictures_of(images: Arrays, preprocessing: Preprocessing | str | None = None
     return [_picture(array, scale) for array in arrays]
 
 
+def preprocessing_of_images(images: Arrays, models: Iterable[keras.Model]) -> Preprocessing | None:
+    """Return the preprocessing that was applied to images for one of these models.
+
+    Args:
+        images: as for `pictures_of`.
+        models: the models.
+
+    Returns:
+        The first known preprocessing of the models, or None if there is none or if it cannot have
+        produced the images.
+    """
+    known = next((one for model in models if (one := known_preprocessing(model))), None)
+    arrays = [np.asarray(one) for one in (images if isinstance(images, list | tuple) else [images])]
+    return known if known and all(_is_made_by(known, array) for array in arrays) else None
+
+
+def has_known_colors(images: Arrays) -> bool:
+    """Return whether images are uint8 or from `load_images` and are therefore drawn unchanged."""
+    parts = images if isinstance(images, list | tuple) else [cast(npt.ArrayLike, images)]
+    return all(_with_loaded_colors(one).dtype == np.uint8 for one in parts)
+
+
+def _is_made_by(preprocessing: Preprocessing, array: npt.NDArray[Any]) -> bool:
+    if array.ndim == 0 or array.size == 0 or array.shape[-1] != preprocessing.channels:
+        return False
+    return array.dtype == np.uint8 or _is_in_range(preprocessing.rgb(array))
+
+
+def _is_in_range(pixels: npt.NDArray[np.float64]) -> bool:
+    return bool(-_TOLERANCE <= pixels.min() <= pixels.max() <= 255 + _TOLERANCE)
+
+
 def _with_loaded_colors(images: npt.ArrayLike) -> npt.NDArray[Any]:
     """Return the RGB images in an array from `load_images`, or any other array unchanged."""
     if isinstance(images, LoadedImages) and images.pictures is not None:
@@ -85,7 +122,7 @@ def _without_preprocessing(array: npt.NDArray[Any], preprocessing: Preprocessing
             "preprocessing that was applied to the images."
         )
     pixels = preprocessing.rgb(array)
-    if not -_TOLERANCE <= pixels.min() <= pixels.max() <= 255 + _TOLERANCE:
+    if not _is_in_range(pixels):
         raise ImageError(
             f"Undoing `preprocessing` produces pixels from {pixels.min():.4g} to {pixels.max():.4g} instead of 0-255, so the "
             f"images, with values from {array.min():.4g} to {array.max():.4g}, were not preprocessed this way. Pass the "
@@ -94,7 +131,7 @@ def _without_preprocessing(array: npt.NDArray[Any], preprocessing: Preprocessing
     return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
 
 
-_TOLERANCE = 26.0  # out of 255, for images that were augmented after preprocessing
+_TOLERANCE = 26.0  # in pixel values, because images may have been augmented after preprocessing
 
 
 def _scale_of(arrays: Sequence[npt.NDArray[Any]]) -> float | None:
@@ -124,7 +161,7 @@ def maps_of(attribution: Arrays, *, count: int, single: bool = False) -> list[Ma
     Args:
         attribution: (N, h, w), (N, h, w, C), or a list of (h, w[, C]).
         count: the expected number of maps.
-        single: whether the image has no batch axis. The map may then have none either.
+        single: whether the image has no batch axis. The map may then also lack a batch axis.
 
     Returns:
         The maps, float64.
@@ -199,6 +236,6 @@ def _check_map(values: npt.NDArray[np.float64]) -> None:
         )
     if not np.isfinite(values).all():
         raise ImageError(
-            f"The attribution contains {np.count_nonzero(~np.isfinite(values))} NaN or infinite values of {values.size}, "
-            "so it cannot be drawn. Look for such values in the model's input, weights and activations."
+            f"The attribution contains NaN or infinite values ({np.count_nonzero(~np.isfinite(values))} of {values.size}), so "
+            "it cannot be drawn. Look for such values in the model's input, weights and activations."
         )

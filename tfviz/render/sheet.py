@@ -44,7 +44,7 @@ def contact_sheet(
     preprocessing: Preprocessing | str | None = None,
     row_height: int = 144,
 ) -> Picture:
-    """Draw a picture with one row per image, with the image first and then one map per method.
+    """Draw a picture with one row per image: the image, then one map per method and target.
 
     Args:
         images, attributions, captions, scores, styles: as for `plot`.
@@ -87,7 +87,7 @@ def contact_sheet(
 
 @dataclass(frozen=True)
 class _Columns:
-    """The sheet's columns, each `width` pixels wide. The methods draw horizontal strips."""
+    """The sheet's columns, each `width` pixels wide. Most methods draw a horizontal strip."""
 
     width: int
     count: int
@@ -117,7 +117,7 @@ class _Columns:
         return _with_texts(strip, placed, len(strip) - ABOVE_TEXT - 3, ha="center", va="baseline")
 
     def texts(self, texts: Sequence[str]) -> Picture:
-        """Write one text below each column."""
+        """Draw a caption below each column."""
         fitting = [self.fitting(text) for text in texts]
         strip = self.blank(ABOVE_TEXT + most_lines_of(fitting) * LINE + BELOW_TEXT)
         placed = [(self.middle(column), text) for column, text in enumerate(fitting)]
@@ -134,7 +134,7 @@ class _Columns:
 
 
 def _with_texts(strip: Picture, placed: Sequence[tuple[float, str]], y: float, **align: str) -> Picture:
-    """Write texts `y` pixels from the top with Matplotlib, because OpenCV draws only ASCII."""
+    """Write texts at `y` pixels from the top. Use Matplotlib, because OpenCV draws only ASCII."""
     height, width = strip.shape[:2]
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
     canvas = FigureCanvasAgg(figure)

@@ -1,4 +1,4 @@
-"""Draw maps behind signals, with one panel per signal, method and target.
+"""Draw signals over their maps, with one panel per signal, method and target.
 
 The background shows the map at its original resolution, and the signal is a line over it. Several
 channels are drawn as bands on one scale. If the method has a map per channel, each band shows its
@@ -33,7 +33,7 @@ LIGHT_PARTS = {"heatmap": slice(0, 200), "signed": slice(28, 228)}
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 8.0, 0.95, 0.75, 0.3, 0.3
 PANEL, BAND, HIGHEST_PANEL = 1.15, 0.35, 8.0
 TITLE_LINE, GAP, BAR = 0.25, 0.12, 0.1
-MOST_LABELED = 16  # channels
+MOST_LABELED = 16  # the maximum number of labeled channels
 TEXT_SIZE, NUMBER_SIZE = 9, 8  # points
 
 
@@ -65,7 +65,7 @@ def signals_of(signals: Arrays) -> list[Signal]:
 
 
 def signal_maps(attribution: Arrays, signals: Sequence[Signal]) -> list[Map]:
-    """Convert an attribution to maps (1, t), or (C, T) if it has channels.
+    """Convert an attribution to one map per signal, of shape (1, t), or (C, T) with channels.
 
     Args:
         attribution: (N, t), (N, T, C), or a list of (t,) or (T, C).
@@ -113,7 +113,7 @@ def plot_signals(
         attributions: see `plot`.
         captions: see `plot`.
         scores: see `plot`.
-        styles: see `plot`. "grey" counts as "signed".
+        styles: see `plot`. "grey" is replaced by "signed".
         scale: see `plot`.
         cmap: see `plot`.
 
@@ -165,7 +165,7 @@ def _legend(columns: Sequence[Column], lines: Sequence[Signal], scale: str) -> l
 
 
 def signal_meaning(style: str, scale: str) -> str:
-    """Return the legend text for a style behind black lines."""
+    """Return the legend text for a style and a scale when maps are drawn behind black lines."""
     return meaning_of(style, scale).replace("dark is zero", "white is zero")
 
 
@@ -233,11 +233,11 @@ def _ends(column: Column, index: int) -> tuple[float, float]:
 
 
 def signal_colors(style: str, cmap: str | Colormap | None) -> Colormap:
-    """Return a style's color map behind black lines.
+    """Return a style's color map for maps behind black lines.
 
     Args:
         style: "heatmap" or "signed".
-        cmap: a Matplotlib color map to use instead.
+        cmap: a Matplotlib color map to use instead of the default.
 
     Returns:
         The color map.

@@ -28,7 +28,7 @@ class Strength:
     Attributes:
         words: the caption text, or "" if there is no reference.
         value: an excitation backprop map's sum, or another map's largest absolute value.
-        own_limit: the value of the strongest color if the map is scaled separately.
+        own_limit: the value that is drawn in the strongest color if the map is scaled separately.
         is_nearly_empty: whether to draw the map dimmed.
     """
 
@@ -39,7 +39,7 @@ class Strength:
 
     @property
     def limit(self) -> float:
-        """The value of the strongest color. A nearly empty map has a higher one, to dim it."""
+        """The value that is drawn in the strongest color, raised to dim a nearly empty map."""
         return self.own_limit * (DIMMING if self.is_nearly_empty else 1)
 
 
@@ -74,13 +74,13 @@ def strengths_of(method: str, maps: Sequence[Map], names: Sequence[str], style: 
 
 
 def meaning_of(style: str, scale: str) -> str:
-    """Return the legend text for a style on a scale."""
+    """Return the legend text for a style and a scale."""
     meaning = MEANINGS[style]
     return meaning if scale == "map" else meaning.replace("of each map", "of all targets of an image and method")
 
 
 def common_limit(strengths: Sequence[Strength]) -> float:
-    """Return the value of the strongest color on a scale shared by several targets."""
+    """Return the value that is drawn in the strongest color if all targets share a scale."""
     return max(strengths, key=lambda one: one.own_limit).limit
 
 

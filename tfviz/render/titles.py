@@ -54,7 +54,7 @@ FALLBACK_FONTS = (
 
 
 def title_of(key: str) -> str:
-    """Return a method key's title, such as "Grad-CAM" for "grad_cam", or other text unchanged."""
+    """Return a method's title, such as "Grad-CAM" for "grad_cam", or other text unchanged."""
     name = key.replace("-", "_")
     look = LOOKS.get(name)
     return TITLES.get(name) or (look.title if look else key)
@@ -70,14 +70,14 @@ def wrapped(text: str, width: float, properties: FontProperties, *, most_lines: 
     """Wrap text to a width.
 
     Lines that fit are unchanged. Words that are too long for a line, such as file names, are
-    broken. A letter that no installed font contains becomes "□", as in Matplotlib, but without a
-    warning.
+    broken. A character that none of the fonts contains is replaced by "□", as in Matplotlib, but
+    without a warning.
 
     Args:
         text: the text.
-        width: the largest line width in points.
+        width: the maximum line width in points.
         properties: the font.
-        most_lines: the largest number of lines. Longer text ends in "…".
+        most_lines: the maximum number of lines. Longer text ends in "…".
 
     Returns:
         The lines.
@@ -93,7 +93,7 @@ def wrapped(text: str, width: float, properties: FontProperties, *, most_lines: 
 
 
 def most_lines_of(texts: Sequence[str]) -> int:
-    """Return the largest number of lines in wrapped texts, or 0 if all are empty."""
+    """Return the number of lines in the longest wrapped text, or 0 if all texts are empty."""
     return max((text.count("\n") + 1 for text in texts if text), default=0)
 
 

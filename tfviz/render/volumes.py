@@ -57,7 +57,10 @@ def volumes_of(volumes: Arrays, preprocessing: Preprocessing | str | None = None
 
 
 def _in_range(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Stretch gray values outside 0–255 to 0–1. Colors are kept, because stretching alters them."""
+    """If a gray volume has values outside 0–255, stretch them to 0–1. Keep other volumes unchanged.
+
+    Color volumes are not stretched, because that would alter their colors.
+    """
     if array.dtype == np.uint8 or array.shape[-1] != 1 or not np.isfinite(array).all():
         return array
     low, high = float(array.min()), float(array.max())
@@ -104,7 +107,9 @@ def evenly_spaced(depth: int) -> npt.NDArray[np.int64]:
 
 
 def slice_of(values: npt.NDArray[np.float64], index: int, depth: int) -> Map:
-    """Return the part of a map that lies over one slice. A shallower map uses its nearest layer.
+    """Return the part of a map that lies over one slice of a volume.
+
+    If the map has fewer slices than the volume, the map's nearest slice is returned.
 
     Args:
         values: the map.
@@ -112,7 +117,7 @@ def slice_of(values: npt.NDArray[np.float64], index: int, depth: int) -> Map:
         depth: the volume's number of slices.
 
     Returns:
-        (h, w) or (h, w, C).
+        The part, (h, w) or (h, w, C).
     """
     if values.ndim == 2:
         return values
@@ -215,7 +220,7 @@ def _draw_row(
     index: int,
     look: Look,
 ) -> None:
-    """Draw a volume's slices, or the maps over them, between a label and a color bar."""
+    """Draw a labeled row of a volume's slices, or of maps over the slices with a color bar."""
     label = "Slices" if column is None else "\n".join(filter(None, (column.title, column.notes[index])))
     if values is not None and values.ndim == 2:
         label += "\none map for all slices"

@@ -1,1 +1,1 @@
-"""Backward rules for each kind of operation."""
+"""The methods' backward rules, by operation type."""

@@ -1,10 +1,10 @@
-"""The rules of guided backprop and deconvnet for all elementwise activations.
+"""Guided backprop's and deconvnet's rules for all elementwise activations.
 
     deconvnet           p → p · [p > 0]
     guided backprop     p → p · [p > 0] · max(f′(x), 0)
 
-f is the activation, x its input, and p the gradient at its output. For f = ReLU, these are the
-papers' rules (see `rules.relu`); for other activations, they generalize the papers.
+f is the activation, x its input, and p the gradient with respect to its output. For f = ReLU, these
+are the papers' rules (see `rules.relu`); for other activations, they generalize the papers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tfviz.rules.relu import DECONVNET, GUIDED
 
 
 def _guided(step: Step, inputs: Sequence[tf.Tensor], output: tf.Tensor) -> tf.Tensor:
-    # The activation runs between two redirections: p passes [p > 0], f′, and then [p · f′ > 0].
+    # The activation runs between two redirections: p passes through [p > 0], f′ and [p · f′ > 0].
     carrier = step.operation.signal or 0
     x = inputs[carrier]
     x = redirect(x, [x], lambda p: [tf.nn.relu(p)])
@@ -42,7 +42,7 @@ def redirects_all(activations: str) -> bool:
     """Return whether `activations` is "all" rather than "relu".
 
     Raises:
-        OptionError: `activations` has another value.
+        OptionError: `activations` is neither "relu" nor "all".
     """
     if activations not in ("relu", "all"):
         raise OptionError(f"`activations` must be 'relu' or 'all'. Received: {activations!r}.")

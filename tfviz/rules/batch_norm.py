@@ -12,9 +12,10 @@ from tfviz.graph.operations import Linear, Normalization
 
 
 def batch_norm_scales(graph: Graph) -> dict[Step, Callable[[], tf.Tensor]]:
-    """Return the channel scale for each linear map that is followed only by a BatchNormalization.
+    """Return functions for the channel scales of linear maps that only a BatchNormalization reads.
 
-    Warn about each BatchNormalization that directly follows a linear map but cannot be merged.
+    The function warns about each BatchNormalization that directly follows a linear map but cannot
+    be merged.
     """
     scales: dict[Step, Callable[[], tf.Tensor]] = {}
     unmerged = []

@@ -1,10 +1,10 @@
-"""The rules of excitation backprop: how a neuron passes its winning probability to its inputs.
+"""Excitation backprop's rules: how a neuron passes its winning probability to its inputs.
 
-Marginal winning probability: Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop"
-(below, "the paper"). With p the probability at the output and a = max(x, 0), the rule for each kind
-of operation is:
+The rules compute the marginal winning probability of Zhang et al., 2016, "Top-down Neural Attention
+by Excitation Backprop" (below, "the paper"). Let p be the probability at the output, a = max(x, 0),
+and f the linear map with only the positive weights W⁺. The rule for each operation type is:
 
-    Linear, Window (average)     p_in = a · fᵀ(W⁺, p / f(a; W⁺)), 0 where the divisor is 0;
+    Linear, Window (average)     p_in = a · fᵀ(p / f(a)), 0 where the divisor is 0;
                                  the bias is ignored
     Window (max), Choice         winner takes all: the operation's own derivative
     Sum                          input i gets p · a_i / Σ a
@@ -14,9 +14,9 @@ of operation is:
                                  no rule, because the paper does not define inhibition
     Move                         the operation's own derivative
 
-The function for each rule states its reason and source. All rules are linear in p. The first linear
-map reads the image, which can be negative. There, a is the image shifted so that its smallest value
-is 0, and padding stays 0.
+The docstring of each rule's function states the reason for the rule and its source. All rules are
+linear in p. The first linear map reads the image, which can have negative values. There, a is the
+image shifted so that its smallest value is 0, and padding stays 0.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ Tensors = Sequence[tf.Tensor]
 Backward = Callable[[tf.Tensor], list[tf.Tensor]]
 
 # In these operations, each output element has a single parent, which wins with probability 1. For a
-# maximum, this is the largest element, as in the paper. Moves only change positions. Probability at
-# a padding element is lost. Resizing counts as fractional copying.
+# maximum, the parent is the largest element, as in the paper. Moves only change positions.
+# Probability at a padding element is lost. Resizing is treated as copying fractions of elements.
 _OWN_DERIVATIVE = (Move, Choice)
 _SINGLE_PARENT = (Relu, Elementwise, Identity, Normalization, Product)
 _PIXELWISE = (Relu, Elementwise, Identity, Normalization, Choice)
@@ -68,7 +68,7 @@ class Excitation:
     Args:
         graph: the graph to which the rules apply.
         merge_batch_norm: whether to fold a BatchNormalization that directly follows a linear map
-            into W before taking W⁺.
+            into the map's weights W before computing their positive part W⁺.
         contrastive: whether to subtract the result for −W from the result for W at the last linear
             maps.
     """
@@ -90,16 +90,16 @@ class Excitation:
         path = self.graph.signal_path(at)
         if attention := next((step for step in path if is_attention(step)), None):
             raise UnsupportedModelError(
-                f"Excitation backprop is not defined on attention, such as {attention.label}. Use gradient_attention, legrad "
+                f"Excitation backprop is not defined for attention, such as {attention.label}. Use gradient_attention, legrad "
                 "or a class activation map such as grad_cam, or explain a layer above the attention."
             )
         for step in path:
             is_negated = isinstance(step.operation, Elementwise) and step.operation.sign < 0
             if is_negated and step.outputs[0] not in self.reads_image:
                 raise UnsupportedModelError(
-                    f"Excitation backprop has no rule for {step.label}. It negates its input, and inhibition cannot be "
-                    "represented. Fold the sign into the preceding layer's weights, explain a layer above it, or use a "
-                    "gradient method such as saliency or guided_backprop."
+                    f"Excitation backprop has no rule for {step.label}. This operation negates its input, and excitation "
+                    "backprop cannot represent inhibition. Fold the sign into the preceding layer's weights, explain a layer "
+                    "above it, or use a gradient method such as saliency or guided_backprop."
                 )
             if not _has_rule(step):
                 why = f", because it {step.operation.reason}" if isinstance(step.operation, Opaque) else ""
@@ -110,7 +110,7 @@ class Excitation:
                 ) from getattr(step.operation, "cause", None)
 
     def is_below_last_map(self, at: Sequence[Value]) -> bool:
-        """Return whether every value in `at` that affects the outputs reaches a last linear map."""
+        """Return whether each value in `at` is unused or affects the input of a last linear map."""
         behind = [self.graph.after([value]) for value in at]
         used = [values for values in behind if values.intersection(self.graph.outputs)]
         return all(any(values.intersection(last.inputs) for last in self.last_maps) for values in used)
@@ -129,16 +129,18 @@ class Excitation:
             return _to_carrier(step, inputs, output)
 
         def linear(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
-            """P(a_j | a_i) = Z_i · a_j · w_ji for w_ji ≥ 0, otherwise 0; Z_i makes the sum 1.
+            """Apply P(a_j | a_i) = Z_i · a_j · w_ji if w_ji ≥ 0, otherwise 0.
 
-            An excitatory neuron is likelier to win if its response is larger and its connection is
-            stronger. The paper assumes nonnegative responses, so a is clipped at 0. The bias is
+            Z_i normalizes the sum over j to 1.
+
+            An excitatory neuron is more likely to win if its response is larger and its connection
+            is stronger. The paper assumes nonnegative responses, so a is clipped at 0. The bias is
             ignored, because it is not a neuron's response.
             """
             return redirect(output, inputs, lambda p: [self._through_linear(step, self._response(step, inputs[0], images), p)])
 
         def window(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
-            """Divide p in proportion to a: an average is a linear map with equal weights."""
+            """Divide p in proportion to a. An average is a linear map with equal weights."""
             if step.operation.is_max or step in self.averaged:
                 return output
 
@@ -158,7 +160,7 @@ class Excitation:
         return {**dict.fromkeys(_SINGLE_PARENT, _to_carrier), Relu: relu, Linear: linear, Window: window, Sum: total}
 
     def _response(self, step: Step, x: tf.Tensor, images: Tensors) -> tf.Tensor:
-        """Return max(x, 0). For a linear map that reads the image, shift x so its minimum is 0."""
+        """Return max(x, 0). For a linear map that reads the image, shift x to a minimum of 0."""
         value = step.inputs[0]
         if value not in self.reads_image:
             return keras_internals.with_mask_of(x, tf.nn.relu(x))
@@ -170,7 +172,7 @@ class Excitation:
         return (x - smallest) * mask
 
     def _mask(self, value: Value, images: Tensors) -> tf.Tensor:
-        """Return a mask that is 1 where the value comes from the image and 0 at padding."""
+        """Return a mask that is 1 where a value comes from the image and 0 at padding."""
         keep = dict.fromkeys(_PIXELWISE, lambda step, inputs, output: inputs[step.operation.signal or 0])
         steps = self.graph.before([value])
         fills = [list(map(fill, images)) for fill in (tf.ones_like, tf.zeros_like)]
@@ -178,7 +180,11 @@ class Excitation:
         return ones - zeros  # nonzero padding cancels, because it is equal in both runs
 
     def _for_both_signs(self, step: Step, inputs: Tensors, backward: Callable[..., list[tf.Tensor]]) -> Backward:
-        """Return a backward function that handles negative p above a single sigmoid unit's map."""
+        """Return a backward function for a step.
+
+        Above the last linear map of a model with a single sigmoid unit, p may be negative, so the
+        function handles both signs.
+        """
         if not (self.has_two_signs and step in self.above_last_maps):
             return lambda p: backward(p, *inputs)
 
@@ -214,18 +220,18 @@ def _has_rule(step: Step) -> bool:
 def _to_carrier(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
     """Pass p to each neuron's single parent: P(a_j | a_i) = 1. Gates and constants get 0.
 
-    An activation or an elementwise affine map has one input element per output element. The
+    In an activation or an elementwise affine map, each output element has one input element. The
     authors' code skips such layers (ReLU, dropout, normalization) in the backward pass. All
-    normalizations and LayerScale are treated the same way: they scale each element, and their mean
-    and variance are not responses. A negative activation (silu, gelu, a residual sum without ReLU)
-    does not excite the map that reads it. If all inputs to an output are negative, the output has
-    no parent, and its probability is lost.
+    normalizations and LayerScale are treated alike: they scale each element, and their means and
+    variances are not responses. A negative activation (silu, gelu, a residual sum without ReLU)
+    does not excite the linear map that reads it. If all inputs to an output are negative, the
+    output has no parent, and its probability is lost.
 
     In the rule for linear maps, a weight scales a response and is not itself a response.
-    Squeeze-and-excitation (Hu et al., 2018) computes such a weight, between 0 and 1, per channel.
-    The paper does not cover products. This rule follows relevance propagation, which treats gates
-    the same way (Arras et al., 2017, "Explaining Recurrent Neural Network Predictions in Sentiment
-    Analysis").
+    Squeeze-and-excitation (Hu et al., 2018) computes such a weight, between 0 and 1, for each
+    channel. The excitation backprop paper does not cover products. This rule follows relevance
+    propagation, which treats gates the same way (Arras et al., 2017, "Explaining Recurrent Neural
+    Network Predictions in Sentiment Analysis").
     """
     carrier = step.operation.signal or 0
     return redirect(
@@ -236,7 +242,7 @@ def _to_carrier(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
 def _sum_to(p: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """Sum p over the axes along which `like` was broadcast.
 
-    Keras layers treat (N, C) as (N, 1, 1, C) next to (N, height, width, C).
+    Keras layers treat (N, C) as (N, 1, 1, C) if they combine it with (N, height, width, C).
     """
     missing = len(p.shape) - len(like.shape)
     p = tf.reduce_sum(p, axis=list(range(1, 1 + missing))) if missing > 0 else p
@@ -245,13 +251,13 @@ def _sum_to(p: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
 
 
 def _keeps_image(step: Step) -> bool:
-    """Return whether a step only transforms pixels individually or moves them."""
+    """Return whether a step only moves pixels or transforms them individually."""
     is_pixelwise = isinstance(step.operation, _PIXELWISE) and _has_rule(step) and len(step.signal_inputs) == 1
     return is_pixelwise or isinstance(step.operation, Move)
 
 
 def _values_before_first_linear_map(graph: Graph) -> set[Value]:
-    """Return the graph inputs and all values computed from them before a linear map or pooling."""
+    """Return the graph inputs and all values computed from them without a linear map or pooling."""
     found = set(graph.inputs)
     for step in graph.steps:
         signals = set(step.signal_inputs) - graph.constants

@@ -8,9 +8,9 @@ from tfviz.graph.operations import Elementwise, Identity, Linear, Move, Relu, Wi
 
 
 def last_linear_maps(graph: Graph) -> tuple[set[Step], set[Step]]:
-    """Return the linear maps closest to the outputs, and the steps above them.
+    """Return the linear maps closest to the outputs and the steps above them.
 
-    Linear maps that compute gates do not count, because nothing is propagated through gates.
+    Linear maps that compute gates are excluded, because nothing is propagated through gates.
     """
     found: set[Step] = set()
     way: set[Step] = set()
@@ -28,19 +28,19 @@ def last_linear_maps(graph: Graph) -> tuple[set[Step], set[Step]]:
 
 
 def averaged_maps(graph: Graph, last_maps: set[Step[Linear]]) -> set[Step]:
-    """Find the last linear maps whose outputs are averaged over positions.
+    """Return the last linear maps whose outputs are averaged over positions, and those averages.
 
-    The map and the average form a single linear map, as in SqueezeNet and NiN, or in a segmentation
-    model whose target averages over a mask. Only activations and moves may be between the two. If
-    such a map were normalized at each position, its contrast would sum to zero there, and the
-    result would be noise.
+    Such a linear map and the average form a single linear map, as in SqueezeNet and NiN, or in a
+    segmentation model whose target averages over a mask. Only activations and moves may be between
+    the two. If the probability were normalized at each position separately, the contrast would sum
+    to zero at each position, and the result would be noise.
 
     Args:
         graph: the graph.
         last_maps: the linear maps closest to the outputs.
 
     Returns:
-        The steps of these maps and of the averages above them.
+        The steps for these linear maps and for the averages above them.
     """
     found: set[Step] = set()
     for last in last_maps:

@@ -1,7 +1,7 @@
 """Track a map's pixels through an operation that moves, copies or drops elements.
 
 Flips, transposes, slices, splits and reshapes don't need separate rules. The operation runs once on
-a map in which each pixel's value is its index. The result shows where each pixel went.
+a map in which each pixel's value is its index. The result shows where each pixel ends up.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BASE = 128
 
 
 def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, output: int) -> Tensor | None:
-    """Return the mask at one input. Each pixel gets the mean over its copies in the output.
+    """Return the mask at one input, where each pixel gets the mean over its copies in the output.
 
     Args:
         step: a step that moves, copies or drops elements.
@@ -43,7 +43,7 @@ def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, out
         return None
     if size == out and table.shape[1] == 1 and np.array_equal(table[:, 0], np.arange(1, len(table) + 1)):
         return mask
-    # The table uses 0 for "no pixel", so a zero is inserted at column 0.
+    # The table uses 0 for "no pixel", so a zero is inserted before the first pixel of the mask.
     flat = ops.pad(ops.reshape(mask, (-1, math.prod(out))), [(0, 0), (1, 0)])
     moved = ops.reshape(ops.take(flat, table.reshape(-1), axis=1), (-1, *table.shape))
     counts = np.maximum((table > 0).sum(axis=1), 1).astype("float32")
@@ -51,11 +51,11 @@ def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, out
 
 
 def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output: int, size: Size) -> np.ndarray:
-    """Return, for each pixel in one input, its copies in one output.
+    """Return the positions of the copies of each input pixel in one output.
 
     Args:
         step: a step that moves, copies or drops elements.
-        shapes: each input's shape, without the batch axis.
+        shapes: each input's shape without the batch axis.
         axes: how many of the input's axes are positions rather than channels.
         number, output: the indices of the input and the output.
         size: the output's height and width.
@@ -71,7 +71,7 @@ def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output:
         found = _moved(step, given, output)
     if found.shape[: 1 + len(size)] != (1, *size):
         raise UnsupportedModelError(
-            f"Step {step.label} maps one image to an array of shape {found.shape}, so it mixes the images of a batch. Keep the "
+            f"Step {step.label} maps one image to an array of shape {found.shape}, so it mixes the images in a batch. Keep the "
             "batch axis unchanged, or use a gradient method such as guided_backprop or grad_cam."
         )
     found = found.reshape(int(np.prod(size)), -1)  # (output pixels, channels)
@@ -81,14 +81,14 @@ def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output:
 
 
 def _moved(step: Step, given: Sequence[np.ndarray], output: int) -> np.ndarray:
-    """Run a step on integers, one digit at a time, because its dtype may have low precision."""
+    """Run a step on integers digit by digit, because the step's dtype may have low precision."""
     dtypes = [value.dtype or "float32" for value in step.inputs]
 
     def run(arrays: Sequence[np.ndarray]) -> np.ndarray:
         tensors = [tf.constant(array, dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
         return tf.cast(step.compute(tensors)[output], tf.int64).numpy()
 
-    # The step may add values such as padding, which are subtracted again.
+    # The step may add values such as padding, which are subtracted afterward.
     added = run([np.zeros_like(one) for one in given])
     moved, digit = np.zeros(added.shape, np.int64), 1
     while any(one.max() >= digit for one in given):
@@ -98,7 +98,7 @@ def _moved(step: Step, given: Sequence[np.ndarray], output: int) -> np.ndarray:
 
 
 def _table(found: np.ndarray, pixels: int) -> np.ndarray:
-    """Build the table for `_readers` from each output element's source pixel; 0 means none."""
+    """Build the table for `_readers` from each output element's source pixel, or 0 for no pixel."""
     reader = np.broadcast_to(np.arange(len(found))[:, None], found.shape)
     is_read = found > 0
     # The pairs are sorted by source pixel.

@@ -13,7 +13,7 @@ from tfviz.numerics import safe_divide
 
 
 def divided_by_all_positions(p: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
-    """Divide p by each channel's responses z, jointly over positions: p · Σ p / Σ (p · z)."""
+    """Divide p by the responses z jointly over each channel's positions: p · Σ p / Σ (p · z)."""
     axes = list(range(1, len(p.shape) - 1))
     return p * safe_divide(*(tf.reduce_sum(x, axis=axes, keepdims=True) for x in (p, p * z)))
 
@@ -43,10 +43,11 @@ def precise_dtype(a: tf.Tensor) -> tf.DType:
 
 
 class PositiveKernels:
-    """Computes the positive parts of kernels, and caches them for constant kernels.
+    """Computes the positive parts of kernels, and caches the results for constant kernels.
 
     Args:
-        scales: the channel scale for each linear map with a merged BatchNormalization.
+        scales: a function for the channel scale of each linear map with a merged
+            BatchNormalization.
     """
 
     def __init__(self, scales: Mapping[Step, Callable[[], tf.Tensor]]) -> None:

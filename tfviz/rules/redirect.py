@@ -1,4 +1,4 @@
-"""Replace the gradient of an operation. All gradient changes in tfviz use this function."""
+"""Replace an operation's gradient. All gradient changes in tfviz use this module's function."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tfviz.tensorflow_internals import collectable_gradients
 
 
 def redirect(output: tf.Tensor, inputs: Sequence[tf.Tensor], backward: Callable[[tf.Tensor], Sequence[tf.Tensor]]) -> tf.Tensor:
-    """Return `output` unchanged, but compute its gradient with `backward`.
+    """Return `output` unchanged, but with `backward` as its gradient function.
 
-    The output must be computed beforehand, because a `tf.custom_gradient` that reads variables also
-    has to return gradients for them.
+    The output must be computed beforehand, because a `tf.custom_gradient` that reads variables must
+    also return gradients for them.
 
     Args:
         output: the operation's result.
         inputs: the tensors to which gradients are propagated.
-        backward: maps the gradient at the output to one gradient per input. Each gradient is cast
-            to its input's dtype, which may differ from the output's.
+        backward: a function from the gradient with respect to the output to one gradient per input.
+            Each gradient is cast to its input's dtype, which may differ from the output's.
 
     Returns:
         A tensor equal to `output`.

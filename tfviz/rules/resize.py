@@ -12,7 +12,7 @@ from keras import ops
 from tfviz.graph.graph import Step
 from tfviz.rules.pixel_permutation import Size, Tensor
 
-_MOST_BYTES = 1 << 27  # of images to resize at a time
+_MOST_BYTES = 1 << 27  # the maximum memory for the images that are resized at once
 
 
 def resized_back(step: Step, mask: Tensor, size: Size) -> Tensor:
@@ -36,10 +36,12 @@ def resized_back(step: Step, mask: Tensor, size: Size) -> Tensor:
 
 
 def _weights(step: Step, size: Size, axis: int) -> np.ndarray:
-    """Return the weights of output rows (or columns) for each input row. They sum to 1 or 0.
+    """Return the weights of the output rows (or columns) for each input row (or column).
 
-    Interpolation treats rows, columns and channels separately. The resize therefore runs on images
-    of which each channel is 1 in one input row and 0 elsewhere, a few at a time.
+    The weights of an input row sum to 1, or to 0 if no output row reads it.
+
+    Interpolation treats rows, columns and channels separately. The resize therefore runs on batches
+    of images in which each channel is 1 in one input row and 0 elsewhere.
     """
     n, channels = size[axis], step.inputs[0].shape[-1] or 1
     count = -(-n // channels)  # images, each with one input row per channel
@@ -54,7 +56,7 @@ def _weights(step: Step, size: Size, axis: int) -> np.ndarray:
 
 
 def _resized(step: Step, units: np.ndarray, size: Size) -> np.ndarray:
-    """Run a resize on (images, height or 1, width or 1, channels), repeated to the input size."""
+    """Repeat images (count, height or 1, width or 1, channels) to `size`, and resize them."""
     images = np.broadcast_to(units, (len(units), *size, units.shape[-1]))
     with tf.init_scope(), tf.device("CPU"):
         (found,) = step.compute([tf.constant(images, step.inputs[0].dtype or "float32")])

@@ -1,8 +1,8 @@
 """Divide probability at sums before a ReLU without keeping all inputs in memory.
 
 A residual block computes y = relu(Σ x_i). To divide p, excitation backprop needs every x_i. The
-next layer keeps y. Where y > 0, one input can be recovered as y minus the sum of the others. Where
-y = 0, p is 0, because the rules of the layers above multiply by y.
+next layer keeps y in memory in any case. Where y > 0, one input can be recovered as y minus the sum
+of the others. Where y = 0, p is 0, because the rules for the layers above multiply by y.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tfviz.numerics import safe_divide
 
 @dataclass(frozen=True)
 class SumBeforeRelu:
-    """A sum with one input that can be recovered from the output of the following ReLU.
+    """A sum with one input that can be recovered from the following ReLU's output.
 
     Attributes:
         step: the sum.
@@ -32,7 +32,7 @@ class SumBeforeRelu:
     behind: Value
 
     def fits(self, tensors: Sequence[tf.Tensor], output: tf.Tensor) -> bool:
-        """Return whether the input is in float32 and has the output's shape."""
+        """Return whether the recoverable input is float32 and has the output's shape."""
         x = tensors[self.number]
         is_broadcast = len(x.shape) != len(output.shape) or any(n != m for n, m in zip(x.shape, output.shape, strict=True))
         return x.dtype == output.dtype == tf.float32 and not is_broadcast
@@ -61,13 +61,13 @@ class SumBeforeRelu:
 
 
 def sums_before_relus(graph: Graph, image: Collection[Value], averaged: Collection[Step]) -> dict[Step, SumBeforeRelu]:
-    """Find the sums with one recoverable input.
+    """Map each sum with a recoverable input to its `SumBeforeRelu`.
 
     Args:
         graph: the graph.
         image: the values before the first linear map, which can receive probability where they are
             0.
-        averaged: the averages, which pass on probability even where their input is 0.
+        averaged: the averages that pass on probability even where their input is 0.
     """
     found = {}
     for step in graph.steps:
@@ -110,7 +110,7 @@ def divided_among(step: Step, inputs: Sequence[tf.Tensor], p: tf.Tensor) -> list
     with tf.GradientTape(watch_accessed_variables=False) as tape:  # the sum may broadcast and cast
         tape.watch(excited)
         total = step.compute(excited)[0]
-    # In x + x, both operands are one tensor, and only one operand receives the gradient.
+    # In x + x, both operands are the same tensor, and only one of them receives the gradient.
     zero = tf.UnconnectedGradients.ZERO
     parts = tape.gradient(total, excited, output_gradients=safe_divide(p, total), unconnected_gradients=zero)
     return [a * part for a, part in zip(excited, parts, strict=True)]

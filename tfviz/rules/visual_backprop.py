@@ -1,19 +1,19 @@
-"""The rules of VisualBackProp: how a one-channel mask is scaled back through each operation.
+"""VisualBackProp's rules: how a one-channel mask is scaled back through each operation.
 
-Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs". Their theory follows
-the paths from an input pixel to an output. A pixel matters if paths lead from it through active
-neurons, and the mask ignores the weights. Each rule therefore depends only on which inputs an
-output can read.
+The theory in Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of CNNs", follows
+the paths from an input pixel to an output. A pixel is relevant if paths lead from it through active
+neurons; the weights are ignored. Each rule therefore depends only on which inputs an output reads.
 
     Linear, Window      A transposed convolution with weights of one and the operation's kernel
                         size, strides, padding and dilation scales the mask to the exact input size.
                         This is the paper's rule ("deconvolution"). The paper does not cover
                         pooling, which is treated as a window. For a transposed convolution, the
                         rule is a convolution with ones. A global pooling's input gets no mask,
-                        because one output pixel has no positions.
-    Sum, Concatenate    Every input gets the full mask, because a path leads into each. Masks that
-                        meet at a fork are added. The paper covers only chains. A one-pixel input
-                        that is broadcast to all pixels gets no mask.
+                        because the single output pixel has no positions.
+    Sum, Concatenate    Every input gets the full mask, because a path leads through each. If
+                        several operations read a value, their masks are added. The paper covers
+                        only networks without branches. A one-pixel input that is broadcast to all
+                        pixels gets no mask.
     Product             The signal gets the mask. The gate gets no mask, because it was squeezed to
                         one pixel and has no positions.
     Pad, Crop           The mask is cropped where the input was padded, and padded with zeros where
@@ -28,7 +28,7 @@ output can read.
                         operation keeps height and width.
 
 An opaque operation that keeps height and width can still contain a convolution. Its TensorFlow
-operations are therefore inspected; if one of them mixes pixels, an error is raised.
+operations are therefore inspected. If any of them mixes pixels, an error is raised.
 
 The rules use `keras.ops` and work on both eager and symbolic tensors, so the mask can become a
 branch of a model.
@@ -63,17 +63,17 @@ from tfviz.rules.pixel_permutation import Size, Tensor, moved_back
 from tfviz.rules.receptive_field import require_one_pixel
 from tfviz.rules.resize import resized_back
 
-_LAST = "channels_last"  # explicit, because keras.json can set a different default
+_LAST = "channels_last"  # explicit, because keras.json may set a different default
 
 
 def masks_of_inputs(step: Step, mask: Tensor, sizes: Sequence[Size], output: int = 0) -> list[Tensor | None]:
-    """Return each input's part of the mask (N, height, width, 1) at one output of a step.
+    """Return each input's part of the mask at one of a step's outputs.
 
     Args:
         step: the step.
-        mask: the mask at the step's output.
+        mask: the mask at the output, (N, height, width, 1).
         sizes: each input's (height, width).
-        output: the index of the output.
+        output: the output's index.
 
     Returns:
         One mask per input, or None for an input that gets no mask.
@@ -84,7 +84,7 @@ def masks_of_inputs(step: Step, mask: Tensor, sizes: Sequence[Size], output: int
     require_one_pixel(step)
     if _is_pixel_permutation(step, mask, sizes):
         return [moved_back(step, mask, sizes, number, output) for number in range(len(sizes))]
-    # A flat vector has no positions, but the map to which a Reshape restores it does.
+    # A flat vector has no positions, but the map that a Reshape restores from it does.
     carriers = step.inputs if isinstance(step.operation, Reshape) else step.signal_inputs
     pairs = zip(step.inputs, sizes, strict=True)
     return [
@@ -116,7 +116,7 @@ def _is_pixel_permutation(step: Step, mask: Tensor, sizes: Sequence[Size]) -> bo
 
 
 def _time_distributed_back(step: Step, mask: Tensor, size: Size) -> Tensor:
-    """Scale the mask back, separately per time step if the step is inside a TimeDistributed."""
+    """Scale the mask back, separately for each time step inside a TimeDistributed layer."""
     times = size[: step.time_axes]
     if not times:
         return _back_of_size(step, mask, size)
@@ -142,7 +142,7 @@ def _is_resize(step: Step, size: Size) -> bool:
 
 @singledispatch
 def _back(operation: Operation, mask: Tensor, size: Size) -> Tensor:
-    """Return the mask at an operation's input. Without a registered rule, it stays unchanged."""
+    """Return the mask at an operation's input. Without a registered rule, the mask is unchanged."""
     return mask
 
 
@@ -169,12 +169,12 @@ def _(operation: Crop, mask: Tensor, size: Size) -> Tensor:
 
 @_back.register(Upsample)
 def _(operation: Upsample, mask: Tensor, size: Size) -> Tensor:
-    """Average each element's copies."""
+    """Return the mean over the copies of each element."""
     return ops.average_pool(mask, operation.factors, strides=operation.factors, padding="valid", data_format=_LAST)
 
 
 def _through_window(mask: Tensor, size: Size, extent: Extent) -> Tensor:
-    if extent.is_transposed:  # its rule is the convolution with ones
+    if extent.is_transposed:  # its rule is a convolution with ones
         return ops.conv(
             mask, _ones(extent.size, extent.dilation), strides=list(extent.strides), padding=extent.padding, data_format=_LAST
         )
@@ -184,12 +184,12 @@ def _through_window(mask: Tensor, size: Size, extent: Extent) -> Tensor:
 def scale_up(mask: Tensor, size: Size, extent: Extent) -> Tensor:
     """Scale a mask up to `size` with a transposed convolution with ones.
 
-    A window of ones is symmetric, so this is a plain convolution over the mask with zeros inserted
-    for the strides.
+    A window of ones is symmetric, so this is the same as a plain convolution over the mask with
+    zeros inserted for the strides.
 
     Args:
         mask: the mask at the forward window's output, (N, height, width, 1).
-        size: height and width of the forward window's input.
+        size: the (height, width) of the forward window's input.
         extent: the forward window.
 
     Returns:
@@ -200,8 +200,8 @@ def scale_up(mask: Tensor, size: Size, extent: Extent) -> Tensor:
     if max(strides) > 1:
         mask = _spread(mask, strides)
     before = _padded_before(tuple(mask.shape[1:-1]), size, reach, strides, padding)
-    # Forward, output o reads inputs starting at o · stride − before. Backward, input i therefore
-    # reads up to i + before.
+    # In the forward pass, output o reads inputs starting at o · stride − before. In the backward
+    # pass, input i therefore reads up to i + before.
     if any(m > n + b for m, n, b in zip(mask.shape[1:-1], size, before, strict=True)):
         mask = mask[(slice(None), *(slice(0, n + b) for n, b in zip(size, before, strict=True)))]
     pads = [(r - 1 - b, n + b - m) for r, b, n, m in zip(reach, before, size, mask.shape[1:-1], strict=True)]
@@ -231,12 +231,12 @@ def _padded_before(spread: Size, size: Size, reach: Size, strides: Size, padding
         return (0,) * len(size)
     if padding == "causal":
         return tuple(r - 1 for r in reach)
-    # TensorFlow's "same": the padding that the last window needs, with the smaller half before.
+    # TensorFlow's "same" adds the padding that the last window needs, with the smaller half first.
     return tuple(max(m - s + r - n, 0) // 2 for m, s, r, n in zip(spread, strides, reach, size, strict=True))
 
 
 def _ones(kernel: Size, dilation: Size) -> np.ndarray:
-    """Return a kernel with ones at the positions that a dilated kernel reads, and zeros between."""
+    """Return a kernel with ones at the positions that a dilated kernel reads, otherwise zeros."""
     weights = np.zeros([d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)], "float32")
     weights[tuple(slice(None, None, d) for d in dilation)] = 1
     return weights[..., None, None]

@@ -1,4 +1,4 @@
-"""A lock that lets one process at a time write to a folder."""
+"""A lock that lets only one process at a time write to a folder."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if sys.platform != "win32":
 
 
 def _open_nonblocking(path: Path) -> int:
-    """Open a file without blocking, because opening a named pipe would wait for a reader."""
+    """Open a file for appending, without blocking even if it is a named pipe without a reader."""
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
 
 
 class FolderInUseError(OutputError):
-    """Another training run is writing to the folder."""
+    """Another process is writing to the folder."""
 
 
 class FolderLock:
     """A lock that blocks other writers from a folder until it is released or the process ends.
 
-    It does nothing on Windows and on file systems without locks.
+    The lock has no effect on Windows or on file systems that don't support locks.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,8 @@ class FolderLock:
         except BlockingIOError as error:
             file.close()
             raise FolderInUseError(
-                f"Another training run is writing to log_dir {shown(folder)}. Wait until it ends, or pass a different folder."
+                f"Another training run is writing to log_dir {shown(folder)}. Wait for it to finish, or pass a different "
+                "folder."
             ) from error
         except OSError:  # The file system has no locks.
             file.close()

@@ -15,10 +15,10 @@ _TAIL_BYTES = 1 << 16
 
 
 def add_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Append a record in one write. If that fails, the file is unchanged.
+    """Append a record in one write, and remove an incomplete line if writing fails.
 
     Raises:
-        FileNotFoundError: there is no index. Appending never creates one.
+        FileNotFoundError: there is no index. This function never creates one.
         OSError: the record cannot be written.
     """
     line = line_of(record) + b"\n"

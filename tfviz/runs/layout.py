@@ -20,7 +20,7 @@ from tfviz.runs.schema import Record
 RUN_FILE = "run.json"
 INDEX_FILE = "snapshots.jsonl"
 OWN_IMAGES = "_images"  # replaces a method name in the path; no method has this name
-MAX_DEPTH = 3  # folder levels that are searched for runs
+MAX_DEPTH = 3  # the number of folder levels that are searched for runs
 _OWN_FOLDERS = ("images", "pictures", "maps")
 
 
@@ -60,7 +60,7 @@ def is_run(folder: str | Path) -> bool:
 
 
 def find_runs(folder: str | Path, depth: int = MAX_DEPTH) -> list[Path]:
-    """Return the sorted run folders in `folder`, including itself, up to `depth` levels deep.
+    """Return `folder` if it is a run, and all runs up to `depth` levels below it, in sorted order.
 
     Symbolic links are not followed.
     """
@@ -70,7 +70,10 @@ def find_runs(folder: str | Path, depth: int = MAX_DEPTH) -> list[Path]:
 
 
 def _folders_in(folder: str | Path, is_one: bool) -> list[str]:
-    """Return the subfolders that may contain runs. If `is_one`, skip the run's file folders."""
+    """Return the subfolders that may contain runs.
+
+    If `is_one`, the folder itself is a run, and the subfolders for its own files are skipped.
+    """
     try:
         with os.scandir(folder) as entries:
             found = [entry for entry in entries if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)]

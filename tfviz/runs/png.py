@@ -1,4 +1,4 @@
-"""Check PNG images from uploads, including their size before decoding."""
+"""Check uploaded PNG images. Their size is checked before they are decoded."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from tfviz.images.formats import describe
 from tfviz.runs.schema import ImageSize
 
-_BIT_DEPTH_AT = 24  # offset in a PNG header, which may end before it
+_BIT_DEPTH_AT = 24  # the bit depth's offset in a PNG header, which may be truncated before it
 _METADATA_BYTES = 1 << 16
-# A decoded image may need 64 MiB, many times the upload size.
+# A decoded image may need 64 MiB, many times the upload size, so at most two are decoded at once.
 _decoders = threading.BoundedSemaphore(2)
 
 
 def largest_png_bytes(size: ImageSize) -> int:
-    """Return the largest PNG size: four bytes per pixel, one per row, and some metadata."""
+    """Return the maximum PNG file size: four bytes per pixel, one per row, and some overhead."""
     return size["height"] * (4 * size["width"] + 1) * 101 // 100 + _METADATA_BYTES
 
 
 def fault_of(data: bytes, size: ImageSize) -> str | None:
-    """Return the reason why the bytes are not an image of this size, or None if they are.
+    """Return the reason why the bytes are not a PNG image of this size, or None if they are.
 
     The size is checked before decoding.
     """
@@ -31,7 +31,7 @@ def fault_of(data: bytes, size: ImageSize) -> str | None:
 
 
 def header_fault(data: bytes, size: ImageSize) -> str | None:
-    """Return the reason why a PNG header does not match this size, or None if it does."""
+    """Return the reason why a PNG header does not match this size, or None if it matches."""
     found = describe(data)
     if found is None or found.kind != "PNG":
         return f"Expected a PNG image. Received: {len(data)} bytes that start with {data[:8]!r}."

@@ -1,7 +1,8 @@
-"""Open only regular files, and only inside a folder.
+"""Open only regular files, and check that paths lie inside a folder.
 
 A run folder may contain anything. Opening a named pipe blocks until another process writes to it,
-reading a device may never end, and a link may lead to a file that the folder's owner may not read.
+reading a device may never end, and a link may point to a file that the folder's owner is not
+allowed to read.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _NONBLOCKING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """Open a file for reading. Raise OSError if that fails or it is not a regular file."""
+    """Open a file for reading. Raise OSError if it cannot be opened or is not a regular file."""
     # Check the type before opening, because opening a device may have side effects.
     require_regular(Path(path).stat(), path)
     descriptor = os.open(path, os.O_RDONLY | _NONBLOCKING)
@@ -29,7 +30,7 @@ def open_regular(path: str | Path) -> BinaryIO:
 
 
 def read_regular(path: str | Path, most: int | None = None) -> bytes:
-    """Return a file's content. Raise OSError if reading fails or it exceeds `most` bytes."""
+    """Return a file's content. Raise OSError if it cannot be read or exceeds `most` bytes."""
     with open_regular(path) as file:
         content = file.read() if most is None else file.read(most + 1)
     if most is not None and len(content) > most:
@@ -40,7 +41,7 @@ def read_regular(path: str | Path, most: int | None = None) -> bytes:
 def is_inside(path: Path, folder: Path) -> bool:
     """Return whether the path lies below `folder` and contains no symbolic link.
 
-    `folder` itself must be a real path.
+    `folder` itself must be an absolute path without symbolic links.
     """
     real = Path(os.path.realpath(path))
     return real == path and real.is_relative_to(folder)

@@ -31,11 +31,11 @@ from tfviz.runs.schema import FORMAT, MAX_RECORD_BYTES, MAX_RUN_BYTES, Method, R
 from tfviz.runs.snapshot import Snapshot
 from tfviz.runs.validation import record_fault, run_fault, size_fault
 
-_ACCURACY = 1e-3  # relative to a map's largest value
+_ACCURACY = 1e-3  # the allowed error, relative to a map's largest value
 
 
 class RunFolder:
-    """A writer that starts a run in a folder, or continues an existing one.
+    """A writer that starts a run in a folder or continues an existing run.
 
     Attributes:
         path: the log_dir.
@@ -51,11 +51,13 @@ class RunFolder:
         self._lock = FolderLock()
 
     def open(self) -> None:
-        """Continue the run in the folder, or start one. Do nothing if it is already open.
+        """Continue the run in the folder, or start a new run.
+
+        If the run is already open, this only restores a missing run.json.
 
         Raises:
             OSError, OutputError: the folder cannot be written to.
-            FolderInUseError: another process is writing to it.
+            FolderInUseError: another process is writing to the folder.
             SnapshotsError: the run is damaged.
         """
         has_index = self._index.exists()
@@ -74,7 +76,7 @@ class RunFolder:
             self._write_run(None)
 
     def close(self) -> None:
-        """Release the folder to other writers."""
+        """Release the lock, so that other processes can write to the folder."""
         self._lock.release()
 
     def was_removed(self) -> bool:
@@ -137,7 +139,11 @@ class RunFolder:
         return numbered
 
     def _continuation(self, snapshot: Snapshot) -> dict[str, bool]:
-        """Return `has_new_weights` for the first snapshot of a continued run, or {} otherwise."""
+        """Return `has_new_weights` in a dict if this is the first snapshot of a continued run.
+
+        The dict is empty for other snapshots, for models that predict classes, and if the maps
+        cannot be compared with the previous snapshot's maps.
+        """
         record = snapshot.record
         if record.get("when") != "start" or not self._next or any(record.get("predictions", [])):
             return {}
@@ -170,7 +176,7 @@ def check_folder(path: Path, images: Sequence[Picture], *, is_rechosen: bool = F
         path: the log_dir.
         images: the run's images.
         is_rechosen: whether the images change during training. If so, only their sizes must match
-            the images in the folder.
+            those of the images in the folder.
 
     Raises:
         OutputError: the folder cannot be created, or contains a run with different images or an
@@ -195,8 +201,9 @@ def check_folder(path: Path, images: Sequence[Picture], *, is_rechosen: bool = F
         if image_path(path, number).exists()
     ):
         raise OutputError(
-            f"log_dir {shown(path)} contains a run with different images. To continue it, pass the same images (a shuffled "
-            "dataset yields different images each time, so load them once and store them). Otherwise pass a new folder."
+            f"log_dir {shown(path)} contains a run with different images. To continue the run, pass the same images. A "
+            "shuffled dataset yields different images each time, so load the images once and store them. To start a new run, "
+            "pass a new folder."
         )
 
 
@@ -222,12 +229,12 @@ def _compact(maps: np.ndarray) -> np.ndarray:
 
 
 def _require(what: str, fault: str | None) -> None:
-    """Raise OutputError for data that the viewer would reject."""
+    """Raise OutputError if there is a fault, because the viewer would reject the data."""
     if fault is not None:
         raise OutputError(f"{what} does not conform to the run folder's schema: {fault}.")
 
 
 def _merged(before: Sequence[Method], now: Sequence[Method]) -> list[Method]:
-    """Merge a continued run's methods: the current ones and earlier ones with pictures."""
+    """Return a continued run's methods: the current ones, then those used only earlier."""
     names = {method["name"] for method in now}
     return [*now, *(method for method in before if method["name"] not in names)]

@@ -1,4 +1,4 @@
-"""Read a run, even while another process writes it.
+"""Read a run, even while another process is writing it.
 
 run = read_run(folder)                 the content of run.json
 index = IndexReader(folder)
@@ -21,14 +21,14 @@ from tfviz.runs.schema import FORMAT, MAX_RUN_BYTES, Record, Run
 from tfviz.runs.validation import record_fault, run_fault
 
 _LARGEST_RUN_BYTES = 4 * MAX_RUN_BYTES  # run.json contains white space for readability
-_LARGEST_READ_BYTES = 1 << 24  # one read of the index
+_LARGEST_READ_BYTES = 1 << 24  # the maximum per read of the index
 
 
 def read_run(folder: str | Path) -> Run:
     """Return the content of run.json.
 
     Raises:
-        SnapshotsError: the file is missing, unreadable, damaged or has a different format.
+        SnapshotsError: the file is missing, unreadable or damaged, or has a different format.
     """
     path = Path(folder) / RUN_FILE
     try:
@@ -40,11 +40,11 @@ def read_run(folder: str | Path) -> Run:
         ) from error
     if isinstance(run, dict) and isinstance(run.get("id"), str) and run.get("format") != FORMAT:
         raise SnapshotsError(
-            f"{shown(path)} has format {run.get('format')!r}, but this version of tfviz reads format {FORMAT}. Install a newer "
-            "tfviz."
+            f"{shown(path)} has format {run.get('format')!r}, but this version of tfviz reads format {FORMAT}. Install a "
+            "newer version of tfviz."
         )
     if (fault := run_fault(run, is_strict=False)) is not None:
-        raise SnapshotsError(f"{shown(path)} is not a valid {RUN_FILE} ({fault}). Check whether the file is damaged.")
+        raise SnapshotsError(f"{shown(path)} is not a valid {RUN_FILE} ({fault}). Restore the file, or pass another folder.")
     return run
 
 
@@ -57,7 +57,7 @@ class IndexReader:
     """A reader that follows a run's index as it grows.
 
     The folder may appear later, or disappear and reappear. Incomplete lines are read once they are
-    complete. Damaged lines, and lines whose number is out of order, are skipped.
+    complete. Damaged lines and lines with out-of-order numbers are skipped.
 
     Attributes:
         last: the number of the last record that `poll` returned.
@@ -73,7 +73,7 @@ class IndexReader:
         self.fault: str | None = None
         self._fault_of = fault_of or (lambda value: record_fault(value, is_strict=False))
         self._offset = 0
-        self._is_inside_line = False  # A line longer than one read is skipped as damaged.
+        self._is_inside_line = False  # True while a line that is longer than one read is skipped.
         self._file: tuple[int, int] | None = None
 
     def poll(self) -> list[Record]:
@@ -123,9 +123,10 @@ class IndexReader:
         return record if fault is None else None
 
     def _is_in_order(self, number: int, following: int | None) -> bool:
-        """Return whether the number is larger than the last one.
+        """Return whether a record's number is in order.
 
-        A number that also exceeds the following one is itself damaged.
+        It must be larger than the last number. If the following number is also larger than the last
+        number, the record's number must not exceed the following one.
         """
         is_beyond = following is not None and self.last < following < number
         if number <= self.last or is_beyond:

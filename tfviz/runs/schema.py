@@ -1,6 +1,6 @@
-"""The run folder's schema: fields, types and limits of run.json and index lines.
+"""The run folder's schema: the fields, types and limits of run.json and of the index lines.
 
-The callback checks these limits before it writes, so the viewer can show every run that it writes.
+The callback checks these limits before it writes data, so the viewer can show every run.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ MAX_LABELS = 100_000
 MAX_LOGS = 200  # metrics per snapshot
 MAX_TEXT = 500  # characters in a name
 MAX_ERROR_TEXT = 20_000  # characters
-MAX_RUN_BYTES = 8 << 20  # run.json
-MAX_LABELS_BYTES = 7 << 20  # the labels in run.json
-MAX_RECORD_BYTES = 1 << 20  # one index line
+MAX_RUN_BYTES = 8 << 20  # size of run.json
+MAX_LABELS_BYTES = 7 << 20  # size of the labels in run.json
+MAX_RECORD_BYTES = 1 << 20  # size of an index line
 MAX_COUNT = 2**53  # JavaScript represents all integers up to this one exactly
 
 ID_PATTERN = r"^[0-9a-f]{32}$"
@@ -30,7 +30,7 @@ METHOD_PATTERN = r"^[a-z0-9_-]{1,64}$"
 
 @dataclass(frozen=True)
 class Range:
-    """The smallest and the largest allowed number."""
+    """The minimum and maximum of a number. None means that there is no maximum."""
 
     least: float
     most: float | None = None
@@ -38,7 +38,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Length:
-    """The smallest and the largest allowed number of characters or items."""
+    """The minimum and maximum number of characters in a text, or of items in a list or object."""
 
     least: int
     most: int
@@ -99,8 +99,8 @@ class Run(RunExtras):
     images: Annotated[list[ImageSize], Length(1, MAX_IMAGES)]
 
 
-# An image's top class and the model's output for it. Only the functional form of TypedDict allows
-# the key "class".
+# An image's top or explained class, and the model's output for that class. Only the functional form
+# of TypedDict allows the key "class".
 Prediction = TypedDict("Prediction", {"class": Count, "score": float})
 
 
@@ -108,14 +108,14 @@ class RecordExtras(TypedDict, total=False):
     """Optional fields of an index line.
 
     Attributes:
-        explained: for each image, the explained class and the model's output for it, if it is not
-            the top class.
-        strengths: for each method, a description of the strength of each image's map.
+        explained: for each image, the explained class and the model's output for that class, if the
+            class is not the top class.
+        strengths: for each method, one text per image that describes the strength of the map.
         images: the positions of this snapshot's images in the data set, if the run's images change.
-            The snapshot then has separate image files.
-        true_classes: these images' true classes.
-        has_new_weights: in the first snapshot of a continued run whose model predicts no classes,
-            whether its maps differ from the previous snapshot's.
+            The snapshot then has its own image files.
+        true_classes: the true classes of these images, with None for unknown classes.
+        has_new_weights: for the first snapshot of a continued run whose model predicts no classes,
+            whether the maps differ from the previous snapshot's maps.
     """
 
     explained: Annotated[list[Prediction | None], Length(0, MAX_IMAGES)]
@@ -130,13 +130,13 @@ class Record(RecordExtras):
 
     Attributes:
         epoch: the epoch, counted from 0, as in `fit`.
-        batch: the number of batches trained in this epoch, or None if the snapshot was not taken
-            after a batch.
+        batch: the number of batches trained so far in this epoch, or None if the snapshot was not
+            taken after a batch.
         step: the number of batches trained in the run so far.
         logs: the metrics, with None for NaN and infinity.
         predictions: one prediction per image.
         methods: the methods that drew pictures.
-        errors: the other methods' error messages.
+        errors: the error messages of the other methods, keyed by method name.
     """
 
     number: Annotated[int, Range(0, MAX_SNAPSHOTS - 1)]
@@ -162,6 +162,6 @@ def line_of(value: Mapping[str, Any]) -> bytes:
 
 
 def shortened(text: str, most: int = MAX_TEXT) -> str:
-    """Truncate text. Characters that UTF-8 cannot encode become question marks."""
+    """Truncate text, and replace characters that UTF-8 cannot encode with question marks."""
     text = text.encode("utf-8", "replace").decode("utf-8")
     return text if len(text) <= most else text[: most - 1] + "…"

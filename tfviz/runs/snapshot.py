@@ -19,10 +19,10 @@ class Snapshot:
     Attributes:
         record: the snapshot's line in snapshots.jsonl (see `tfviz.runs.schema.Record`). The number
             is assigned when the snapshot is written.
-        images: the fixed images, uint8 RGB (H, W, 3).
+        images: the snapshot's images, uint8 RGB (H, W, 3).
         pictures: the maps drawn over the images, keyed by method name.
         maps: the raw maps, float32 (N, …), keyed by method name.
-        canvas: the pictures to draw maps over. None means those of the run.
+        canvas: the canvas to draw the maps on. None means the run's canvas.
     """
 
     record: Mapping[str, Any]

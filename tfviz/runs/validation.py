@@ -1,10 +1,10 @@
 """Check values read from JSON against the schema.
 
-A strict check rejects unknown fields. The viewer applies it to the data it shows, and the callback
-to the data it writes. A lenient check ignores unknown fields and allows longer texts, lists and
-objects. It accepts runs that have more images than the viewer shows, or fields from a newer
-version. Both checks enforce number limits and the characters allowed in names, because names become
-parts of paths and a folder may come from an untrusted source.
+A strict check rejects unknown fields. The viewer applies it to the data that it shows, and the
+callback to the data that it writes. A lenient check ignores unknown fields and allows longer texts,
+lists and objects. It therefore accepts runs with more images than the viewer shows, and runs with
+fields from a newer version. Both checks enforce the limits of numbers and the characters allowed in
+names, because names become parts of paths and a folder may come from an untrusted source.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from tfviz.runs.schema import Length, Pattern, Range, Record, Run, names_of
 
-_LENIENCE = 16  # A lenient check multiplies the largest length by this factor.
+_LENIENCE = 16  # A lenient check multiplies the maximum length by this factor.
 
 Check = Callable[[Any], None]  # raises _SchemaError
 
 
 class _SchemaError(Exception):
-    """A value violates the schema. `path` locates it, from the outermost level inward."""
+    """A value violates the schema. `path` lists the keys that lead to it, outermost first."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -34,13 +34,13 @@ class _SchemaError(Exception):
         return ": ".join(filter(None, [".".join(self.path), self.args[0]]))
 
     def within(self, place: str) -> _SchemaError:
-        """Prepend one level to the path and return the error."""
+        """Prepend a key to the path and return the error."""
         self.path.insert(0, place)
         return self
 
 
 def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
-    """Describe the fault in a run.json in one line, or return None if there is none."""
+    """Return a one-line description of the first fault in a run.json, or None if it is valid."""
     fault = fault_of(Run, value, is_strict=is_strict)
     if fault is not None or not is_strict:
         return fault
@@ -52,7 +52,10 @@ def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
 
 
 def record_fault(value: Any, run: Run | None = None, *, is_strict: bool = True) -> str | None:
-    """Return the fault in a record, or None. Also check it against `run` if that is given."""
+    """Return the first fault in a record, or None if it is valid.
+
+    If `run` is given, also check that the record is consistent with it.
+    """
     fault = fault_of(Record, value, is_strict=is_strict)
     if fault is not None or run is None:
         return fault
@@ -67,12 +70,12 @@ def record_fault(value: Any, run: Run | None = None, *, is_strict: bool = True) 
 
 
 def size_fault(content: bytes, most: int) -> str | None:
-    """Return the fault if the content exceeds `most` bytes, or None."""
+    """Return a fault if the content is larger than `most` bytes, or None if it is not."""
     return None if len(content) <= most else f"expected at most {most} bytes, got {len(content)}"
 
 
 def fault_of(kind: Any, value: Any, *, is_strict: bool = True) -> str | None:
-    """Return the fault if a value violates a schema type, or None if it conforms."""
+    """Return the first fault in a value, or None if the value conforms to the schema type."""
     try:
         _check_of(kind, is_strict)(value)
     except _SchemaError as error:
@@ -82,7 +85,7 @@ def fault_of(kind: Any, value: Any, *, is_strict: bool = True) -> str | None:
 
 @cache
 def _check_of(kind: Any, is_strict: bool) -> Check:
-    """Return the check for a schema type."""
+    """Return the function that checks a value against a schema type."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         checks = [_check_of(arguments[0], is_strict), *(_limit(limit, is_strict) for limit in arguments[1:])]

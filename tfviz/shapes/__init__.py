@@ -1,7 +1,7 @@
-"""Synthetic scenes of shapes, and a small network that recognizes them, for demos and tests.
+"""Synthetic scenes of shapes and a small network that recognizes them, for demos and tests.
 
-The network is trained by `scripts/train_shapes` in the project's repository. Nothing here imports
-TensorFlow.
+The script `scripts/train_shapes` in the project's repository trains the network. This package does
+not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -20,6 +20,6 @@ SPEC_PATH: Path = _FOLDER / "shapes.json"
 """The network's preprocessing, labels and accuracy."""
 
 SAMPLES_DIR: Path = _FOLDER / "samples"
-"""A dozen scenes as PNG files, and samples.json, which describes their contents."""
+"""A dozen scenes as PNG files, with their contents described in samples.json."""
 
 __all__ = ["KINDS", "MODEL_PATH", "SAMPLES_DIR", "SPEC_PATH", "Scene", "SceneObject", "draw_scene"]

@@ -1,4 +1,4 @@
-"""Draw backgrounds for shapes: muted colors, a texture, and clutter unlike any shape.
+"""Draw backgrounds for shapes: muted colors, a texture, and clutter that resembles no shape.
 
 A background is float32 (size, size, 3), RGB in [0, 1]. All random lengths are relative to the image
 side, so a seed produces the same background at every size.
@@ -19,7 +19,7 @@ def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
     image += rng.uniform(0.03, 0.10) * _clouds(rng, size, cells=int(rng.integers(3, 7)))
     texture = _TEXTURES[rng.integers(len(_TEXTURES))]
     image += texture(rng, size)[:, :, None] * rng.uniform(0.03, 0.09)
-    # cv2 antialiases only in uint8 images.
+    # cv2 antialiases only uint8 images.
     pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
     for _ in range(rng.integers(0, 12)):
         _draw_clutter(rng, pixels)
@@ -35,7 +35,7 @@ def _muted_pair(rng: np.random.Generator) -> np.ndarray:
 
 
 def _grid(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return coordinates (size, size) along and across a random direction, in image sides."""
+    """Return coordinates (size, size) along and across a random direction, in units of the side."""
     angle = rng.uniform(0, 2 * np.pi)
     side = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     x, y = side[None, :], side[:, None]
@@ -48,7 +48,7 @@ def _ramp(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _clouds(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
-    """Return smooth noise (size, size, 3) in about [-1, 1] that varies mostly in brightness."""
+    """Return smooth noise (size, size, 3) in about [-1, 1], which varies mostly in brightness."""
     coarse = rng.uniform(-0.75, 0.75, (cells, cells, 1)) + rng.uniform(-0.25, 0.25, (cells, cells, 3))
     return cv2.resize(coarse.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
 
@@ -83,7 +83,7 @@ _TEXTURES = (_plain, _stripes, _waves, _weave, _grain)
 
 
 def _draw_clutter(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Draw one open stroke or small splinter into `image`, in a color close to the background's."""
+    """Draw an open stroke or a small splinter into `image`, in a color like the background's."""
     size = len(image)
     at = rng.uniform(0, 1, 2)
     under = image[tuple((at[::-1] * size).astype(int))]

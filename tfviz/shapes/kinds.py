@@ -1,8 +1,8 @@
-"""The kinds of shapes, as outlines that are distinguishable at any rotation.
+"""Define the kinds of shapes by outlines that are distinguishable at any rotation.
 
 An outline is a list of closed polygons around the origin. Points are (x, y) with y pointing down,
 and the farthest corner is about one unit from the center. A point is inside the shape if an odd
-number of polygons contain it, so two circles form a ring.
+number of polygons contain the point, so two circles form a ring.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ OUTLINES: dict[str, Outline] = {
 }
 
 KINDS: tuple[str, ...] = tuple(OUTLINES)
-"""The names of the kinds. A name's index is its class."""
+"""The kind names. A name's index is its class number."""
 
 
 def placed(kind: str, center: np.ndarray, radius: float, degrees: float, mirrored: bool) -> Outline:
-    """Return the outline of `kind`, rotated, scaled to `radius` and moved to `center` (x, y)."""
+    """Return a kind's outline, rotated, scaled to `radius` and moved to `center` (x, y)."""
     angle = np.radians(degrees)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     flip = np.array([-1.0 if mirrored else 1.0, 1.0])

@@ -21,24 +21,26 @@ from tfviz.shapes.backgrounds import draw_background
 from tfviz.shapes.kinds import FARTHEST_CORNER, KINDS, Outline, placed
 
 MOST_OBJECTS = 4
-LEAST_VISIBLE = 0.7  # the smallest visible fraction of an object
+LEAST_VISIBLE = 0.7  # an object's smallest visible fraction
 SMALLEST_RADIUS, LARGEST_RADIUS = 0.14, 0.23  # relative to the image side
 LEAST_SIZE = 32  # pixels; smaller shapes are indistinguishable
 
-_OVERSAMPLING = 4  # outlines are filled at 4 x 4 points per pixel for smooth edges
+_OVERSAMPLING = 4  # outlines are filled at 4 x 4 points per pixel to smooth their edges
 _SUBPIXEL_BITS = 6  # corners are passed to cv2 in 64ths of a pixel
-_COLOR_DISTANCE = 38.0  # from an object to its surroundings, in CIE L*a*b* (2.3 is just noticeable)
+# the minimum distance from the colors around an object, in CIE L*a*b* (2.3 is just noticeable)
+_COLOR_DISTANCE = 38.0
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One shape in a scene.
+    """A shape in a scene.
 
     Attributes:
         kind: the shape's name.
         label: the shape's class, `KINDS[label] == kind`.
         mask: the visible pixels, bool (size, size).
-        box: the mask's (top, left, bottom, right) in pixels. Bottom and right are exclusive.
+        box: the mask's bounding box (top, left, bottom, right) in pixels. Bottom and right are
+            exclusive.
         visible: the shape's visible fraction, in [LEAST_VISIBLE, 1].
     """
 
@@ -58,15 +60,15 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator, kinds: Sequence[str] | None = None, size: int = 96) -> Scene:
-    """Draw a scene.
+    """Draw a scene with one to four shapes.
 
     The first object is farthest back. Every object lies inside the image, and at least the fraction
-    LEAST_VISIBLE of it is visible.
+    LEAST_VISIBLE of its pixels is visible.
 
     Args:
         rng: the random generator.
-        kinds: each object's kind. None chooses one to four different kinds.
-        size: height and width in pixels.
+        kinds: each object's kind. None means one to four different kinds, chosen at random.
+        size: the height and width in pixels.
 
     Returns:
         The scene.
@@ -93,7 +95,7 @@ def _check(kinds: Sequence[str], size: int) -> None:
         if kind not in KINDS:
             raise OptionError(f"Unknown kind of shape {kind!r}. {near_matches(kind, KINDS, most=len(KINDS))}")
     if not 1 <= len(kinds) <= MOST_OBJECTS:
-        raise OptionError(f"`kinds` must contain 1 to {MOST_OBJECTS} kinds, one per object. Received: {len(kinds)}.")
+        raise OptionError(f"`kinds` must contain 1 to {MOST_OBJECTS} kinds, one per object. Received: {len(kinds)} kinds.")
     if size < LEAST_SIZE:
         raise OptionError(f"`size` must be at least {LEAST_SIZE} pixels. Received: {size}.")
 
@@ -159,7 +161,7 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _paint(rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, color: np.ndarray) -> None:
-    """Paint one object into `image`: a soft shadow, a shaded fill, and sometimes a dark rim."""
+    """Paint one object into `image`, with a soft shadow, a shaded fill and sometimes a dark rim."""
     size = len(image)
     shift = rng.uniform(0.005, 0.02, 2) * size
     thrown = cv2.warpAffine(cover, np.array([[1, 0, shift[0]], [0, 1, shift[1]]]), (size, size))
@@ -174,7 +176,7 @@ def _paint(rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, color
 def _contrasting_color(
     rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, others: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """Choose an RGB color that contrasts with other objects and the background."""
+    """Choose an RGB color that contrasts with the other objects and the background."""
     hidden = np.average(image.reshape(-1, 3), axis=0, weights=cover.reshape(-1))
     unlike = np.stack([_lab(color) for color in (hidden, *others)])
     while True:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from tfviz.errors import LabelsError, OptionError, shown
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.keras_internals import require_tensorflow
+from tfviz.methods.explainer import Explainer
 from tfviz.models.labels import labels_from
 from tfviz.notebooks import is_notebook
 from tfviz.render.overlays import Look, Underlay
@@ -51,60 +52,64 @@ Logs = Mapping[str, Any]
 
 
 class SnapshotCallback(keras.callbacks.Callback):
-    """Takes snapshots before training, after every epoch or every N batches, and at the end.
+    """Takes snapshots before training, after every epoch or every N batches, and after training.
 
-    It does not affect training: explainers run without dropout or augmentation, draw no random
-    numbers and assign no variables. If other callbacks change the model's weights, put this one
-    last.
+    The callback does not affect training: explainers run without dropout or augmentation, draw no
+    random numbers and assign no variables. If other callbacks change the model's weights, put this
+    one last.
 
-    If an exception or Ctrl-C ends `fit`, the snapshots taken so far are still written, no later
-    than when the program exits. `close()` waits for them, and so does the end of a `with` block:
+    If an exception or Ctrl-C ends `fit`, the snapshots taken so far are still written before the
+    program exits. `close()` waits for them, and so does the end of a `with` block:
 
         with tfviz.SnapshotCallback("grad_cam", images, log_dir="runs/1") as snapshots:
             model.fit(x, y, callbacks=[snapshots])
 
     Args:
-        explainers: one or more explainers (`tfviz.GradCAM(model, layer=...)`, for the trained model
-            or one that shares its layers) or keys of `tfviz.METHODS` for the trained model. Weights
-            are read live.
-        images: an array (N, H, W, C) in the model's format, arrays nested like its inputs, or a
-            tf.data.Dataset or keras.utils.PyDataset whose elements are images or tuples that start
-            with images. The callback reads `max_images` of them once, in the constructor. Reading
-            does not affect the order of a shuffled dataset. `tfviz.images_from` chooses images by
-            their labels, and the callback uses all of them.
-        log_dir: the run folder. If it contains a run with the same images, that run is
-            continued, including its numbering and step count.
+        explainers: one or more explainers, such as `tfviz.GradCAM(model, layer=...)`, of the
+            trained model or of a model that shares its layers. Keys of `tfviz.METHODS` explain the
+            trained model. Each snapshot uses the current weights.
+        images: an array (N, H, W, C) in the model's format, arrays nested like the model's inputs,
+            or a tf.data.Dataset or keras.utils.PyDataset whose elements are images or tuples that
+            start with images. The callback reads at most `max_images` images, once, in the
+            constructor. Reading does not affect the order of a shuffled dataset. If
+            `tfviz.images_from` chose the images, the callback uses all of them.
+        log_dir: the run folder. If it contains a run with the same images, the callback continues
+            that run, with its snapshot numbers and its step count.
         target: what to explain, as in an explainer call: one target for all images or one per
-            image, or the name of a class in `labels`. None means the top class at each snapshot.
-        every: "epoch", or a number of batches, counted over the entire run. With
-            `steps_per_execution` > 1, a snapshot is taken after the execution in which it falls
-            due.
-        max_images: the largest number of images. All of them run in one batch.
+            image, or a class name from `labels`. None means each image's top class at the time of
+            the snapshot.
+        every: "epoch", or the number of batches between snapshots, counted over the entire run.
+            With `steps_per_execution` > 1, a snapshot is taken after the execution in which it
+            becomes due.
+        max_images: the maximum number of images. Each explainer processes all of them in one batch.
         choose: "first" selects the first images. "spread" selects evenly spaced images from an
             array, which suits arrays sorted by class.
-        truth: the true class of each image, as numbers, names or one-hot rows. None uses the labels
-            of a dataset, if they are classes.
+        truth: the true class of each image, as numbers, names or one-hot rows. None means the
+            dataset's labels, if they are classes.
         pictures: the images to draw maps over, (N, H, W, 3) or a list of (H, W, 3). None means
-            `images`, in their original colors if `load_images` returned them.
+            `images`. The images are drawn in their original colors if `load_images` returned them
+            or if their preprocessing is known.
         kind: "signal" for signals (N, T, C), which are drawn as lines, or "volume" for volumes and
-            videos (N, D, H, W, C), which are drawn as slices. None tells images from volumes by
-            their axes.
-        preprocessing: how `images` (or `pictures`) were preprocessed, as for `overlay`. It is
-            undone before drawing.
+            videos (N, D, H, W, C), which are drawn as slices. If None, images and volumes are
+            distinguished by their number of axes.
+        preprocessing: how `images` (or `pictures`) were preprocessed, in a form that `overlay`
+            accepts. The preprocessing is undone before drawing. For `images`, None means the
+            preprocessing that `load_model` recorded for the explained model.
         underlay: whether to draw the image under the maps in "gray" or in "color".
-        labels: the class names: a sequence in order, a mapping from numbers, a data
+        labels: the class names: a sequence in class order, a mapping from class numbers, a data
             generator's class_indices, or a file (see `tfviz.models.labels.read_labels`).
         tensorboard: True writes images and scalars for TensorBoard to log_dir/tensorboard, and a
             path writes them to that folder.
         viewer: the address of the viewer that receives the run, such as "http://host:1337".
-        token: that viewer's token.
+        token: the viewer's token.
         notebook: whether to show the newest snapshot below the running cell of a notebook. Outside
-            of notebooks, this has no effect.
-        sinks: more destinations for the snapshots, such as `tfviz.WandbSink(run)`, or your own
-            subclasses of `tfviz.Sink`.
+            a notebook, this has no effect.
+        sinks: additional destinations for the snapshots, such as `tfviz.WandbSink(run)` or
+            instances of your own subclasses of `tfviz.Sink`.
         max_queued: the number of snapshots that may wait for the background thread. Snapshots are
             never dropped: when the queue is full, training waits.
-        strict: raise errors in the training thread instead of issuing a `SnapshotWarning` for each.
+        strict: whether to raise errors in the training thread instead of issuing a
+            `SnapshotWarning` for each.
 
     Raises:
         OptionError, UnknownMethodError, ImageError, TargetError, LabelsError, OutputError: an
@@ -145,11 +150,14 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._explainers = checked_explainers(explainers)
         self._schedule = Schedule(every)
         fixed = partial(fixed_images, preprocessing=preprocessing, kind=kind)
-        self._images = fixed(images, max_images, pictures, choose=choose)
+        models = [one.model for one in self._explainers if isinstance(one, Explainer)]
+        # Keys explain the trained model, which is unknown until `fit` starts.
+        is_all = len(models) == len(self._explainers)
+        self._images = fixed(images, max_images, pictures, choose=choose, models=models if is_all else None)
         self._worst: WorstImages | None = None
         if isinstance(images, ImageChoice) and images.is_rechosen:
             _require_no_rows(target=target, truth=truth, pictures=pictures)
-            self._worst = WorstImages(images, lambda choice: fixed(choice, max_images))
+            self._worst = WorstImages(images, lambda choice, model: fixed(choice, max_images, models=[*models, model]))
         self._labels = _checked_labels(labels)
         names = labels_from(labels)
         self._target = checked_target(in_numbers(target, lambda: names, len(names) or None), self._images)
@@ -159,7 +167,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         if notebook and is_notebook():
             self._sinks.append(NotebookSink(self._images.canvas, self._look, viewer))
         self._max_queued, self._strict = max_queued, strict
-        check_folder(self.log_dir, self._images.pictures, is_rechosen=self._worst is not None)
+        self._check_folder()
         self._methods: list[NamedMethod] = []
         self._methods_model: Any = None
         self._session: Session | None = None
@@ -180,6 +188,9 @@ class SnapshotCallback(keras.callbacks.Callback):
             if error := unrelated_model_error(self.model, method):
                 self._faults.add(f"foreign {method.name}", str(error), error)
         self._faults.report()
+        if self._images.undrawn is not None:
+            self._images = self._images.drawn_for([one.explainer.model for one in self._methods])
+            self._check_folder()
         self._camera = Camera(self._methods, self._images, self._target, self._faults)
         folder = self._opened_folder()
         self._progress.begin(max(self._progress.step, folder.step))
@@ -193,7 +204,7 @@ class SnapshotCallback(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._progress.begin_epoch(epoch, self.model)
-        # Not in on_train_begin, because a later callback may still restore the weights there.
+        # on_train_begin would be too early, because a later callback may restore the weights there.
         if not self._has_started:
             self._has_started = True
             self._take("start", {})
@@ -208,7 +219,7 @@ class SnapshotCallback(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self._schedule.is_by_epoch:
             self._take("epoch", logs)
-        else:  # Batches have no validation metrics; the next snapshot records these.
+        else:  # Batches have no validation metrics, so the next snapshot records this epoch's.
             self._validation = {name: value for name, value in (logs or {}).items() if name.startswith("val_")}
         self._faults.report()
 
@@ -218,6 +229,10 @@ class SnapshotCallback(keras.callbacks.Callback):
         self.close()
 
     # ----------------------------------------------------------------------------------------------
+
+    def _check_folder(self) -> None:
+        has_other_images = self._worst is not None or self._images.undrawn is not None
+        check_folder(self.log_dir, self._images.pictures, is_rechosen=has_other_images)
 
     def _opened_folder(self) -> RunFolder:
         about = {
@@ -231,7 +246,7 @@ class SnapshotCallback(keras.callbacks.Callback):
             folder.open()
         except FolderInUseError:
             raise
-        except Exception as error:  # For example, the disk is full. The next snapshot tries again.
+        except Exception as error:  # For example, the disk is full. The next snapshot retries this.
             words = f"The run in {shown(self.log_dir)} could not be started: {reason(error).removesuffix('.')}."
             self._faults.add("folder", words, error)
         return folder
@@ -247,7 +262,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._session.put(moment, self._camera.exposures(), self._camera.images)
 
     def _rechoose(self, when: str) -> None:
-        """Re-choose the images, once per epoch if snapshots are taken by batches."""
+        """Reselect the images. Snapshots taken after batches of the same epoch share the images."""
         if self._worst is not None and (when != "batch" or self._progress.epoch != self._epoch_of_images):
             self._camera.rechoose(self._worst.choose)
             self._epoch_of_images = self._progress.epoch
@@ -269,19 +284,22 @@ class SnapshotCallback(keras.callbacks.Callback):
             self._close_after_error()
 
     def _close_after_error(self) -> None:
-        """Close after an error in training, without raising one that would hide it."""
+        """Close the callback after an error in training, without raising an error that hides it."""
         if self._session is not None:
             self._faults.strict = False
             self.close()
 
 
 def _require_no_rows(**arguments: object) -> None:
-    """Raise OptionError for an argument with a row per image, if the images are re-chosen."""
+    """Raise OptionError if an argument has one row per image.
+
+    Call this when the images are reselected during training.
+    """
     for name, value in arguments.items():
         if value is not None and (name != "target" or not _is_one_target(value)):
             raise OptionError(
-                f"`{name}` has a value for each image, but images_from(worst=True) re-chooses the images. Leave it out, or use "
-                "images_from(per_class=True)."
+                f"`{name}` has one value per image, but images_from(worst=True) selects new images during training. Omit "
+                f"`{name}`, or use images_from(per_class=True)."
             )
 
 
@@ -295,7 +313,7 @@ def _checked_labels(labels: Any) -> list[str] | None:
     """Return the class names. Raise LabelsError if they exceed a run's limits."""
     names = list(labels_from(labels).names)
     if len(names) > MAX_LABELS:
-        raise LabelsError(f"A run holds at most {MAX_LABELS} labels. Received: {len(names)}.")
+        raise LabelsError(f"A run can have at most {MAX_LABELS} labels. Received: {len(names)} labels. Pass fewer labels.")
     for number, name in enumerate(names):
         if len(name) > MAX_TEXT:
             raise LabelsError(

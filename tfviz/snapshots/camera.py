@@ -19,7 +19,7 @@ from tfviz.targets import At
 
 
 class Camera:
-    """Runs all methods on the images. An explainer that fails affects only its own maps.
+    """Runs all methods on the images. If an explainer fails, only its own maps are missing.
 
     Attributes:
         images: the images, which `rechoose` replaces.
@@ -33,22 +33,23 @@ class Camera:
         """Replace the images with those that `choose` returns for the model.
 
         Raises:
-            TfvizError: as for `exposures`.
+            TfvizError: the images cannot be reselected, and no snapshot has been taken yet. Later
+                calls raise errors only if `faults.strict` is set.
         """
         try:
             self.images = choose(self._methods[0].explainer.model)
         except Exception as error:
             if self._faults.strict or (self._is_first and isinstance(error, TfvizError)):
                 raise
-            words = f"The images could not be re-chosen: {type(error).__name__}: {reason(error).removesuffix('.')}."
+            words = f"The images could not be reselected: {type(error).__name__}: {reason(error).removesuffix('.')}."
             self._faults.add("images", words, error)
 
     def exposures(self) -> dict[str, Exposure]:
-        """Run all methods on the current weights, and return their results, keyed by name.
+        """Run all methods with the current weights, and return their results, keyed by name.
 
         Raises:
-            TfvizError: on the first call, before training, the images or the target don't fit the
-                model. Later calls raise only if faults are strict.
+            TfvizError: on the first call, before training, if the images or the target don't fit
+                the model. Later calls raise errors only if `faults.strict` is set.
         """
         found = {method.name: self._exposure(method) for method in self._methods}
         self._is_first = False
@@ -65,26 +66,24 @@ class Camera:
             if self._faults.strict or (self._is_first and isinstance(error, TfvizError)):
                 raise
             words = f"{type(error).__name__}: {reason(error)}"
-            self._faults.add(
-                f"method {method.name}", f"The snapshot of {method.name} failed: {words.removesuffix('.')}.", error
-            )
+            self._faults.add(f"method {method.name}", f"The {method.name} snapshot failed: {words.removesuffix('.')}.", error)
             return Exposure(error=words)
 
 
 def _of_shown_input(attribution: Any, shown: int) -> Any:
-    """Return the attribution of the drawn input, if the model has several inputs."""
+    """Return the drawn input's attribution. A model with several inputs has one for each input."""
     flat = tree.flatten(attribution)
     return flat[shown] if len(flat) > shown else flat[0]
 
 
 def checked_target(target: Any, images: FixedImages) -> Any:
-    """Return the target. If it has a row for each given image, select the chosen images' rows.
+    """Return the target. If it has one row per given image, keep only the selected images' rows.
 
     Raises:
-        TargetError: it has the wrong number of rows, or names several targets.
+        TargetError: the target has the wrong number of rows, or is a dict of several targets.
     """
     if isinstance(target, dict):
-        raise TargetError(f"A snapshot explains one target per image. Received several: {', '.join(target)}. Name one class.")
+        raise TargetError(f"A snapshot explains one target per image. Received: {', '.join(target)}. Pass a single class.")
     if isinstance(target, ArrayTarget) and target.rows is not None and target.rows == images.given:
         return target[images.numbers]
     if target is None or callable(target) or isinstance(target, At) or np.ndim(target) == 0:

@@ -12,7 +12,7 @@ def classes_of(rows: np.ndarray, labels: Labels) -> list[int | None] | None:
     """Return each row's class, with None for negative numbers.
 
     Args:
-        rows: numbers or names (N,), or one-hot rows (N, classes).
+        rows: class numbers or names (N,), or one-hot rows (N, classes).
         labels: the class names.
 
     Returns:

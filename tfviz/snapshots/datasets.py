@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-# The index of the seed generator among the operation's inputs.
+# The index of the seed generator among each operation's inputs.
 _SEED_GENERATOR = {"ShuffleDatasetV3": 4, "ShuffleAndRepeatDatasetV2": 5, "RandomDatasetV2": 2}
 _OWN_SEEDS = "tfviz_own_seeds"
 _IGNORE_STATE = 1  # TensorFlow's policy: drop state that cannot be copied
 
 
 def detached_copy(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Return a copy of a dataset that has its own random generators.
+    """Return a copy of a dataset, with random generators of its own.
 
-    A shuffled dataset holds a generator that each iteration advances, which gives every epoch its
-    own order. An augmentation layer inside `map` holds one too. Reading a few images would
-    therefore change all later epochs. The copy has the order of the dataset's first epoch. It is
-    made from the dataset's graph. A dataset that cannot be serialized (because of an operation, or
-    because it exceeds 2 GB) is returned unchanged.
+    A shuffled dataset holds a generator that each iteration advances, so that every epoch has a
+    different order. An augmentation layer inside `map` also holds a generator. Reading a few images
+    from the dataset itself would therefore change all later epochs. The copy is made from the
+    dataset's graph, and has the order of the dataset's first epoch. A dataset that cannot be
+    serialized (because of one of its operations, or because it exceeds 2 GB) is returned unchanged.
     """
     try:
         variant = tf.data.experimental.to_variant(dataset)
@@ -41,7 +41,7 @@ def detached_copy(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def _give_own_seeds(graph: Any) -> None:
-    """Give each random operation a new generator."""
+    """Give each random operation in the graph its own new seed generator."""
     for node in [node for node in graph.node if node.op in _SEED_GENERATOR]:
         node.input[_SEED_GENERATOR[node.op]] = f"{_OWN_SEEDS}_{node.name}"
         graph.node.add(name=f"{_OWN_SEEDS}_{node.name}", op="DummySeedGenerator")

@@ -1,4 +1,4 @@
-"""The data from the training thread: the moment, and each explainer's result."""
+"""The data that the training thread passes to the background thread for each snapshot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Moment:
         batch: the number of batches trained in the epoch, or None if the snapshot was not taken
             after a batch.
         step: the number of batches trained in the entire run.
-        time: seconds since 1970.
+        time: the Unix time in seconds.
         logs: the metrics that Keras reported.
     """
 
@@ -33,13 +33,13 @@ class Moment:
 
 @dataclass(frozen=True)
 class Exposure:
-    """The result of one explainer at one moment.
+    """One explainer's result at one moment.
 
     Attributes:
         outputs: the model's outputs.
         maps: the raw maps (N, …).
         error: the error message, if the explainer raised an exception.
-        target: the explained class of each image, (N,) ints, or None if it is not a single class.
+        target: the explained class of each image, (N,) ints, or None if the user chose no classes.
     """
 
     outputs: Any = None

@@ -16,8 +16,8 @@ class SnapshotWarning(UserWarning):
 class Faults:
     """Collects faults from all threads until the training thread reports them.
 
-    Each cause is reported once: as a warning whose `__cause__` is the error or, if `strict` is set,
-    by raising the error.
+    Each cause is reported only once, by a warning whose `__cause__` is the error or, if `strict` is
+    set, by raising the error.
     """
 
     def __init__(self, *, strict: bool) -> None:
@@ -30,7 +30,7 @@ class Faults:
         """Record a fault.
 
         Args:
-            cause: what failed, such as a sink. Later faults with the same cause are not reported.
+            cause: an identifier of what failed. Later faults with the same cause are not reported.
             message: the warning text.
             error: the error.
         """
@@ -40,19 +40,22 @@ class Faults:
                 self._waiting.append((message, error))
 
     def report(self) -> None:
-        """Warn about the recorded faults, or raise the first. Call it on the training thread."""
+        """Warn about each recorded fault or, if `strict` is set, raise the first one.
+
+        Call this on the training thread.
+        """
         while self._waiting:
             message, error = self._waiting.popleft()
             if self.strict:
                 raise error
-            # Use a separate registry, because Python would suppress the same text in the next
-            # training run.
+            # Use a new registry. With a shared one, Python would suppress a warning with the same
+            # text in the next training run.
             warning = SnapshotWarning(escaped(f"{message} Training continues."))
             warning.__cause__ = error
             warnings.warn_explicit(warning, SnapshotWarning, __file__, 0, module=__name__, registry={})
 
 
 def reason(error: BaseException) -> str:
-    """Return an error's message in one line."""
+    """Return an error's message on one line, or the name of its type if the message is empty."""
     words = " ".join(str(error).split())
     return words if words else type(error).__name__

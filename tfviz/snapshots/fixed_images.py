@@ -1,10 +1,12 @@
-"""The images that all snapshots of a run show. They are read once."""
+"""Select and draw the images that a run's snapshots show."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import keras
 import numpy as np
 from keras import tree
 
@@ -13,7 +15,7 @@ from tfviz.images.image_array import LoadedImages
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.render.canvas import Canvas, SignalCanvas, VolumeCanvas
 from tfviz.render.data_kinds import KINDS
-from tfviz.render.pictures import Picture, pictures_of
+from tfviz.render.pictures import Arrays, Picture, has_known_colors, pictures_of, preprocessing_of_images
 from tfviz.runs.schema import MAX_IMAGES, MAX_SIDE_PX
 from tfviz.snapshots.generators import preserve_global_generators
 from tfviz.snapshots.image_choice import ImageChoice
@@ -31,8 +33,10 @@ class FixedImages:
         given: the number of images given, if it can be determined without reading them all.
             Otherwise, the number selected.
         numbers: the indices of the selected images.
-        labels: a dataset's label of each image, or None.
-        positions: the images' positions in the data set, if the run re-chooses its images.
+        labels: the label of each image in the dataset, or None.
+        positions: the images' positions in the data set if the run reselects its images, or None.
+        undrawn: the images to draw once the model is known, or None if they are drawn already.
+            The pictures are black until the images are drawn.
     """
 
     inputs: Any
@@ -42,17 +46,25 @@ class FixedImages:
     numbers: np.ndarray
     labels: np.ndarray | None
     positions: list[int] | None = None
+    undrawn: Arrays | None = None
 
     @property
     def pictures(self) -> list[Picture]:
-        """The pictures to draw maps over, uint8 RGB."""
+        """The pictures to draw maps over, as uint8 RGB."""
         return self.canvas.pictures
 
     def select(self, rows: Any) -> Any:
-        """Return the rows of the selected images, from an array with one row per given image."""
+        """Return the selected images' rows from an array with one row per given image."""
         if (self.numbers == np.arange(len(self))).all():
             return rows[: len(self)]
         return np.asarray(rows)[self.numbers]
+
+    def drawn_for(self, models: Iterable[keras.Model]) -> FixedImages:
+        """Return a copy in which the images are drawn after undoing the models' preprocessing."""
+        if self.undrawn is None:
+            return self
+        pictures = pictures_of(self.undrawn, preprocessing_of_images(self.undrawn, models))
+        return replace(self, canvas=Canvas(pictures[: len(self)]), undrawn=None)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -65,34 +77,38 @@ def fixed_images(
     *,
     choose: str = "first",
     preprocessing: Preprocessing | str | None = None,
+    models: Iterable[keras.Model] | None = (),
     kind: str | None = None,
 ) -> FixedImages:
-    """Select the first `most` images, or as many evenly spaced ones.
+    """Select at most `most` images: the first ones, or evenly spaced ones.
 
     Args:
         images: an array (N, H, W, C), arrays nested like the model's inputs, or a tf.data.Dataset
             or PyDataset (batched or not) whose elements are images or tuples that start with
             images. If `images_from` chose the images, all of them are selected.
-        most: the largest number of images to select.
+        most: the maximum number of images to select.
         pictures: the images to draw maps over, (N, H, W, 3), (N, H, W, 1) or a list. None means
             `images`.
         choose: "first" or, for arrays only, "spread".
-        preprocessing: how the images were preprocessed. It is undone before they are drawn.
-        kind: "image", "signal" for (N, T, C), or "volume" for (N, D, H, W, C). None tells images
-            from volumes by their axes.
+        preprocessing: how the images were preprocessed. This is undone before drawing them. None
+            means the preprocessing that is known for `models`.
+        models: the models that the images are made for, or None if the caller calls `drawn_for`
+            later.
+        kind: "image", "signal" for (N, T, C), or "volume" for (N, D, H, W, C). If None, images and
+            volumes are distinguished by their number of axes.
 
     Returns:
         The selected images.
 
     Raises:
-        ImageError: there are no images, a picture is missing, or they exceed a run's limits.
+        ImageError: there are no images, a picture is missing, or the images exceed a run's limits.
         OptionError: `most`, `choose` or `kind` is invalid.
     """
     if isinstance(images, ImageChoice):
-        chosen = fixed_images(images.images, len(images), pictures, preprocessing=preprocessing, kind=kind)
+        chosen = fixed_images(images.images, len(images), pictures, preprocessing=preprocessing, models=models, kind=kind)
         return replace(chosen, labels=images.labels, positions=images.numbers.tolist() if images.is_rechosen else None)
     if kind not in (None, *KINDS):
-        raise OptionError(f"Unknown kind {kind!r}. {near_matches(str(kind), KINDS)}")
+        raise OptionError(f"Unknown data kind {kind!r}. {near_matches(str(kind), KINDS)}")
     if not isinstance(most, (int, np.integer)) or isinstance(most, bool) or most < 1:
         raise OptionError(f"`max_images` must be a positive integer. Received: {most!r}.")
     rank = RANKS[kind] if kind else None
@@ -105,7 +121,7 @@ def fixed_images(
         inputs, labels = first_rows(batches_of(images, rank or 4), min(int(most), MAX_IMAGES + 1), rank)
     flat = tree.flatten(inputs)
     if len(flat[0]) > MAX_IMAGES:
-        raise ImageError(f"A run holds at most {MAX_IMAGES} images. Pass fewer images, or max_images={MAX_IMAGES}.")
+        raise ImageError(f"A run can have at most {MAX_IMAGES} images. Pass fewer images, or max_images={MAX_IMAGES}.")
     count, ranks = len(flat[0]), [array.ndim for array in flat]
     rank = rank or next(rank for rank in (4, 5) if rank in ranks)
     shown = ranks.index(rank)
@@ -114,24 +130,32 @@ def fixed_images(
         return FixedImages(inputs, canvas, shown, count if given is None else given, numbers[:count], labels)
     if pictures is None and (channels := flat[shown].shape[3]) not in (1, 3):
         raise ImageError(
-            f"Maps are drawn over images with 1 or 3 channels. Received: shape {flat[shown].shape}. Also pass pictures to draw "
-            f"on, such as pictures=images[..., :{3 if channels > 3 else 1}]."
+            f"Maps are drawn over images with 1 or 3 channels. Received: shape {flat[shown].shape}. Pass pictures to draw on "
+            f"as well, such as pictures=images[..., :{3 if channels > 3 else 1}]."
         )
-    drawn = pictures_of(_loaded(images, shown, flat[shown]) if pictures is None else pictures, preprocessing)
+    undrawn = None
+    if pictures is None:
+        pictures = _loaded(images, shown, flat[shown])
+        if preprocessing is None and models is not None:
+            preprocessing = preprocessing_of_images(pictures, models)
+        elif preprocessing is None and not has_known_colors(pictures):
+            undrawn, pictures = pictures, [np.asarray(image) * 0 for image in pictures]
+    drawn = pictures_of(pictures, preprocessing)
     if len(drawn) < count:
-        raise ImageError(f"`pictures` must have one picture for each of the {count} images. Received: {len(drawn)}.")
+        raise ImageError(f"`pictures` must have one picture for each of the {count} images. Received: {len(drawn)} pictures.")
     for number, picture in enumerate(drawn[:count]):
         if max(picture.shape[:2]) > MAX_SIDE_PX:
             height, width = picture.shape[:2]
             raise ImageError(
-                f"Image {number} is {width} x {height} pixels; the limit is {MAX_SIDE_PX} per side. Pass smaller images, or "
-                "smaller pictures to draw on (pictures=...)."
+                f"Image {number} has {width} x {height} pixels, but each side may have at most {MAX_SIDE_PX}. Pass smaller "
+                "images, or smaller pictures to draw on (pictures=...)."
             )
-    return FixedImages(inputs, Canvas(drawn[:count]), shown, count if given is None else given, numbers[:count], labels)
+    given = count if given is None else given
+    return FixedImages(inputs, Canvas(drawn[:count]), shown, given, numbers[:count], labels, undrawn=undrawn)
 
 
 def _loaded(images: Any, shown: int, taken: np.ndarray) -> Any:
-    """Return the images to draw. Those from `load_images` include their original RGB pictures."""
+    """Return the images to draw. If they come from `load_images`, keep their RGB pictures."""
     if isinstance(images, (list, tuple)) and all(np.ndim(image) == 3 for image in images):
         return images[: len(taken)]
     candidates = [] if is_dataset(images) else tree.flatten(images)

@@ -1,4 +1,4 @@
-"""Keep the global random generators of the user's process unchanged."""
+"""Keep the process's global random generators unchanged."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from tfviz import keras_internals, tensorflow_internals
 
 @contextmanager
 def preserve_global_generators() -> Iterator[None]:
-    """Restore the global generators of Python, NumPy, TensorFlow and Keras after a block.
+    """Restore the global generators of Python, NumPy, TensorFlow and Keras after the block.
 
-    TensorFlow and Keras have no public way to read theirs. `tests/snapshots/test_fixed_images.py`
-    fails if one of them moves.
+    TensorFlow and Keras have no public function that reads the state of their generators, so this
+    function uses their internals. `tests/snapshots/test_fixed_images.py` checks that no generator's
+    state changes.
     """
     with ExitStack() as stack:
         for restoring in (_python(), _numpy(), tensorflow_internals.separate_operation_seeds(), _keras()):

@@ -1,4 +1,4 @@
-"""Choose a run's images by their labels: balanced over the classes, or the current mistakes.
+"""Choose a run's images: balanced across classes, or those that the model gets most wrong.
 
 chosen = tfviz.images_from(validation, n=8, worst=True)
 callback = tfviz.SnapshotCallback("grad_cam", chosen, log_dir="runs/1")
@@ -21,13 +21,13 @@ from tfviz.snapshots.image_source import RANKS, as_arrays, batches_of, first_row
 
 @dataclass(frozen=True)
 class ImageChoice:
-    """Images with their classes, chosen from a data set. `images_from` returns it.
+    """Images that `images_from` chose from a data set, with their classes.
 
     Attributes:
         images: the images, (N, H, W, C), or arrays nested like the model's inputs.
         labels: each image's class, (N,) ints.
         numbers: each image's position in the data set, (N,) ints.
-        pool: the images to choose the worst from, or None if the choice is fixed.
+        pool: the images from which the worst are chosen, or None if the choice is fixed.
     """
 
     images: Any
@@ -40,7 +40,7 @@ class ImageChoice:
 
     @property
     def is_rechosen(self) -> bool:
-        """True if the callback re-chooses the images during training."""
+        """True if the callback reselects the images during training."""
         return self.pool is not None
 
     def rows(self, rows: np.ndarray) -> ImageChoice:
@@ -50,21 +50,22 @@ class ImageChoice:
             rows: indices (M,).
 
         Returns:
-            These images.
+            The images at these indices.
         """
         return ImageChoice(rows_of(self.images, rows), self.labels[rows], self.numbers[rows])
 
     def worst(self, scores: np.ndarray) -> ImageChoice:
-        """Return the same number of images from the pool: those with the lowest margins.
+        """Choose the same number of images again: those in the pool with the lowest margins.
 
-        An image's margin is the score of its class minus the highest score of another class. It is
-        negative for mistakes. The image with the lowest margin comes first.
+        An image's margin is the score of its class minus the highest score of another class.
+        Mistakes have a negative margin. The image with the lowest margin comes first.
 
         Args:
             scores: the class scores of the pool, (M, classes).
 
         Returns:
-            The chosen images, or the same as before if a score is NaN.
+            The chosen images, or the same images as before if a score isn't finite or there is no
+            pool.
 
         Raises:
             LabelsError: a label is not one of the model's classes.
@@ -95,7 +96,9 @@ def images_from(
     max_read: int = 1000,
     kind: str | None = None,
 ) -> ImageChoice:
-    """Choose images for `SnapshotCallback`: balanced over the classes, or the current mistakes.
+    """Choose images for `SnapshotCallback`.
+
+    The images are balanced across classes, or are those that the model currently gets most wrong.
 
     >>> import numpy as np
     >>> labels = np.repeat([0, 1, 2], [10, 4, 1])
@@ -107,20 +110,21 @@ def images_from(
         dataset: images with labels: a tf.data.Dataset (batched or not) or keras.utils.PyDataset of
             (images, labels), or a tuple of arrays. The labels are class numbers or one-hot rows.
         n: the number of images.
-        per_class: choose about the same number of each class at random. If there are more classes
-            than images, choose one image each of `n` random classes. This is the default.
-        worst: choose the images that the model gets most wrong: those with the lowest margin, the
-            score of the true class minus the highest score of another class. The callback
-            re-chooses them at the start and the end of training, and once per epoch. Each time, it
-            runs the model on all images read. The model must be a classifier with one input.
+        per_class: whether to choose about the same number of images from each class at random. If
+            there are more classes than `n`, one image is chosen from each of `n` random classes.
+            This is the default.
+        worst: whether to choose the images that the model gets most wrong: those with the lowest
+            margin, which is the score of the true class minus the highest score of another class.
+            The callback reselects the images at the start and the end of training, and once per
+            epoch. Each time, it runs the model on all images that it chooses from. The model must
+            be a classifier with one input.
         seed: the random seed.
-        max_read: the largest number of images to read from a dataset, which may be infinite. For
+        max_read: the maximum number of images to read from a dataset, which may be infinite. For
             arrays, it only limits the images that `worst` chooses from.
         kind: "signal" for signals (N, T, C), or "volume" for volumes (N, D, H, W, C).
 
     Returns:
-        The images. Pass them to `SnapshotCallback` as `images`, without `truth`, because they
-        include their labels.
+        The images with their labels. Pass them to `SnapshotCallback` as `images`, and omit `truth`.
 
     Raises:
         OptionError: an option is invalid.
@@ -131,7 +135,7 @@ def images_from(
         if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 1:
             raise OptionError(f"`{name}` must be a positive integer. Received: {number!r}.")
     if per_class is not None and bool(per_class) == bool(worst):
-        raise OptionError(f"Set either `per_class` or `worst`. Received: per_class={per_class}, worst={worst}.")
+        raise OptionError(f"Set exactly one of `per_class` and `worst`. Received: per_class={per_class}, worst={worst}.")
     if kind not in (None, *RANKS):
         raise OptionError(f"`kind` must be one of {', '.join(map(repr, RANKS))}, or None. Received: {kind!r}.")
     generator = np.random.default_rng(seed)
@@ -143,7 +147,7 @@ def images_from(
 
 
 def _read(dataset: Any, most: int, rank: int | None) -> ImageChoice:
-    """Read the images that have a label."""
+    """Read a data set, and return its images that have a label."""
     if is_dataset(dataset):
         with preserve_global_generators():
             images, given = first_rows(batches_of(dataset, rank or 4), most, rank)
@@ -161,12 +165,12 @@ def _read(dataset: Any, most: int, rank: int | None) -> ImageChoice:
     classes = np.array([-1 if label is None else label for label in labels])
     if is_dataset(dataset) and len(classes) >= most and len(set(classes)) == 1:
         warn(
-            f"The first {most} images of the dataset all have class {classes[0]}, and no further images are read. Shuffle the "
+            f"The first {most} images in the dataset all have class {classes[0]}, and no more images are read. Shuffle the "
             "dataset, or increase max_read."
         )
     known = np.flatnonzero(classes >= 0)
     if not len(known):
-        raise ImageError("The data set contains no image with a label. Pass a data set with labeled images.")
+        raise ImageError("The dataset contains no labeled images. Pass a dataset of (image, label) pairs.")
     return ImageChoice(images, classes, np.arange(len(classes))).rows(known)
 
 
@@ -179,16 +183,16 @@ def _arrays(dataset: Any) -> tuple[Any, np.ndarray]:
     images, labels = as_arrays(dataset[0]), np.asarray(dataset[1])
     counts = {len(array) if array.ndim else 0 for array in (*tree.flatten(images), labels)}
     if len(counts) > 1:
-        raise LabelsError(f"There must be one label for each image. Received: {sorted(counts)} rows.")
+        raise LabelsError(f"Expected one label per image. Received: arrays with {sorted(counts)} rows.")
     return images, labels
 
 
 def _balanced(labels: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """Return the indices of `count` images, sorted by class, with about the same number of each."""
+    """Return the indices of `count` images, about the same number per class, sorted by class."""
     shuffled = generator.permutation(len(labels))
     classes = generator.permutation(np.unique(labels))
     order = {label: place for place, label in enumerate(classes)}
-    # each image's rank within its class; sorting by it alternates between the classes
+    # Sorting the images by their rank within their class alternates between the classes.
     seen = dict.fromkeys(classes, 0)
     ranks = []
     for index in shuffled:

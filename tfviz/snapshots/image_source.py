@@ -18,7 +18,7 @@ EXPECTED = "an array (N, height, width, channels), a tf.data.Dataset or a keras.
 
 
 def is_dataset(images: Any) -> bool:
-    """Return whether the images are read from a dataset instead of arrays."""
+    """Return whether the images are in a dataset rather than in arrays."""
     return isinstance(images, (tf.data.Dataset, keras.utils.PyDataset))
 
 
@@ -38,7 +38,7 @@ def rows_of(images: Any, numbers: np.ndarray) -> Any:
 
 
 def batches_of(images: Any, rank: int) -> Iterator[tuple[Any, np.ndarray | None]]:
-    """Yield batches of images, and their labels if a dataset has them."""
+    """Yield each batch of images with its labels, or with None if there are no labels."""
     if isinstance(images, tf.data.Dataset):
         for element in detached_copy(images).as_numpy_iterator():
             yield _as_batch(_images_of(element), _labels_of(element), rank)
@@ -62,7 +62,7 @@ def _images_of(element: Any) -> Any:
 
 
 def _as_batch(element: Any, label: np.ndarray | None, rank: int) -> tuple[Any, np.ndarray | None]:
-    """Convert a single image to a batch of one."""
+    """Convert a dataset's element to arrays, and a single image to a batch of one."""
     element = as_arrays(element)
     if max(array.ndim for array in tree.flatten(element)) != rank - 1:
         return element, label
@@ -70,10 +70,12 @@ def _as_batch(element: Any, label: np.ndarray | None, rank: int) -> tuple[Any, n
 
 
 def as_arrays(images: Any) -> Any:
-    """Convert to NumPy arrays, nested like `images`. A list of images becomes one array."""
+    """Convert images to NumPy arrays with the same nesting. A list of images becomes one array."""
     if isinstance(images, (list, tuple)) and all(np.ndim(image) == 3 for image in images):
         if len({np.shape(image) for image in images}) > 1:
-            raise ImageError("All images in a list must have the same size. Received: several sizes. Resize them first.")
+            raise ImageError(
+                "All images in a list must have the same size. Received: images of several sizes. Resize them first."
+            )
         images = np.asarray(images)
     is_array = [hasattr(array, "shape") and hasattr(array, "dtype") for array in tree.flatten(images)]
     if not is_array or not all(is_array):
@@ -83,7 +85,7 @@ def as_arrays(images: Any) -> Any:
 
 
 def first_rows(batches: Iterator[tuple[Any, np.ndarray | None]], most: int, rank: int | None) -> tuple[Any, np.ndarray | None]:
-    """Join the first `most` rows of the batches."""
+    """Return the first `most` images of the batches, and their labels if every batch has labels."""
     kept: list[Any] = []
     labels: list[np.ndarray | None] = []
     count = 0
@@ -91,7 +93,7 @@ def first_rows(batches: Iterator[tuple[Any, np.ndarray | None]], most: int, rank
         _require_images(batch, rank)
         sizes = {len(array) if array.ndim else 0 for array in tree.flatten(batch)}
         if len(sizes) > 1:
-            raise ImageError(f"All inputs of the model need the same number of images. Received: {sorted(sizes)}.")
+            raise ImageError(f"All model inputs must have the same number of images. Received: {sorted(sizes)}.")
         kept.append(tree.map_structure(lambda array: array[: most - count], batch))  # noqa: B023
         size = sizes.pop()
         labels.append(beside[: most - count] if beside is not None and beside.shape[:1] == (size,) else None)

@@ -1,4 +1,4 @@
-"""The explainers of a run, each with a unique name."""
+"""Build a run's explainers, and give each one a unique name."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tfviz.runs.schema import MAX_METHODS, METHOD_PATTERN, Method, Prediction, S
 class NamedMethod:
     """An explainer with its name and title.
 
-    The name is also the folder name: "grad_cam", or "grad_cam-2" for a second explainer with that
-    key.
+    The name is also used as a folder name. It is the explainer's key, such as "grad_cam", or
+    "grad_cam-2" for the second explainer with that key.
     """
 
     name: str
@@ -44,28 +44,30 @@ class NamedMethod:
         }
 
     def predictions(self, outputs: Any) -> list[Prediction | None]:
-        """Return each image's top class and its score, or None if there is no class."""
+        """Return each image's top class with its score, or None if there are no class scores."""
         return self.scores_of(None, outputs)
 
     def scores_of(self, classes: np.ndarray | None, outputs: Any) -> list[Prediction | None]:
-        """Return each image's given class (N,) and its score."""
+        """Return each image's class in `classes` (N,), or its top class if None, with its score."""
         found = class_scores.scores_of(classes, outputs, self.explainer.whole)
         return [None if one is None else {"class": one[0], "score": one[1]} for one in found]
 
 
 def checked_explainers(explainers: Any) -> list[Explainer | str]:
-    """Return the explainers as a list, and check them.
+    """Check the explainers, and return them as a list.
 
     Raises:
-        OptionError: there are none, there are more than a run holds, or one is neither an explainer
-            nor a key.
-        UnknownMethodError: no method has that key.
+        OptionError: there are no explainers, there are more than a run can hold, an item is neither
+            an explainer nor a key, or an explainer's key is not a short name.
+        UnknownMethodError: no method has a given key.
     """
     given = list(explainers) if isinstance(explainers, (list, tuple)) else [explainers]
     if not given:
-        raise OptionError("There are no explainers. Pass at least one explainer or method key, such as 'grad_cam'.")
+        raise OptionError("No explainers were given. Pass at least one explainer or method key, such as 'grad_cam'.")
     if len(given) > MAX_METHODS:
-        raise OptionError(f"A run holds at most {MAX_METHODS} explainers. Received: {len(given)}.")
+        raise OptionError(
+            f"A run can have at most {MAX_METHODS} explainers. Received: {len(given)} explainers. Pass fewer explainers."
+        )
     for one in given:
         if isinstance(one, str):
             method_named(one)
@@ -74,12 +76,12 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
                 f"Expected explainers, such as tfviz.GradCAM(model), or method keys, such as 'grad_cam'. Received: {one!r}."
             )
         elif re.fullmatch(METHOD_PATTERN, f"{one.key}-{MAX_METHODS}") is None:
-            raise OptionError(f"The key of an explainer must be a short name, such as 'grad_cam'. Received: {one.key!r}.")
+            raise OptionError(f"An explainer's key must be a short name, such as 'grad_cam'. Received: {one.key!r}.")
     return given
 
 
 def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]:
-    """Build explainers of `model` for the keys, and name all explainers."""
+    """Build the explainers of `model` that are given as keys, and name all explainers."""
     explainers = [method_named(one)(model) if isinstance(one, str) else one for one in given]
     titles = [_title(explainer) for explainer in explainers]
     count, seen = Counter(titles), Counter[str]()
@@ -94,7 +96,7 @@ def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]
 
 
 def _title(explainer: Explainer) -> str:
-    """Return the method's title. If it combines another method's maps, add that title."""
+    """Return the method's title, followed by its base method's title unless that is saliency."""
     base = explainer.base.key if isinstance(explainer, NoiseExplainer) else "saliency"
     return title_of(explainer.key) if base == "saliency" else f"{title_of(explainer.key)} of {title_of(base)}"
 
@@ -112,7 +114,7 @@ def unrelated_model_error(model: Any, method: NamedMethod) -> OptionError | None
 
 
 def _weights(model: Any) -> set[int]:
-    """Return the ids of a model's variables, or an empty set for a plain function."""
+    """Return the ids of a model's variables. For a plain function, return an empty set."""
     if not isinstance(model, (keras.Layer, tf.Module)):
         return set()
     return {id(variable.value if isinstance(variable, keras.Variable) else variable) for variable in model.variables}

@@ -26,7 +26,7 @@ class Progress:
         return self._before + self.batch
 
     def begin(self, step: int) -> None:
-        """Start training and continue the run at `step`."""
+        """Start a `fit` call, which continues the run at `step`."""
         self._before, self.batch = step, 0
 
     def begin_epoch(self, epoch: int, model: Any) -> None:
@@ -37,8 +37,9 @@ class Progress:
         """Set the number of batches trained in the epoch.
 
         Keras counts full executions of `steps_per_execution`, but the last execution of an epoch
-        may have had fewer batches. The exact number comes from the optimizer's iterations, unless
-        they don't match, as with accumulated gradients or two updates per `train_step`.
+        may have had fewer batches. The optimizer's iteration count gives the exact number, unless
+        iterations and batches differ, as with accumulated gradients or two updates per
+        `train_step`.
 
         Args:
             batches: the number of batches that Keras reports.
@@ -53,7 +54,7 @@ class Progress:
 
 
 def _iterations(model: Any) -> int | None:
-    """Return the optimizer's iterations, or None if they are missing or not needed."""
+    """Return the optimizer's iteration count, or None if it does not exist or is not needed."""
     optimizer = getattr(model, "optimizer", None)
     if model.steps_per_execution == 1 or not isinstance(optimizer, keras.optimizers.Optimizer):
         return None

@@ -13,7 +13,7 @@ class Schedule:
     """Decides when to take snapshots: every epoch, or every N batches of the entire run.
 
     Keras may train several batches in one execution (`steps_per_execution`) and runs callbacks only
-    between executions. A snapshot that falls due inside one is taken after it.
+    between executions. A snapshot that becomes due during an execution is taken after it.
 
     Raises:
         OptionError: `every` is neither "epoch" nor a positive integer.
@@ -28,11 +28,11 @@ class Schedule:
         self._last = 0
 
     def begin(self, step: int) -> None:
-        """Start at `step`, the number of batches trained so far."""
+        """Start counting at `step`, the number of batches trained so far."""
         self._last = step
 
     def is_due(self, step: int) -> bool:
-        """Return whether a multiple of N was reached since the last snapshot."""
+        """Return whether the step count has reached a multiple of N since the last snapshot."""
         return not self.is_by_epoch and step // self._every > self._last // self._every
 
     def mark_taken(self, step: int) -> None:

@@ -1,4 +1,4 @@
-"""The snapshot queue of one `fit` call. One thread writes the snapshots in order."""
+"""The snapshot queue of one `fit` call, and the thread that writes the snapshots in order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Session:
         _open_sessions[path] = self._finish, self._background
 
     def put(self, moment: Moment, exposures: Mapping[str, Exposure], images: FixedImages) -> None:
-        """Queue a snapshot, and block while the queue is full.
+        """Queue a snapshot. If the queue is full, block until it has room.
 
         Raises:
             OptionError: another callback has taken over the folder.
@@ -50,7 +50,7 @@ class Session:
 
 
 def finish_previous_session(path: Path) -> None:
-    """Wait for the callback of an aborted `fit` that may still be writing to the folder."""
+    """Wait until an earlier callback, which may still be writing to the folder, has finished."""
     if (other := _open_sessions.get(path.resolve())) is not None:
         finish, background = other
         finish()
@@ -69,9 +69,9 @@ def _finish(path: Path, background: _Background, writer: Writer) -> None:
 class _Background:
     """A thread that runs jobs one after another.
 
-    No job is dropped: if `most_waiting` jobs are waiting, `do` blocks. Queued jobs always run, even
-    after an exception in training, after this object is garbage-collected, and when the program
-    ends, because Python then waits for the jobs of executors.
+    No job is dropped: while `most_waiting` jobs are unfinished, `do` blocks. Queued jobs always
+    run, even after an exception in training or after this object is garbage-collected. They also
+    run if the program ends, because Python waits for the jobs of executors before it exits.
     """
 
     def __init__(self, most_waiting: int) -> None:
@@ -79,7 +79,7 @@ class _Background:
         self._slots = threading.BoundedSemaphore(most_waiting)
 
     def do(self, job: Callable[..., None], *args: Any) -> None:
-        """Queue a job, and block while the queue is full. Jobs must not raise."""
+        """Queue a job. If the queue is full, block until it has room. Jobs must not raise."""
         self._slots.acquire()
         try:
             self._executor.submit(_run_and_release, self._slots, job, args)
@@ -88,7 +88,7 @@ class _Background:
             raise
 
     def finish(self, last_job: Callable[[], None]) -> None:
-        """Queue the last job, after all others, without waiting for it."""
+        """Queue the last job after all others, and return without waiting for it."""
         try:
             self._executor.submit(last_job)
         except RuntimeError:

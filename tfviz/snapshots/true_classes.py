@@ -1,4 +1,4 @@
-"""The true class of each image, from the user or from a dataset."""
+"""Determine each image's true class from the user's labels or a dataset."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from tfviz.snapshots.fixed_images import FixedImages
 
 
 def true_classes(given: npt.ArrayLike | Sequence[str] | None, images: FixedImages, labels: Labels) -> list[int | None] | None:
-    """Return the true class of each image, or None if it is unknown.
+    """Return each image's true class, or None if the classes are unknown.
 
     Args:
-        given: for each image, a number, a name or a one-hot row. None means the dataset's labels.
+        given: a class number, a class name or a one-hot row for each image. None means the
+            dataset's labels.
         images: the images, with the dataset's labels.
         labels: the class names.
 
     Returns:
-        The classes, with None for each negative number in `given`.
+        The classes, with None for each negative class number.
 
     Raises:
         LabelsError: `given` does not contain exactly one class for each image.
@@ -36,6 +37,7 @@ def true_classes(given: npt.ArrayLike | Sequence[str] | None, images: FixedImage
     found = classes_of(images.select(rows) if len(rows) == images.given else rows, labels)
     if found is None:
         raise LabelsError(
-            f"`truth` must be class numbers or names (N,), or one-hot rows (N, classes). Received: {rows.dtype} {rows.shape}."
+            f"`truth` must be class numbers or names (N,), or one-hot rows (N, classes). Received: {rows.dtype} of shape "
+            f"{rows.shape}."
         )
     return found

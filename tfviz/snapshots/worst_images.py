@@ -1,4 +1,4 @@
-"""Re-choose a run's images: those that the model currently gets most wrong."""
+"""Replace a run's images with those that the model currently gets most wrong."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tfviz.snapshots.image_choice import ImageChoice
 
 
 class WorstImages:
-    """Re-chooses images from an ImageChoice's pool.
+    """Reselects images from an ImageChoice's pool.
 
     Args:
-        choice: the images chosen last, with their pool.
-        fixed: converts a choice to the images of a snapshot.
+        choice: the first choice, with its pool.
+        fixed: a function that creates a snapshot's images from a choice and the model.
     """
 
-    def __init__(self, choice: ImageChoice, fixed: Callable[[ImageChoice], FixedImages]) -> None:
+    def __init__(self, choice: ImageChoice, fixed: Callable[[ImageChoice, keras.Model], FixedImages]) -> None:
         self._choice, self._fixed = choice, fixed
         self._inputs = tree.flatten(choice.pool.images) if choice.pool is not None else []
         self._model: keras.Model | None = None
 
     def choose(self, model: keras.Model) -> FixedImages:
-        """Return the images that the model gets most wrong. The forward pass is compiled once.
+        """Return the images that the model gets most wrong. Each model is compiled only once.
 
         Raises:
             OptionError: the model is not a classifier with one input.
@@ -39,8 +39,8 @@ class WorstImages:
             logits, _ = self._passes.all_classes(self._inputs[0])
         except UnsupportedModelError as error:
             raise OptionError(
-                "Images from images_from(worst=True) need a classifier with one input and one output (N, classes). Received: "
-                f"'{model.name}'. Use per_class=True."
+                "images_from(worst=True) requires a classifier with one input and one output of shape (N, classes). "
+                f"The model '{model.name}' is not one. Use per_class=True instead."
             ) from error
         self._choice = self._choice.worst(logits)
-        return self._fixed(self._choice)
+        return self._fixed(self._choice, model)

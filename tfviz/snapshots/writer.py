@@ -25,9 +25,9 @@ from tfviz.snapshots.sinks import Sink
 
 
 class Writer:
-    """Draws and writes the snapshots of one training run.
+    """Draws and writes one training run's snapshots.
 
-    It has no reference to the callback, so it can outlive it.
+    A writer holds no reference to the callback and can outlive it.
     """
 
     def __init__(
@@ -43,7 +43,10 @@ class Writer:
         self._sinks_run_id: str | None = None  # the run that the sinks were opened for
 
     def write(self, moment: Moment, exposures: Mapping[str, Exposure], images: FixedImages) -> None:
-        """Draw and write one snapshot. It never raises; failures are added to the faults."""
+        """Draw and write one snapshot.
+
+        This method never raises exceptions. Failures are added to `faults`.
+        """
         try:
             snapshot = self._stored(self._draw(moment, exposures, images))
         except Exception as error:  # training must continue after any error
@@ -55,7 +58,7 @@ class Writer:
             self._guarded(sink, "written to", partial(sink.write, snapshot))
 
     def _draw(self, moment: Moment, exposures: Mapping[str, Exposure], images: FixedImages) -> Snapshot:
-        """Draw the snapshot for one moment. The run folder assigns its number later."""
+        """Draw the snapshot for one moment. The run folder assigns the snapshot's number later."""
         errors = {name: exposure.error for name, exposure in exposures.items() if exposure.error is not None}
         maps = {name: exposure.maps for name, exposure in exposures.items() if exposure.maps is not None}
         pictures: dict[str, list[Picture]] = {}
@@ -64,7 +67,7 @@ class Writer:
             if method.name in maps:
                 try:
                     pictures[method.name], strengths[method.name] = self._pictures(method, maps[method.name], images.canvas)
-                except ImageError as error:  # usually NaN: the training has diverged
+                except ImageError as error:  # usually NaN, because training has diverged
                     errors[method.name] = reason(error)
                     words = f"{method.name} failed at step {moment.step}: {reason(error).removesuffix('.')}."
                     self.faults.add(f"method {method.name}", words, error)
@@ -96,7 +99,7 @@ class Writer:
         return [canvas.finished(one, index) for index, one in enumerate(drawn)], [one.words for one in strengths]
 
     def _explained(self, exposures: Mapping[str, Exposure]) -> dict[str, list[Prediction | None]]:
-        """Return the explained class of each image and its score, if the user chose one."""
+        """Return each image's explained class and its score, if the user chose a class."""
         for method in self.methods:
             exposure = exposures[method.name]
             if exposure.target is not None:
@@ -104,7 +107,7 @@ class Writer:
         return {}
 
     def _predictions(self, exposures: Mapping[str, Exposure], count: int) -> list[Prediction | None]:
-        """Return the predictions of the first method that has any."""
+        """Return the predictions of the first method that has outputs, or None for each image."""
         for method in self.methods:
             outputs = exposures[method.name].outputs
             if outputs is not None:
@@ -112,7 +115,7 @@ class Writer:
         return [None] * count
 
     def _logs(self, logs: Mapping[str, Any]) -> dict[str, float | None]:
-        """Return the numbers among the logs, up to the schema's limit."""
+        """Return the numeric logs, at most as many as the schema allows."""
         numbers = {shortened(str(name)): value for name, value in _finite(logs).items()}
         if len(numbers) > MAX_LOGS:
             words = f"The logs contain {len(numbers)} numbers, but a snapshot keeps only the first {MAX_LOGS}."
@@ -125,14 +128,14 @@ class Writer:
         try:
             return self.folder.add(snapshot)
         except Exception:
-            if not self.folder.was_removed():  # in the meantime
+            if not self.folder.was_removed():
                 raise
         self._restart_if_removed()
         return self.folder.add(snapshot)
 
     def _restart_if_removed(self) -> None:
         if self.folder.was_removed():
-            words = f"The run in {shown(self.folder.path)} was removed. A new one is started there."
+            words = f"The run in {shown(self.folder.path)} was removed. A new run is started in the same folder."
             self.faults.add("removed", words, TfvizError(words))
             self.folder.open()
 

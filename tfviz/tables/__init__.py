@@ -1,4 +1,4 @@
-"""Machine-readable prediction tables. A format is one file and one entry in `TABLES`."""
+"""Write tables of predictions for programs. Each format has a module and an entry in `TABLES`."""
 
 from __future__ import annotations
 

@@ -11,11 +11,11 @@ from tfviz.row_columns import PREDICTION_COLUMNS, Row
 
 
 def content_of(rows: Iterable[Row]) -> bytes:
-    """Return the CSV file's bytes."""
+    """Convert rows to the bytes of a CSV file."""
     text = io.StringIO()
     writer = csv.DictWriter(text, PREDICTION_COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({name: json.dumps(value) if isinstance(value, list) else value for name, value in row.items()})
-    # A file name that is not valid Unicode keeps its bytes.
+    # The bytes of file names that are not valid Unicode are kept.
     return text.getvalue().encode("utf-8", "surrogateescape")

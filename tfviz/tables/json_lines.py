@@ -9,5 +9,5 @@ from tfviz.row_columns import Row
 
 
 def content_of(rows: Iterable[Row]) -> bytes:
-    """Return the JSON lines file's bytes."""
+    """Convert rows to the bytes of a JSON lines file."""
     return "".join(f"{json.dumps(row)}\n" for row in rows).encode()

@@ -12,7 +12,7 @@ _ROWS_AT_ONCE = 1000
 
 
 def content_of(rows: Iterable[Row]) -> bytes:
-    """Return the Parquet file's bytes.
+    """Convert rows to the bytes of a Parquet file.
 
     Raises:
         MissingPackageError: pyarrow is not installed.
@@ -24,6 +24,6 @@ def content_of(rows: Iterable[Row]) -> bytes:
 
 
 def _valid(row: Row) -> Row:
-    """Replace invalid Unicode in the row's file names."""
+    """Replace invalid Unicode in a row's texts, such as file names."""
     texts = {name: value for name, value in row.items() if isinstance(value, str)}
     return row | {name: value.encode("utf-8", "replace").decode() for name, value in texts.items()}

@@ -1,1 +1,1 @@
-"""Target functions for models that are not classifiers: embeddings, detectors, autoencoders."""
+"""Target functions for models that are not classifiers, such as detectors and autoencoders."""

@@ -1,4 +1,4 @@
-"""The base class of target functions that compare the outputs with arrays."""
+"""The base class for target functions that compare the outputs with arrays."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ T = TypeVar("T", bound="ArrayTarget")
 
 @dataclass(frozen=True, eq=False)
 class ArrayTarget(abc.ABC):
-    """A target function with arrays that have one row per image, or a single row for all images.
+    """A target function with arrays that have one row per image or a single row for all images.
 
-    The arrays are inputs of the compiled function, so new arrays do not trigger recompilation.
+    The arrays are inputs to the compiled function, so new arrays do not trigger recompilation.
 
     Attributes:
-        array_fields: the names of the fields that contain such arrays.
+        array_fields: the fields that contain such arrays.
     """
 
     array_fields: ClassVar[tuple[str, ...]]
 
     @abc.abstractmethod
     def __call__(self, outputs: Nested[tf.Tensor]) -> tf.Tensor:
-        """Compute the score of each image, (N,)."""
+        """Compute each image's score, (N,)."""
 
     @abc.abstractmethod
     def require_fit(self, outputs: Shapes) -> None:
         """Check that the outputs can be compared with the arrays.
 
         Args:
-            outputs: the output shapes, () where unknown.
+            outputs: the output shapes, or () for an unknown shape.
 
         Raises:
             TargetError: the outputs do not fit the arrays.
@@ -51,13 +51,13 @@ class ArrayTarget(abc.ABC):
 
     @property
     def form(self) -> Hashable:
-        """The key of the compiled function: everything except the arrays' rows."""
+        """The target's part of the compiled function's key: everything except the arrays' rows."""
         others = (getattr(self, field.name) for field in fields(self) if field.name not in self.array_fields)
         return (type(self), *others, *(tuple(array.shape[1:]) for array in self.arrays))
 
     @property
     def rows(self) -> int | None:
-        """The number of images that the arrays have rows for, or None if one row applies to all.
+        """The number of rows in the arrays, or None if each array has one row for all images.
 
         Raises:
             TargetError: the arrays have different numbers of rows.
@@ -65,8 +65,8 @@ class ArrayTarget(abc.ABC):
         counts = {int(array.shape[0]) for array in self.arrays} - {1}
         if len(counts) > 1:
             raise TargetError(
-                f"{type(self).__name__} needs as many rows in {' as in '.join(self.array_fields)}: one per image, or one for "
-                f"all. Received: {' and '.join(map(str, sorted(counts)))} rows."
+                f"{type(self).__name__} needs the same number of rows in each of {', '.join(self.array_fields)}: one per "
+                f"image, or one for all. Received: {' and '.join(map(str, sorted(counts)))} rows."
             )
         return counts.pop() if counts else None
 
@@ -75,24 +75,24 @@ class ArrayTarget(abc.ABC):
         return self.with_arrays([array if len(array) == 1 else array[rows] for array in self.arrays])
 
     def with_arrays(self: T, arrays: Sequence[Array]) -> T:
-        """Return the same function with other arrays.
+        """Return a copy of the target with other arrays.
 
         Args:
-            arrays: one for each of `array_fields`.
+            arrays: one array for each of `array_fields`.
 
         Returns:
-            The function.
+            The copy.
         """
         return replace(self, **dict(zip(self.array_fields, arrays, strict=True)))
 
     def require_rows(self, batch_size: int | None) -> None:
-        """Check the number of rows.
+        """Check that the arrays have one row per image, or a single row.
 
         Args:
             batch_size: N, or None while tracing.
 
         Raises:
-            TargetError: the arrays have rows for another number of images.
+            TargetError: the arrays have rows for a different number of images.
         """
         if None not in (self.rows, batch_size) and self.rows != batch_size:
             raise TargetError(
@@ -102,7 +102,7 @@ class ArrayTarget(abc.ABC):
 
 
 def require_one_output(target: ArrayTarget, outputs: Shapes) -> None:
-    """Raise TargetError for a model with several outputs.
+    """Raise TargetError if a model has several outputs.
 
     Args:
         target: the target.
@@ -110,8 +110,8 @@ def require_one_output(target: ArrayTarget, outputs: Shapes) -> None:
     """
     if not isinstance(outputs, tuple) or any(isinstance(part, (tuple, list, dict)) for part in outputs):
         raise TargetError(
-            f"{type(target).__name__} compares one output with an array, but the model has several outputs. Choose one when "
-            "creating the explainer, with output=0 or its name."
+            f"{type(target).__name__} compares one output with an array, but the model has several outputs. Choose an output "
+            "when you create the explainer (output=0, or its name)."
         )
 
 
@@ -121,14 +121,14 @@ def floats(given: Any, expected: str, ranks: tuple[int, ...]) -> Array:
     Args:
         given: the array, or a single row.
         expected: a description of the expected array, for the error message.
-        ranks: the accepted ranks. The lowest is the rank of a single row. () accepts any rank of at
+        ranks: the accepted ranks. The lowest is a single row's rank. () accepts any rank of at
             least 2.
 
     Returns:
         The array, (N or 1, …).
 
     Raises:
-        TargetError: the argument is not such an array, is empty, or is not finite.
+        TargetError: the argument is not such an array, is empty, or contains NaN or infinity.
     """
     if _is_symbolic(given):
         array: Array = tf.cast(given, tf.float32)

@@ -1,4 +1,4 @@
-"""Object detectors' boxes: their formats, offsets from anchors, and overlap."""
+"""Convert the boxes of object detectors from other formats or anchor offsets, and compare them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def corners(boxes: tf.Tensor, box_format: str) -> tf.Tensor:
     Args:
         boxes: the boxes.
         box_format: "yxyx" is top, left, bottom, right; "xyxy" is left, top, right, bottom; "xywh"
-            is left, top, width, height; "center_xywh" is the center, width, height.
+            is left, top, width, height; "center_xywh" is center x, center y, width, height.
 
     Returns:
-        The boxes as (…, 4).
+        The converted boxes, (…, 4).
     """
     first, second, third, fourth = tf.unstack(boxes, axis=-1)
     if box_format == "yxyx":
@@ -32,8 +32,8 @@ def from_offsets(offsets: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
     """Compute boxes from offsets relative to anchors (Ren et al., 2015, "Faster R-CNN", eq. 2).
 
     Args:
-        offsets: (…, 4): the center's shift (x, y) in units of the anchor's size, and the logarithms
-            of the width and height ratios.
+        offsets: the center's shift (x, y) in units of the anchor's size, and the logarithms of the
+            width and height ratios, (…, 4).
         anchors: the anchors as left, top, right, bottom, (…, 4).
 
     Returns:
@@ -47,11 +47,11 @@ def from_offsets(offsets: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
 
 
 def closeness(boxes: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
-    """Rate how close boxes are to a given box, by overlap or, without overlap, by distance.
+    """Rate how close boxes are to a given box, by overlap or, if they don't overlap, by distance.
 
     Args:
         boxes: the boxes as left, top, right, bottom, (N, A, 4).
-        box: one box per image in the same form, (N or 1, 4).
+        box: one box per image in the same format, (N or 1, 4).
 
     Returns:
         The ratings, (N, A): the intersection over union if the boxes overlap, otherwise the

@@ -22,27 +22,30 @@ class Detection(ArrayTarget):
     """A target for object detectors: one class's score for the prediction at a box.
 
     In each image, the target chooses the prediction with the highest intersection over union with
-    the box, or the nearest prediction if none overlaps it. It explains that prediction's score for
-    the class. The choice itself has no gradient.
+    the box, or the nearest prediction if none overlaps it. The target then returns the class score
+    of that prediction. No gradient is computed through the choice.
 
-    The model's outputs are a dict or list with a boxes tensor (N, A, 4) and a class scores tensor
-    (N, A, classes) for A predictions. The boxes and `box` have the same format and the same units,
+    The model's outputs must be a dict or list with a box tensor (N, A, 4) and a class score tensor
+    (N, A, classes) for A predictions. The boxes and `box` must have the same format and units,
     either pixels or fractions of the image. Networks that predict offsets from anchors, such as
-    RetinaNet, need `anchors`. A KerasHub RetinaNet provides them, and `box` is then in pixels.
+    RetinaNet, need `anchors`. A KerasHub RetinaNet provides its anchors, and `box` is then in
+    pixels.
 
     Args:
-        box: the box, (4,), or one box per image, (N, 4).
-        class_index: the class, an int, or (N,) ints.
+        box: one box for all images, (4,), or one box per image, (N, 4).
+        class_index: an int selects one class for all images, and ints (N,) select one class per
+            image.
         box_format: "yxyx" (top, left, bottom, right), "xyxy" (left, top, right, bottom), "xywh"
-            (left, top, width, height) or "center_xywh" (center, width, height).
+            (left, top, width, height) or "center_xywh" (center x, center y, width, height).
         anchors: the predictions' anchors, (A, 4) in `box_format`, if the network predicts offsets
-            from them: the center's shift (x, y) in units of the anchor's size, and the logarithms
-            of the width and height ratios.
-        read: outputs -> (boxes, scores), for outputs in another form. None finds the boxes by their
-            last axis of 4 or, if there are 4 classes, by the word "box" in their key.
+            from anchors. The four numbers of an offset are the center's shift (x, y) in units of
+            the anchor's size, and the logarithms of the width and height ratios.
+        read: a function that converts outputs in another form to (boxes, scores). If None, the
+            boxes are found by their last axis of length 4 or, if there are 4 classes, by the word
+            "box" in their key.
 
     Raises:
-        TargetError: the box, class or anchors have the wrong shape, or are not finite.
+        TargetError: the box, the class or the anchors have the wrong shape or are not finite.
         OptionError: the box format is unknown.
 
     Example:
@@ -106,7 +109,7 @@ class Detection(ArrayTarget):
     def score(self, outputs: Nested[tf.Tensor], choice: list[tf.Tensor]) -> tf.Tensor:
         """Compute the class score of the chosen predictions.
 
-        The choice may come from the original images and the outputs from perturbed copies.
+        The choice may come from the original images, while the outputs come from perturbed copies.
 
         Args:
             outputs: the model's outputs.
@@ -125,7 +128,7 @@ class Detection(ArrayTarget):
         """Check that the outputs are boxes and class scores.
 
         Args:
-            outputs: the output shapes, () where unknown.
+            outputs: the output shapes, or () for an unknown shape.
 
         Raises:
             TargetError: the outputs have another form, or the class or the anchors do not fit them.
@@ -136,7 +139,7 @@ class Detection(ArrayTarget):
         classes = scores[-1]
         known = self.class_index.tolist() if isinstance(self.class_index, np.ndarray) else []
         if wrong := [index for index in known if classes is not None and not 0 <= index < classes]:
-            raise TargetError(f"Class {wrong[0]} is out of range. The detector has {classes} classes, 0 to {classes - 1}.")
+            raise TargetError(f"Class {wrong[0]} is out of range. The detector has {classes} classes (0 to {classes - 1}).")
         count = self.anchors.shape[1]
         if not count and (key := _key_of_offsets(outputs, boxes)):
             raise TargetError(
@@ -145,7 +148,8 @@ class Detection(ArrayTarget):
             )
         if count and boxes[1] not in (None, count):
             raise TargetError(
-                f"Expected one anchor per prediction, {boxes[1]}. Received: {count}. Compute the anchors for this image size."
+                f"Expected one anchor per prediction, {boxes[1]} in total. Received: {count}. Compute the anchors for this "
+                "image size."
             )
 
     def _boxes_and_scores(self, outputs: Nested[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -158,16 +162,19 @@ def for_detector(target: Any, model: Any, shape: tuple[int | None, ...]) -> Any:
     Args:
         target: any target.
         model: the model.
-        shape: the images' shape.
+        shape: the image batch's shape.
 
     Returns:
-        The target, unchanged unless it is such a detection.
+        The target. It is unchanged unless it is a `Detection` without anchors and the model has an
+        anchor generator.
     """
     generator = getattr(model, "anchor_generator", None)
     if not isinstance(target, Detection) or target.read is not None or target.anchors.shape[1] or generator is None:
         return target
     if None in shape[1:]:
-        raise TargetError("Detection needs the image size to compute the anchors. Pass images of a fixed size, or `anchors`.")
+        raise TargetError(
+            "Detection needs the image size to compute the anchors. Pass images of a fixed size, or pass `anchors`."
+        )
     with tf.init_scope():
         anchors = np.concatenate([np.asarray(level) for level in generator(tf.zeros((1, *shape[1:]))).values()])
     boxes = corners(tf.constant(anchors), generator.bounding_box_format)
@@ -204,7 +211,7 @@ def _found(outputs: Any) -> tuple[Any, Any]:
 
 
 def _key_of_offsets(outputs: Any, boxes: Any) -> str | None:
-    """Return the boxes' key if it indicates offsets, as in RetinaNet, otherwise None."""
+    """Return the key of the boxes if it is a word for offsets, as in RetinaNet, otherwise None."""
     keys = (str(key) for key, one in _items(outputs) if one is boxes)
     return next((key for key in keys if any(word in key.lower() for word in ("regression", "delta", "offset"))), None)
 

@@ -16,14 +16,14 @@ from tfviz.target_functions.array_target import Array, ArrayTarget, Shapes, floa
 class ReconstructionError(ArrayTarget):
     """The negative mean squared error between the output and the original images.
 
-    This target for autoencoders shows which pixels help to reconstruct the image. An image's score
-    is −mean((y − original)²). A higher score means a better reconstruction, so pixels with positive
-    attributions improve it. The original is a constant, so the attribution includes only the
-    input's effect through the network.
+    With this target for autoencoders, a map shows which pixels help to reconstruct the image. An
+    image's score is −mean((y − original)²). A higher score means a better reconstruction, so pixels
+    with positive attributions improve it. The original is a constant, so attributions include only
+    the input's effect through the network.
 
     Args:
-        original: the images to reconstruct, in the output's shape: (N, …), or (1, …) to use one for
-            all images. For a plain autoencoder, these are the input images.
+        original: the images to reconstruct, in the output's shape: (N, …), or (1, …) to use one
+            original for all images. For a plain autoencoder, pass the input images.
 
     Raises:
         TargetError: the original has the wrong shape, or is not finite.
@@ -45,7 +45,7 @@ class ReconstructionError(ArrayTarget):
         object.__setattr__(self, "original", floats(self.original, expected, ranks=()))
 
     def __call__(self, outputs: Nested[tf.Tensor]) -> tf.Tensor:
-        """Compute the negative mean squared error of each image.
+        """Compute each image's negative mean squared error.
 
         Args:
             outputs: the reconstructions, (N, …).
@@ -60,7 +60,7 @@ class ReconstructionError(ArrayTarget):
         """Check that the output has the same shape as the originals.
 
         Args:
-            outputs: the output shapes, () where unknown.
+            outputs: the output shapes, or () for an unknown shape.
 
         Raises:
             TargetError: the model has several outputs, or its output has another shape.

@@ -1,4 +1,4 @@
-"""A target for embedding models: the similarity to a reference."""
+"""A target for embedding models: the similarity to a reference embedding."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from tfviz.target_functions.array_target import Array, ArrayTarget, Shapes, floa
 class Similarity(ArrayTarget):
     """The cosine similarity between the output and a reference embedding.
 
-    This target is for models whose output (N, D) is an embedding, normalized or not. It shows what
-    makes an image similar to another. The score is y · r / (|y| |r|), between −1 and 1, and 0 if
-    y = 0. For a siamese network, explain the branch that computes the embedding.
+    This target is for models whose output (N, D) is an embedding, normalized or not. With this
+    target, a map shows what makes an image similar to another image. The score is the cosine y · r
+    / (|y| |r|), which is between −1 and 1, or 0 if y = 0. For a siamese network, explain the branch
+    that computes the embedding.
 
     Args:
-        reference: the reference embedding (D,), or one per image, (N, D).
+        reference: one reference embedding for all images, (D,), or one per image, (N, D).
 
     Raises:
         TargetError: the reference has the wrong shape, is zero, or is not finite.
@@ -63,7 +64,7 @@ class Similarity(ArrayTarget):
         """Check that the output is an embedding with the reference's length.
 
         Args:
-            outputs: the output shapes, () where unknown.
+            outputs: the output shapes, or () for an unknown shape.
 
         Raises:
             TargetError: the model has several outputs, or its output has another shape.
@@ -78,6 +79,6 @@ class Similarity(ArrayTarget):
 
 
 def _scaled(x: tf.Tensor) -> tf.Tensor:
-    """Divide by the largest absolute value to prevent overflow and underflow in squares."""
+    """Divide each row by its largest absolute value, so that squares don't over- or underflow."""
     largest = tf.stop_gradient(tf.reduce_max(tf.abs(x), axis=-1, keepdims=True))
     return tf.math.divide_no_nan(x, largest)

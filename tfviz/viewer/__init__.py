@@ -1,9 +1,8 @@
 """The live page: a small server that shows the snapshots of runs during and after training.
 
 limits       limits on sizes, counts and times
-png          checks of uploaded PNG images
 known_run    one run: its folder, and its records in memory
-store        all runs of a folder
+store        all runs in a folder
 uploads      stores the snapshots that training runs send
 polling      looks for new runs and snapshots
 events       notifies the pages
@@ -14,10 +13,10 @@ http_errors  error responses
 log          the server's log
 api          the routes
 assets       the page's files, and their routes
-guarded_app  a page's routes with access control
-page_server  serves such an application
+guarded_app  builds an application with access control from a page's routes
+page_server  serves an application with access control
 app          the live page's application
-server       the live page
+server       serves the live page
 
 `tfviz.runs.schema` defines the format of runs and records.
 """

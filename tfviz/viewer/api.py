@@ -1,13 +1,13 @@
-"""The routes of the server.
+"""The server's routes.
 
 PUT /api/runs/{id}                                     run.json
-GET /api/runs/{id}/state                               {"snapshots", "last", "images"}: what the
-                                                       viewer has of the run
+GET /api/runs/{id}/state                               {"snapshots", "last", "images"}: the parts
+                                                       of the run that the viewer has
 PUT /api/runs/{id}/images/{image}.png
 PUT /api/runs/{id}/pictures/{number}/{method}/{image}.png
-PUT /api/runs/{id}/snapshots/{number}                  a line of the index, after its pictures
-    both with ?after=N if the previous snapshot is N instead of number - 1, because the lines in
-    between are damaged
+PUT /api/runs/{id}/snapshots/{number}                  the snapshot's record, after its pictures
+    The last two accept ?after=N if the previous snapshot is N instead of number - 1, because the
+    records in between are damaged.
 GET /api/runs                                          all runs
 GET /api/runs/{id}/snapshots?after=N                   the records after number N, up to a limit
 GET /api/runs/{id}/images/{image}.png, /api/runs/{id}/pictures/{number}/{method}/{image}.png
@@ -48,7 +48,7 @@ Before = Annotated[int | None, Query(alias="after", ge=-1, lt=MAX_SNAPSHOTS)]
 
 _IMMUTABLE = "private, max-age=31536000, immutable"  # a snapshot's picture never changes
 _MIN_GZIP_BYTES = 2000
-# Once parsed, empty lists need twenty times the memory of their JSON.
+# Limits concurrent parsing, because parsed empty lists need twenty times the memory of their JSON.
 _parsers = threading.BoundedSemaphore(2)
 
 
@@ -59,7 +59,7 @@ def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, 
     def known(run_id: str) -> KnownRun:
         found = store.runs.get(run_id)
         if found is None:
-            raise HttpError(http_errors.NOT_FOUND, "There is no such run.", is_ordinary=True)
+            raise HttpError(http_errors.NOT_FOUND, "This run does not exist.", is_ordinary=True)
         return found
 
     @router.put("/api/runs/{run_id}", status_code=204)
@@ -67,7 +67,7 @@ def make_router(store: Store, events: Events, limits: Limits, assets: dict[str, 
         async with bodies.received(request, limits.run_bytes) as data:
             run = await run_in_threadpool(_run_of, data)
             if run["id"] != run_id:
-                raise HttpError(http_errors.UNPROCESSABLE, "The id in the address differs from the id in the run.")
+                raise HttpError(http_errors.UNPROCESSABLE, "The run's id does not match the id in the URL.")
             events.tell(await run_in_threadpool(uploads.receive_run, store, limits, run))
 
     @router.get("/api/runs/{run_id}/state")
@@ -145,7 +145,7 @@ def _record_of(data: bytes) -> Record:
 
 def _require(fault: str | None) -> None:
     if fault is not None:
-        raise HttpError(http_errors.UNPROCESSABLE, f"The body does not conform to the schema of run folders: {fault}.")
+        raise HttpError(http_errors.UNPROCESSABLE, f"The request body does not conform to the schema of run folders: {fault}.")
 
 
 def _summary(known: KnownRun) -> bytes:
@@ -154,10 +154,10 @@ def _summary(known: KnownRun) -> bytes:
 
 
 def _json_of(request: Request, items: list[bytes]) -> Response:
-    """Join JSON items into a list, and compress it if the client accepts that."""
+    """Respond with a JSON list of items, compressed if the client is remote and accepts gzip."""
     content = b"[" + b",".join(items) + b"]"
     headers = {"Vary": "Accept-Encoding"}
-    # On the same machine, compressing takes longer than sending.
+    # For clients on this machine, compressing takes longer than sending.
     is_local = request.client is not None and is_loopback(request.client.host)
     if not is_local and len(content) > _MIN_GZIP_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
         content, headers["Content-Encoding"] = gzip.compress(content, 1), "gzip"
@@ -166,5 +166,5 @@ def _json_of(request: Request, items: list[bytes]) -> Response:
 
 def _png(data: bytes | None, caching: str) -> Response:
     if data is None:
-        raise HttpError(http_errors.NOT_FOUND, "There is no such picture.", is_ordinary=True)
+        raise HttpError(http_errors.NOT_FOUND, "This picture does not exist.", is_ordinary=True)
     return Response(data, media_type="image/png", headers={"Cache-Control": caching})

@@ -19,13 +19,14 @@ from tfviz.viewer.store import Store
 
 
 def make_app(folder: str | Path, *, token: str | None = None, host: str = "127.0.0.1", limits: Limits | None = None) -> FastAPI:
-    """Create the ASGI application of a viewer. `app.state.events` notifies its pages.
+    """Create a viewer's ASGI application. Its `state.events` object sends news to the pages.
 
     Args:
         folder: the folder of runs. It need not exist yet.
-        token: the token that training runs and pages must send. None allows only this machine.
-        host: the address the server listens on. Without a token, the Host header must name it or
-            this machine.
+        token: the token that training runs and pages must send. If None, only this machine can
+            connect.
+        host: the address the server listens on. Without a token, a request's Host header must name
+            this address or this machine.
         limits: limits on sizes, counts and times.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Read a page's files once, and serve them. The server serves no other files by name."""
+"""Read a page's files once, and serve them from memory. No other files can be requested by name."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from tfviz.viewer.http_errors import HttpError
 REVALIDATE = "no-cache"  # cached, but revalidated each time
 
 _FOLDER = Path(__file__).with_name("page")
+_HEAD, _MODULES = b"<!-- head.html -->\n", b"<!-- modules -->\n"  # placeholders in the pages
 # The files that all pages use.
-_OF_ALL_PAGES = ("sign_in.html", "style.css", "icon.svg", "elements.js", "redraws.js", "words.js")
+_OF_ALL_PAGES = ("head.html", "sign_in.html", "style.css", "icon.svg", "elements.js", "redraws.js", "words.js")
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -26,7 +27,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Asset:
-    """A file of a page. Its `tag` changes with its content."""
+    """A file of a page. `tag` is an HTTP ETag, which changes with the content."""
 
     content: bytes
     media_type: str
@@ -34,19 +35,22 @@ class Asset:
 
 
 def read_assets(folder: Path | None = None) -> dict[str, Asset]:
-    """Return the files of a page, keyed by name.
+    """Return a page's files, keyed by name. They include the files that all pages use.
 
     Args:
-        folder: the page's folder; None means the live page. The files that all pages use are
-            added.
+        folder: the page's folder. None means the live page's folder.
     """
     files = sorted(path for path in (folder or _FOLDER).iterdir() if path.suffix in _TYPES)
     files += [] if folder is None else [_FOLDER / name for name in _OF_ALL_PAGES]
-    return {path.name: _asset(path) for path in files}
+    contents = {path.name: path.read_bytes() for path in files}
+    head = contents.pop("head.html")
+    preloads = "".join(f'<link rel="modulepreload" href="{name}">\n' for name in contents if name.endswith(".js"))
+    contents["index.html"] = contents["index.html"].replace(_MODULES, preloads.encode())
+    return {name: _asset(name, content.replace(_HEAD, head)) for name, content in contents.items()}
 
 
 def add_page(router: APIRouter, assets: dict[str, Asset]) -> None:
-    """Add a page's routes. Call this last, because one of them matches any name."""
+    """Add a page's routes to the router. Call this last, because one route matches any name."""
 
     @router.get("/")
     async def get_page(request: Request) -> Response:
@@ -55,7 +59,7 @@ def add_page(router: APIRouter, assets: dict[str, Asset]) -> None:
     @router.get("/{name}")
     async def get_asset(request: Request, name: str) -> Response:
         if name not in assets:
-            raise HttpError(http_errors.NOT_FOUND, "There is nothing at this address.")
+            raise HttpError(http_errors.NOT_FOUND, "Nothing was found at this address.")
         return _response(request, assets[name])
 
 
@@ -66,6 +70,5 @@ def _response(request: Request, asset: Asset) -> Response:
     return Response(asset.content, media_type=asset.media_type, headers=headers)
 
 
-def _asset(path: Path) -> Asset:
-    content = path.read_bytes()
-    return Asset(content, _TYPES[path.suffix], f'"{hashlib.sha256(content).hexdigest()[:16]}"')
+def _asset(name: str, content: bytes) -> Asset:
+    return Asset(content, _TYPES[Path(name).suffix], f'"{hashlib.sha256(content).hexdigest()[:16]}"')

@@ -17,7 +17,7 @@ _TIMEOUT, _BAD_REQUEST = 408, 400
 
 
 class Bodies:
-    """The bodies of all requests in progress. Use it from one event loop only."""
+    """Reads request bodies, and limits their total size. Use it from one event loop only."""
 
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
@@ -25,7 +25,7 @@ class Bodies:
 
     @asynccontextmanager
     async def received(self, request: Request, most: int) -> AsyncIterator[bytes]:
-        """Read a request's body. It counts toward the shared limit until the block ends.
+        """Read a request's body, which counts toward the total size limit until the block ends.
 
         Raises:
             HttpError: the body is larger than `most` bytes, arrives too slowly or is incomplete, or
@@ -33,25 +33,27 @@ class Bodies:
         """
         declared = request.headers.get("content-length", "0")
         if not declared.isdecimal() or len(declared) > 20 or int(declared) > most:
-            raise HttpError(http_errors.TOO_LARGE, f"The body may have at most {most} bytes. Received: {declared[:20]}.")
+            raise HttpError(
+                http_errors.TOO_LARGE, f"The request body may have at most {most} bytes. Received: {declared[:20]} bytes."
+            )
         parts: list[bytes] = []
         try:
             await asyncio.wait_for(self._read(request, most, parts), self._limits.body_timeout_s)
             yield b"".join(parts)
         except ClientDisconnect as error:
-            raise HttpError(_BAD_REQUEST, "The body is incomplete. Send it again.") from error
+            raise HttpError(_BAD_REQUEST, "The request body is incomplete. Send it again.") from error
         except asyncio.TimeoutError as error:
-            raise HttpError(_TIMEOUT, "The body arrived too slowly. Send it again.") from error
+            raise HttpError(_TIMEOUT, "The request body arrived too slowly. Send it again.") from error
         finally:
             self._held_bytes -= sum(map(len, parts))
 
     async def _read(self, request: Request, most: int, parts: list[bytes]) -> None:
-        """Count the bytes as they arrive, because the Content-Length header may be wrong."""
+        """Read a body into `parts`. Count its bytes, because Content-Length may be wrong."""
         size = 0
         async for chunk in request.stream():
             size += len(chunk)
             if size > most:
-                raise HttpError(http_errors.TOO_LARGE, f"The body may have at most {most} bytes. Received: more.")
+                raise HttpError(http_errors.TOO_LARGE, f"The request body exceeds the limit of {most} bytes. Send less data.")
             if self._held_bytes + len(chunk) > self._limits.upload_bytes:
                 raise HttpError(http_errors.TOO_MANY, "Too much data is being uploaded at once. Send it again later.")
             self._held_bytes += len(chunk)

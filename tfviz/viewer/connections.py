@@ -1,7 +1,7 @@
-"""Limit the number of connections, and how long they may stay idle.
+"""Limit the number of connections and their idle time.
 
-Without these limits, clients that connect and send nothing exhaust the process's file descriptors.
-The server then accepts no more connections, and asyncio logs each failure.
+Without these limits, clients that connect and send nothing could exhaust the process's file
+descriptors. The server would then accept no more connections, and asyncio would log each failure.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _ACCEPTED_AT_ONCE = 64
 
 
 def allowed(limits: ServerLimits) -> tuple[int, int]:
-    """Return the largest numbers of open connections, and of connections accepted at once.
+    """Return the maximum number of open connections, and of connections accepted at once.
 
-    Both leave enough file descriptors for files.
+    Both numbers are low enough to leave file descriptors for files.
     """
     if resource is None:
         return limits.connections, _ACCEPTED_AT_ONCE
@@ -34,13 +34,13 @@ def allowed(limits: ServerLimits) -> tuple[int, int]:
 
 
 def protocol_for(limits: ServerLimits) -> type[asyncio.Protocol]:
-    """Return uvicorn's HTTP protocol with the limits of one server."""
+    """Return a subclass of uvicorn's HTTP protocol that enforces a server's limits."""
     most, _ = allowed(limits)
-    # connections without a request in progress, longest waiting first
+    # The connections without a request in progress, starting with the longest-waiting connection.
     waiting: dict[LimitedProtocol, None] = {}
 
     class LimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-        """Closes idle connections, and the longest-waiting one if there are too many."""
+        """Closes idle connections. If too many are open, it also closes the longest-waiting one."""
 
         _timer: asyncio.TimerHandle | None = None
 
@@ -51,11 +51,12 @@ def protocol_for(limits: ServerLimits) -> type[asyncio.Protocol]:
             self._start_timer()
             if len(self.connections) > most:
                 oldest = next(iter(waiting))
-                del waiting[oldest]  # at once, because more may be accepted before it is closed
+                # Remove it now, because more connections may be accepted before it is closed.
+                del waiting[oldest]
                 oldest.transport.abort()
 
         def data_received(self, data: bytes) -> None:
-            """Stop waiting once a request has arrived. asyncio calls this."""
+            """Mark the connection as busy once a request has arrived. asyncio calls this."""
             super().data_received(data)
             if self._has_request():
                 waiting.pop(self, None)
@@ -64,7 +65,10 @@ def protocol_for(limits: ServerLimits) -> type[asyncio.Protocol]:
                 self._start_timer()
 
         def on_response_complete(self) -> None:
-            """Start waiting again. uvicorn calls this, and closes idle kept-alive connections."""
+            """Mark the connection as waiting again. uvicorn calls this.
+
+            uvicorn also closes kept-alive connections that stay idle.
+            """
             super().on_response_complete()
             if not self._has_request():
                 waiting[self] = None

@@ -1,4 +1,4 @@
-"""Notify the pages. A slow reader receives only the latest news of each run."""
+"""Notify the pages of news. A slow reader receives only the latest news about each run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Events:
         return len(self._readers)
 
     def tell(self, news: Iterable[News]) -> None:
-        """Queue news for all readers, and return at once."""
+        """Queue news for all readers, and return immediately."""
         news = list(news)
         for reader in self._readers:
             reader.add(news)

@@ -1,11 +1,14 @@
 """Access control, and the headers of every response.
 
-Without a token, the server is for this machine only. Another website could still reach it through
-the browser with a DNS name that resolves to 127.0.0.1 (DNS rebinding). Therefore, the Host header
-must name this machine. With a token, training runs send it as `Authorization: Bearer TOKEN`. A
-browser gets a sign-in page, posts the token, and receives a cookie derived from it. The cookie
-allows reading, and posting to the paths that the application lists, but no other uploads. A link
-with `?token=TOKEN` sets the same cookie, but browsers, proxies and chats store links.
+Without a token, only this machine can reach the server. Another website could still reach the
+server through the browser, using a DNS name that resolves to 127.0.0.1 (DNS rebinding). Therefore,
+the Host header must name this machine.
+
+If the server has a token, training runs send the token as `Authorization: Bearer TOKEN`. A browser
+gets a sign-in page, posts the token, and receives a cookie derived from it. The cookie allows the
+page to read, and to post to the paths that the application lists, but not to upload anything else.
+A link with `?token=TOKEN` sets the same cookie, but is less secure, because browsers, proxies and
+chat programs store links.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_FORM_BYTES = 1 << 14  # the largest sign-in form
+_FORM_BYTES = 1 << 14  # the maximum size of a sign-in form
 _WITHOUT_TOKEN = ("/style.css", "/icon.svg")  # the sign-in page needs these
 
 
@@ -43,7 +46,7 @@ class Guard:
         self._app, self._token, self._host, self._sign_in, self._posts = app, token, host, sign_in, posts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
+        """Handle one ASGI connection. Only HTTP requests are checked."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -63,7 +66,7 @@ class Guard:
         await answer(scope, receive, send_with_headers)
 
     def _early_response(self, scope: Scope) -> Response | _SignIn | None:
-        """Return the response to a request that is not passed on, or None."""
+        """Return an early response to a request, or None to pass the request to the application."""
         headers = Headers(scope=scope)
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower():
@@ -91,7 +94,7 @@ class Guard:
         return self._sign_in_response(scope, "")
 
     def _sign_in_response(self, scope: Scope, offered: str) -> Response:
-        """Return a redirect to the page that sets the cookie, or the sign-in page."""
+        """Set the cookie and redirect to the page, or return the sign-in page for a wrong token."""
         if self._token is None or not _is_same(offered, self._token):
             note(scope, "The token is missing or wrong.")
             # With "no-referrer", the policy of all other pages, browsers would post the form with
@@ -103,7 +106,7 @@ class Guard:
 
 
 class _SignIn:
-    """A placeholder for the response to a posted token whose body has not been read yet."""
+    """A placeholder for the response to a sign-in form that has not been read yet."""
 
 
 async def _posted_token(receive: Receive) -> str:
@@ -138,7 +141,7 @@ def is_own_name(header: str, host: str) -> bool:
 
 
 def note(scope: Scope, reason: str) -> None:
-    """Set an error response's reason for the log. An empty reason prevents logging."""
+    """Set the reason to log for an error response. With an empty reason, nothing is logged."""
     scope["tfviz.reason"] = reason
 
 
@@ -153,7 +156,7 @@ def _has_bearer(headers: Headers, token: str) -> bool:
 
 
 def _cookie_name(scope: Scope) -> str:
-    """Return a name for this port, because browsers share cookies between a machine's ports."""
+    """Return a cookie name for this port, because a browser shares cookies between all ports."""
     return f"tfviz_viewer_{(scope.get('server') or ('', 0))[1]}"
 
 
@@ -168,7 +171,8 @@ def _has_cookie(scope: Scope, headers: Headers, token: str) -> bool:
 def _cookie_for(token: str) -> str:
     """Derive the cookie from the token.
 
-    It must not be the token itself, because browsers send cookies to all ports of a machine.
+    The cookie must not be the token itself, because browsers send cookies to all of a machine's
+    ports.
     """
     return hmac.new(token.encode(), b"tfviz viewer", hashlib.sha256).hexdigest()
 

@@ -26,16 +26,16 @@ def guarded_app(
     lifespan: Lifespan,
     posts: Collection[str] = (),
 ) -> FastAPI:
-    """Create the ASGI application of a page.
+    """Create a page's ASGI application.
 
     Args:
         router: the routes.
         assets: the page's files, including the sign-in page.
-        token: the token that clients must send. None allows only this machine.
-        host: the address the server listens on. Without a token, the Host header must name it or
-            this machine.
+        token: the token that clients must send. If None, only this machine can connect.
+        host: the address the server listens on. Without a token, a request's Host header must name
+            this address or this machine.
         lifespan: a context manager that is active while the application runs.
-        posts: the paths to which a signed-in page may post. It can only read all others.
+        posts: the paths to which a signed-in page may post. The page may only read other paths.
 
     Returns:
         The application.

@@ -6,13 +6,13 @@ NOT_FOUND, CONFLICT, TOO_LARGE, UNPROCESSABLE, TOO_MANY, FULL = 404, 409, 413, 4
 
 
 class HttpError(Exception):
-    """An error response.
+    """An exception that the server converts to an error response.
 
     Args:
         status: the HTTP status.
         reason: a one-line explanation.
-        is_ordinary: whether a well-behaved client can also cause it, for instance by asking for a
-            run that does not exist yet. Such responses are not logged.
+        is_ordinary: whether even a well-behaved client can cause the error, for instance by
+            requesting a run that does not exist yet. Such errors are not logged.
         **facts: integers to add to the JSON body for the client.
     """
 

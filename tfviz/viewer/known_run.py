@@ -1,4 +1,4 @@
-"""One run: its folder on disk, and the lines of its index in memory."""
+"""One run: its folder on disk, and its index lines in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tfviz.runs.schema import Run, line_of, names_of
 from tfviz.runs.validation import record_fault
 from tfviz.viewer.log import log
 
-# marks the folders of uploaded runs; all others belong to their writers
+# This file marks the folders of uploaded runs. All other run folders belong to the processes that
+# write them.
 RECEIVED_FILE = ".received"
 
 Stamp = tuple[int, int, int]
@@ -24,9 +25,9 @@ class KnownRun:
     """A run whose folder is polled.
 
     Attributes:
-        folder: a real path, without symbolic links.
-        numbers: the snapshot numbers in ascending order, without damaged snapshots.
-        lines: the snapshots as compact JSON.
+        folder: the run folder's real path, without symbolic links.
+        numbers: the numbers of all undamaged snapshots, in ascending order.
+        lines: the records of these snapshots as compact JSON.
     """
 
     def __init__(self, folder: Path, run: Run, stamp: Stamp) -> None:
@@ -47,7 +48,7 @@ class KnownRun:
 
     @property
     def method_names(self) -> list[str]:
-        """The names of the run's methods."""
+        """The run's method names."""
         return names_of(self.run)
 
     def poll(self) -> bool:
@@ -69,7 +70,7 @@ class KnownRun:
             return bool(records) or has_restarted
 
     def lines_after(self, number: int, most: int) -> list[bytes]:
-        """Return the lines of at most `most` snapshots with numbers above `number`."""
+        """Return the lines of at most `most` snapshots, the first ones after snapshot `number`."""
         start = bisect_right(self.numbers, number)
         return self.lines[start : start + most]
 

@@ -9,12 +9,12 @@ from tfviz.runs.schema import MAX_RECORD_BYTES, MAX_RUN_BYTES
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """The limits of every page's server.
+    """The limits that apply to every page's server.
 
     Attributes:
         body_timeout_s: the time limit for a request body.
-        upload_bytes: the total body size of all requests in progress.
-        connections: the number of open connections.
+        upload_bytes: the maximum total body size of all requests in progress.
+        connections: the maximum number of open connections.
         header_timeout_s: the time limit for a request's first line and headers.
     """
 
@@ -26,7 +26,7 @@ class ServerLimits:
 
 @dataclass(frozen=True)
 class Limits(ServerLimits):
-    """The largest values that the live page allows, in addition to the schema's limits.
+    """The maximum values that the live page allows, in addition to the schema's limits.
 
     Attributes:
         run_bytes: the size of a run's JSON.

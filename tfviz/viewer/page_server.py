@@ -17,7 +17,7 @@ from tfviz.viewer.connections import allowed, protocol_for
 from tfviz.viewer.guard import is_loopback
 from tfviz.viewer.limits import ServerLimits
 
-_MIN_TOKEN_LENGTH = 16  # if other machines can reach the server
+_MIN_TOKEN_LENGTH = 16  # required if other machines can reach the server
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 5.0
 _KEEP_ALIVE_S = 15
@@ -41,7 +41,8 @@ class PageServer:
         what: the server's name in messages.
 
     Raises:
-        OptionError: the token is too short, or the server cannot listen on the address.
+        OptionError: the token is missing, too short or cannot be sent, or the server cannot listen
+            on the address.
     """
 
     what: ClassVar[str] = "page"
@@ -74,12 +75,12 @@ class PageServer:
 
     @property
     def address(self) -> str:
-        """The address of the page, with this machine's name if it listens on all addresses."""
+        """The page's address, with this machine's name if the server listens on all addresses."""
         host = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
     def run(self) -> None:
-        """Serve until SIGINT or SIGTERM."""
+        """Serve until the process receives SIGINT or SIGTERM."""
         self._server.run(sockets=[self._socket])
 
     def start(self: Self) -> Self:
@@ -91,11 +92,11 @@ class PageServer:
         self._thread = threading.Thread(target=self.run, name=f"tfviz-{self.what}", daemon=True)
         self._thread.start()
         if not self._server.is_ready.wait(_START_TIMEOUT_S):
-            raise OptionError(f"The {self.what} at {self.address} did not start within {_START_TIMEOUT_S:.0f} s.")
+            raise OptionError(f"The {self.what} at {self.address} did not start within {_START_TIMEOUT_S:.0f} s. Try again.")
         return self
 
     def stop(self) -> None:
-        """Stop the background thread."""
+        """Stop the server and its background thread."""
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(2 * _STOP_TIMEOUT_S)
@@ -109,11 +110,11 @@ class PageServer:
 
     @classmethod
     def require_usable(cls, token: str | None, host: str) -> None:
-        """Check a token before anything is loaded.
+        """Check that the server can use the token. Call this before loading anything.
 
         Raises:
-            OptionError: the token cannot be sent, or is missing where other machines can reach the
-                host.
+            OptionError: the token cannot be sent, or is missing although other machines can reach
+                the host.
         """
         if token is not None and not re.fullmatch(r"[!-~]+", token):
             raise OptionError(
@@ -139,7 +140,7 @@ class PageServer:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             self._require_long(token, host)
             return _bound_socket(family, host, port)
-        # UnicodeError: an invalid host name
+        # UnicodeError is raised for an invalid host name.
         except (OSError, OverflowError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise OptionError(
@@ -148,7 +149,7 @@ class PageServer:
 
 
 class _Server(uvicorn.Server):
-    """Signals when it is ready, and ends the event streams of pages when it stops."""
+    """A server that signals when it is ready, and ends the pages' event streams when it stops."""
 
     def __init__(self, config: uvicorn.Config, close_streams: Callable[[], None]) -> None:
         super().__init__(config)
@@ -169,13 +170,13 @@ class _Server(uvicorn.Server):
 
 
 def _bound_socket(family: int, host: str, port: int) -> socket.socket:
-    # asyncio turns off Nagle's algorithm only if the protocol is named. With it, each response
-    # would be delayed by 40 ms.
+    # asyncio turns off Nagle's algorithm only if the protocol is given explicitly. The algorithm
+    # would delay each response by 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        # listen now, because the printed address should work at once
+        # Listen now, because the printed address should work immediately.
         listener.listen(_BACKLOG)
     except OSError:
         listener.close()

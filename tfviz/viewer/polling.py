@@ -11,14 +11,15 @@ from tfviz.viewer.store import News, Store
 
 PAUSE_S = 0.25
 # The pause between searches for runs is this many times the duration of the last search, because
-# searching a large folder tree takes long.
+# searching a large folder tree takes a long time.
 _FIND_TIME_FACTOR = 10
 
 
 async def poll(store: Store, events: Events) -> None:
     """Poll forever, and notify the pages.
 
-    Snapshots are polled every PAUSE_S seconds. Runs are searched less often if the search is slow.
+    Snapshots are polled every PAUSE_S seconds. The search for new runs is repeated less often if it
+    is slow.
     """
     next_find_s = 0.0
     while True:

@@ -1,4 +1,4 @@
-"""All runs in a folder, both written by other processes and uploaded."""
+"""All runs in a folder: those that other processes write and those that are uploaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tfviz.viewer.log import log
 
 @dataclass(frozen=True)
 class News:
-    """A change to a run that is sent to the pages.
+    """A change to a run, as reported to the pages.
 
     Attributes:
         run: the run id.
@@ -48,18 +48,18 @@ class Store:
         return list(self.runs.values())
 
     def find(self) -> list[News]:
-        """Search the folder for runs that were added, changed or removed."""
+        """Search the folder, and return news of the runs that were added, changed or removed."""
         folders = [folder for folder in find_runs(self.folder) if is_inside(folder, self.folder)]
         with self.lock:
             news = [News(id, -1, True) for id in self._gone()]
             return news + [found for folder in folders if (found := self.learn(folder)) is not None]
 
     def poll(self) -> list[News]:
-        """Look for new snapshots in all runs."""
+        """Read the new snapshots of all runs, and return news of the runs that have changed."""
         return [News(known.run["id"], known.last) for known in self.known() if known.poll()]
 
     def learn(self, folder: Path) -> News | None:
-        """Read run.json if it is new or has changed. Return the news, if any."""
+        """Read a folder's run.json if it is new or has changed, and return the news, if any."""
         stamp = stamp_of(folder)
         with self.lock:
             old = next((known for known in self.runs.values() if known.folder == folder), None)
@@ -79,9 +79,12 @@ class Store:
             return News(run["id"], known.last, is_new=True)
 
     def _read(self, folder: Path, stamp: Stamp) -> Run | None:
-        """Read a folder's run. An invalid run is logged once, and again if its file changes."""
+        """Return a folder's run, or None if there is no valid run.
+
+        An invalid run.json is logged only once, unless it changes.
+        """
         try:
-            # twice the limit, because the file is indented for readability
+            # The file may be twice as large as the limit, because it is indented for readability.
             run = parsed(read_regular(folder / RUN_FILE, 2 * MAX_RUN_BYTES))
             fault = run_fault(run)
         except FileNotFoundError:
@@ -104,7 +107,7 @@ class Store:
         return gone
 
     def read(self, known: KnownRun, path: Path, image: int) -> bytes | None:
-        """Read a picture of an image. Return None if it is missing, too large or a link."""
+        """Return a picture's bytes, or None if the file is missing, too large or a link."""
         if image >= len(known.run["images"]) or not is_inside(path, known.folder):
             return None
         with contextlib.suppress(OSError):

@@ -1,8 +1,8 @@
-"""Store uploaded runs in folders with the same layout as those of a SnapshotCallback.
+"""Store uploaded runs in folders with the same layout as a SnapshotCallback's run folder.
 
 Runs that other processes write are never modified. Uploads of such runs are still accepted, because
-a training run may write to a folder that the server watches. Files that the folder already contains
-count as received.
+a training run may also upload to the server that watches its folder. Files that the folder already
+contains count as received.
 """
 
 from __future__ import annotations
@@ -29,17 +29,21 @@ from tfviz.viewer.limits import Limits
 from tfviz.viewer.log import log
 from tfviz.viewer.store import News, Store
 
-_MAX_NAME_LENGTH = 60  # characters of the run's name in the folder name
-_PREFIXES = (8, 32)  # characters of the id in it; the second is used if the first name is taken
+_MAX_NAME_LENGTH = 60  # The folder name contains at most this many characters of the run's name.
+# The folder name also contains 8 characters of the id, or 32 if that name is taken.
+_PREFIXES = (8, 32)
 
 
 def receive_run(store: Store, limits: Limits, run: Run) -> list[News]:
-    """Create a run, or update its run.json."""
+    """Store a new run, or update the run.json of an uploaded run. Return the news, if any."""
     with store.lock:
         known = store.runs.get(run["id"])
         if known is None:
             if len(store.runs) >= limits.runs:
-                raise HttpError(http_errors.TOO_MANY, f"There are already {len(store.runs)} runs. Remove some folders.")
+                raise HttpError(
+                    http_errors.TOO_MANY,
+                    f"The viewer already has {len(store.runs)} runs, the maximum. Remove some of their folders.",
+                )
             folder = _new_folder(store.folder, run)
             log.info("Storing run %s in %s", run["id"], shown(folder))
         elif known.is_received and known.run != run:
@@ -60,13 +64,17 @@ def _new_folder(root: Path, run: Run) -> Path:
         folder = root / f"{plain}-{run['id'][:prefix]}"
         if not os.path.lexists(folder):
             return folder
-    raise HttpError(http_errors.CONFLICT, f"The folder {folder.name} already exists without a valid run. Remove it.")
+    raise HttpError(
+        http_errors.CONFLICT, f"The folder {folder.name} already exists but contains no valid run. Remove the folder."
+    )
 
 
 def _check_change(known: KnownRun, run: Run) -> None:
     """Reject changes to anything that existing records refer to."""
     if known.lines and (run["images"] != known.run["images"] or not set(known.method_names) <= set(names_of(run))):
-        raise HttpError(http_errors.UNPROCESSABLE, "The images and methods of a run with snapshots cannot be changed.")
+        raise HttpError(
+            http_errors.UNPROCESSABLE, "A run with snapshots cannot change its images or remove methods. Start a new run."
+        )
 
 
 def receive_image(known: KnownRun, image: int, data: bytes) -> None:
@@ -75,23 +83,25 @@ def receive_image(known: KnownRun, image: int, data: bytes) -> None:
 
 
 def receive_picture(known: KnownRun, number: int, before: int, method: str, image: int, data: bytes) -> None:
-    """Store a picture of the next snapshot, the one after `before`.
+    """Store a picture of the next snapshot, which follows snapshot `before`.
 
-    An existing picture of an earlier snapshot counts as received.
+    Pictures of earlier snapshots are also accepted. Pictures that are already stored are kept.
     """
     known.poll()
     if number > known.last != before:
         raise _not_next(known)
     if method not in (OWN_IMAGES, *known.method_names):
-        raise HttpError(http_errors.UNPROCESSABLE, f"The run has no method {method}.")
+        raise HttpError(
+            http_errors.UNPROCESSABLE, f"The run has no method {method}. Its methods: {', '.join(known.method_names)}."
+        )
     _receive_picture(known, known.picture(number, method, image), image, data)
 
 
 def largest_picture_bytes(known: KnownRun, image: int) -> int:
-    """Return the largest size of a PNG of this image or of a map over it."""
+    """Return the maximum size in bytes of a PNG file of this image or of a map drawn over it."""
     if image >= len(known.run["images"]):
         raise HttpError(
-            http_errors.UNPROCESSABLE, f"The run has {len(known.run['images'])} images, counted from 0. Received: {image}."
+            http_errors.UNPROCESSABLE, f"The run has {len(known.run['images'])} images, numbered from 0. Received: {image}."
         )
     return png.largest_png_bytes(known.run["images"][image])
 
@@ -107,13 +117,13 @@ def _receive_picture(known: KnownRun, path: Path, image: int, data: bytes) -> No
 
 
 def receive_record(known: KnownRun, number: int, before: int, record: Record) -> list[News]:
-    """Add the snapshot after `before`. Its pictures must have been sent first."""
+    """Add the record of the snapshot after `before`. Its pictures must have been sent first."""
     if record["number"] != number:
         raise HttpError(
-            http_errors.UNPROCESSABLE, f"The URL specifies snapshot {number}, but the record has number {record['number']}."
+            http_errors.UNPROCESSABLE, f"The URL names snapshot {number}, but the record has number {record['number']}."
         )
     if (fault := record_fault(record, known.run)) is not None:
-        raise HttpError(http_errors.UNPROCESSABLE, f"The record does not fit the run: {fault}.")
+        raise HttpError(http_errors.UNPROCESSABLE, f"The record does not match the run: {fault}.")
     with known.lock:
         had_news = known.poll()
         if number > known.last:
@@ -125,7 +135,9 @@ def receive_record(known: KnownRun, number: int, before: int, record: Record) ->
 
 
 def _not_next(known: KnownRun) -> HttpError:
-    return HttpError(http_errors.CONFLICT, f"The next snapshot is {known.last + 1}.", is_ordinary=True, last=known.last)
+    return HttpError(
+        http_errors.CONFLICT, f"The next snapshot must have number {known.last + 1}.", is_ordinary=True, last=known.last
+    )
 
 
 def _append(path: Path, record: Record, folder: Path) -> None:
@@ -139,7 +151,7 @@ def _append(path: Path, record: Record, folder: Path) -> None:
 
 def _require_regular_place(path: Path, folder: Path) -> None:
     if not is_inside(path, folder) or (path.exists() and not path.is_file()):
-        raise HttpError(http_errors.CONFLICT, "The destination is a link or not a regular file. Remove it.")
+        raise HttpError(http_errors.CONFLICT, "The destination is not a regular file. Remove it.")
 
 
 @contextlib.contextmanager
@@ -148,5 +160,5 @@ def _writing() -> Iterator[None]:
         yield
     except (OSError, OutputError) as error:
         fault = getattr(error.__cause__ or error, "strerror", None) or type(error).__name__
-        words = f"The viewer cannot write to its folder ({fault}). Free some space or check its permissions."
+        words = f"The viewer cannot write to its folder ({fault}). Free some disk space, or check its permissions."
         raise HttpError(http_errors.FULL, words) from error

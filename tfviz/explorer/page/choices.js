@@ -2,20 +2,16 @@
 
 import { byId, make, onceFor, setText } from "./elements.js";
 import { maps, ranking } from "./maps.js";
-import { address, askJson, say } from "./requests.js";
-import { active, changed, choose, onChange, set, state, toggleCompare } from "./settings.js";
+import { layersOf, loadLayers, methodOf, usableMethods } from "./methods.js";
+import { say } from "./requests.js";
+import { active, choose, onChange, set, state, toggleCompare } from "./settings.js";
 import { value } from "./words.js";
 
-const layersOf = new Map(); // per method: { default, layers }, or null while it loads
 let model = { methods: [], classes: 0, kind: "output" };
 
 export function startChoices(given) {
   model = given;
   byId("methods").replaceChildren(...model.methods.map(tab));
-  const usable = (key) => model.methods.some((one) => one.key === key && !one.reason);
-  for (const setting of [state.a, state.b]) {
-    if (!usable(setting.method)) setting.method = model.methods.find((one) => !one.reason)?.key ?? setting.method;
-  }
   setText(byId("model-name"), model.name);
   const size = model.size ? `${model.size[1]}×${model.size[0]} pixels` : "any size";
   const classes = model.classes === null ? "not a classifier" : `${model.classes} ${model.classes === 1 ? "class" : "classes"}`;
@@ -25,8 +21,6 @@ export function startChoices(given) {
   setText(byId("classes-about"), "The model is not a classifier with one output, so there are no classes to choose.");
   for (const id of ["rivals", "class-hint"]) byId(id).hidden = !(model.classes > 1);
 }
-
-const methodOf = (key) => model.methods.find((one) => one.key === key);
 
 function tab(method) {
   const button = make("button", {
@@ -48,15 +42,11 @@ function explain(method) {
 export function openMethod(key) {
   const method = methodOf(key);
   explain(method);
-  if (method.reason) return;
-  // Keep the layer if the new method supports it.
-  const known = layersOf.get(key);
-  const keeps = method.takes_layer && (!known || known.layers.some((one) => one.path === active().layer));
-  choose({ method: key, layer: keeps ? active().layer : "" });
+  if (!method.reason) choose({ method: key }); // the layer stays if the new method supports it
 }
 
 export function stepMethod(by) {
-  const usable = model.methods.filter((one) => !one.reason);
+  const usable = usableMethods();
   const at = usable.findIndex((one) => one.key === active().method);
   openMethod(usable[(at + by + usable.length) % usable.length].key);
 }
@@ -76,7 +66,7 @@ const drawTabs = onceFor(() => {
     const isChosen = one.key === active().method;
     button.setAttribute("aria-selected", String(isChosen));
     button.tabIndex = isChosen ? 0 : -1;
-    // on a narrow page, the tabs scroll
+    // On a narrow page, the tabs scroll.
     if (isChosen) button.parentElement.scrollTo({ left: button.offsetLeft - button.parentElement.clientWidth / 2 });
   }
   explain(methodOf(active().method));
@@ -143,25 +133,6 @@ byId("rivals").addEventListener("click", () => choose({ against: active().agains
 
 // Layers
 
-async function loadLayers(key) {
-  layersOf.set(key, null);
-  try {
-    layersOf.set(key, await askJson(address("layers", { method: key })));
-  } catch (error) {
-    layersOf.delete(key);
-    say(error.message);
-    return;
-  }
-  const known = layersOf.get(key);
-  for (const side of ["a", "b"]) {
-    const setting = state[side];
-    if (setting.method !== key) continue;
-    if (setting.layer && !known.layers.some((one) => one.path === setting.layer)) setting.layer = "";
-    if (!setting.layer && known.default === null) setting.layer = known.layers.at(-1)?.path ?? "";
-  }
-  changed();
-}
-
 function layerChip(path, name, about, isDefault) {
   const box = make("input", { type: "radio", name: "layer", value: path });
   box.addEventListener("change", () => choose({ layer: path }));
@@ -170,9 +141,10 @@ function layerChip(path, name, about, isDefault) {
 }
 
 const fillLayers = onceFor((known) => {
+  if (!known) return byId("layers").replaceChildren(make("span", { class: "hint" }, "Loading …"));
   const chips = known.layers.map((one) => layerChip(one.path === known.default ? "" : one.path, one.path, one.shape, one.path === known.default));
   if (known.default === "image") chips.unshift(layerChip("", "image", "the input", true));
-  byId("layers").replaceChildren(...chips);
+  return byId("layers").replaceChildren(...chips);
 });
 
 function chosenLayer(known) {
@@ -189,10 +161,11 @@ function drawLayers() {
   const method = methodOf(active().method);
   byId("layer-field").hidden = !method?.takes_layer;
   if (!method?.takes_layer) return;
-  if (!layersOf.has(method.key) && maps[state.active].isLoading === false) loadLayers(method.key); // after the first map
-  const known = layersOf.get(method.key);
+  const known = layersOf(method.key);
+  fillLayers([method.key, !known], known);
+  // the first map takes precedence
+  if (!known && maps[state.active].isLoading === false) loadLayers(method.key).catch((error) => say(error.message));
   if (!known) return;
-  fillLayers([method.key, known.layers.length], known);
   for (const box of byId("layers").querySelectorAll("input")) {
     box.checked = box.value === chosenLayer(known);
     if (box.checked) scrollToLayer([method.key, box.value, state.active], box.parentElement);

@@ -5,6 +5,7 @@ import "./exports.js";
 import { drawImages, fillImages } from "./images.js";
 import "./keys.js";
 import { loadAll } from "./maps.js";
+import { startMethods } from "./methods.js";
 import { askJson, say } from "./requests.js";
 import { changed, onChange, readHash } from "./settings.js";
 import { drawStage, startStage } from "./stage.js";
@@ -13,6 +14,7 @@ readHash();
 try {
   const model = await askJson("api/model");
   document.title = `${model.name} · tfviz explorer`;
+  startMethods(model);
   startStage(model);
   startChoices(model);
   fillImages(model);

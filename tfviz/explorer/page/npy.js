@@ -1,4 +1,4 @@
-// Reads the array files of NumPy that the server sends: float32, in C order.
+// Reads the NumPy array files that the server sends: float32, in C order.
 
 export function parsed(buffer) {
   const length = new DataView(buffer).getUint16(8, true);
@@ -7,7 +7,7 @@ export function parsed(buffer) {
   return { shape, values: new Float32Array(buffer.slice(10 + length)) };
 }
 
-// The values of the cell at a position, from 0 to 1 on each axis: one number per channel.
+// Returns the cell at a position (0 to 1 on each axis), with one value per channel.
 export function cellAt(array, x, y) {
   const [height, width, channels = 1] = array.shape;
   const row = Math.min(height - 1, Math.floor(y * height));
@@ -16,7 +16,7 @@ export function cellAt(array, x, y) {
   return { row, column, values: [...array.values.subarray(start, start + channels)] };
 }
 
-// The value that is drawn, as in tfviz's styles.
+// Returns the value that is drawn in a style, as in tfviz.
 export function drawnValue(values, style) {
   if (style === "signed") return values.reduce((sum, one) => sum + one, 0);
   if (style === "heatmap") return Math.max(...values.map(Math.abs));

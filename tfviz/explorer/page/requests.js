@@ -21,7 +21,7 @@ export function mapParameters(image, setting) {
   return { image, method: setting.method, layer: setting.layer, target: setting.target, against: setting.against };
 }
 
-// The parameters of a request that replaces an older one of the same side.
+// Returns the parameters that make a request replace older ones from the same side.
 export const asker = (side) => ({ page: PAGE, side });
 
 export async function ask(url, options = {}) {
@@ -30,7 +30,7 @@ export async function ask(url, options = {}) {
     response = await fetch(url, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Failure("The server does not respond. Is it still running?", 0);
+    throw new Failure("The server is not responding. Is it still running?", 0);
   }
   if (response.ok) return response;
   const content = await response.json().catch(() => ({}));

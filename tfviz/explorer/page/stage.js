@@ -2,7 +2,8 @@
 
 import { byId, make, onceFor, setText } from "./elements.js";
 import { nameOfImage } from "./images.js";
-import { maps, picture } from "./maps.js";
+import { maps, picture, retry } from "./maps.js";
+import { methodOf } from "./methods.js";
 import { cellAt, drawnValue } from "./npy.js";
 import { changed, set, sides, state } from "./settings.js";
 import { value } from "./words.js";
@@ -10,12 +11,10 @@ import { value } from "./words.js";
 // Over a gray image, the colors have the weight alpha**power, as in tfviz.overlay.
 const POWERS = [1.4, 0.3];
 let styles = {};
-let methods = new Map();
 const point = { x: null, y: null }; // from 0 to 1, on all panels at once
 
 export function startStage(model) {
   styles = model.styles;
-  methods = new Map(model.methods.map((one) => [one.key, one]));
 }
 
 const panel = (side) => byId(`panel-${side}`);
@@ -73,7 +72,7 @@ export function targetWords(info) {
 }
 
 export function titleOf(info) {
-  return methods.get(info.method)?.title ?? info.method;
+  return methodOf(info.method)?.title ?? info.method;
 }
 
 function scale(info) {
@@ -105,7 +104,7 @@ const drawCaptions = Object.fromEntries(
 function coverOf(own, side) {
   if (own.failure) return own.failure;
   if (!own.isLoading) return "";
-  const rows = methods.get(state[side].method)?.rows ?? 1;
+  const rows = methodOf(state[side].method)?.rows ?? 1;
   return rows > 1 ? `Computing ${rows} forward passes …` : "Computing …";
 }
 
@@ -115,12 +114,13 @@ function drawSide(side) {
   const cover = coverOf(own, side);
   const isShown = own.info && own.image === picture.id && picture.pixels;
   const isSameSize = isShown && own.positions.width === picture.pixels.width && own.positions.height === picture.pixels.height;
-  setText(element.querySelector(".title"), methods.get(state[side].method)?.title ?? state[side].method);
+  setText(element.querySelector(".title"), methodOf(state[side].method)?.title ?? state[side].method);
   element.classList.toggle("is-loading", Boolean(own.isLoading));
   element.classList.toggle("is-failed", Boolean(own.failure));
   element.setAttribute("aria-busy", String(Boolean(own.isLoading)));
   element.querySelector(".cover").hidden = !cover;
-  setText(element.querySelector(".cover"), cover);
+  setText(element.querySelector(".cover span"), cover);
+  element.querySelector(".cover button").hidden = !own.failure;
   element.querySelector("canvas").classList.toggle("is-old", !isSameSize || Boolean(own.failure));
   if (!isSameSize) {
     if (own.failure) element.querySelector("figcaption").replaceChildren();
@@ -224,6 +224,7 @@ for (const canvas of document.querySelectorAll(".canvas canvas")) {
 for (const button of document.querySelectorAll(".letter")) {
   button.addEventListener("click", () => set({ active: button.dataset.side }));
 }
+for (const button of document.querySelectorAll(".cover button")) button.addEventListener("click", retry);
 byId("alpha").addEventListener("input", (event) => set({ alpha: Number(event.target.value) }));
 byId("gray").addEventListener("click", () => set({ gray: !state.gray }));
 addEventListener("resize", changed);

@@ -1,1 +1,1 @@
-"""Rewrite traced graphs with the operations that other runtimes support."""
+"""Rewrite traced graphs to use only operations that other runtimes support."""

@@ -1,7 +1,7 @@
 """Express the gradients of activations and other elementwise functions as arithmetic.
 
-x is the activation's input, y its output, and p the gradient at its output. `litert_operations`
-describes the format of REPLACEMENTS.
+x is the activation's input, y its output, and p the gradient with respect to its output.
+`litert_operations` describes the format of REPLACEMENTS.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ def _softsign(operation: tf.Operation, p: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
 
 
 def _error_function(operation: tf.Operation, x: tf.Tensor) -> tf.Tensor:
-    """Approximate erf (Abramowitz & Stegun, 7.1.26) to 1.5e-7, the precision of float32 near 1."""
+    """Approximate erf (Abramowitz & Stegun, 7.1.26) with an error of at most 1.5e-7.
+
+    This is about the precision of float32 near 1.
+    """
     t = 1 / (1 + 0.3275911 * tf.abs(x))
     series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
     return tf.sign(x) * (1 - series * tf.exp(-tf.square(x)))
@@ -58,8 +61,8 @@ def _batch_norm(
 ) -> list[tf.Tensor]:
     if operation.get_attr("is_training"):
         raise ExportError(
-            f"'{operation.name}' is a BatchNormalization in training mode. It uses the statistics of each batch, and "
-            "its gradient cannot be exported. Call it with training=False, or export with format='saved_model'."
+            f"'{operation.name}' is a BatchNormalization in training mode. It normalizes by batch statistics, and its "
+            "gradient cannot be exported. Call it with training=False, or export with format='saved_model'."
         )
     return [p * scale * tf.math.rsqrt(variance + operation.get_attr("epsilon")), scale, scale, mean, mean]
 
@@ -67,8 +70,8 @@ def _batch_norm(
 def _response_norm(operation: tf.Operation, p: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """Compute the gradient of local response normalization.
 
-    For y = x · s^−β with s = bias + α Σ x², summed over nearby channels, it is p · s^−β − 2αβ · x ·
-    Σ (p · y / s).
+    For y = x · s^−β with s = bias + α Σ x², summed over nearby channels, the gradient is p · s^−β −
+    2αβ · x · Σ (p · y / s).
     """
     radius, beta = operation.get_attr("depth_radius"), operation.get_attr("beta")
     alpha, bias = operation.get_attr("alpha"), operation.get_attr("bias")

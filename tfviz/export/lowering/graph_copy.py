@@ -1,8 +1,9 @@
-"""Copy a traced function, and replace operations that a runtime does not support.
+"""Copy a traced function and replace operations that a runtime does not support.
 
-The operations in the function's graph run again in a new graph. Loops are unrolled, and operations
-in a table of replacements are replaced; all others are unchanged. Variables become constants, and
-half and double precision become float32. The model and the traced function are not changed.
+The operations of the function's graph are run again in a new graph. Loops are unrolled, and
+operations in a table of replacements are replaced; all others are unchanged. Variables become
+constants, and half and double precision become float32. The model and the traced function are not
+changed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tfviz.reading import replay
 from tfviz.reading.tensorflow_ops import is_shape, is_variable_read
 from tfviz.tensorflow_internals import inlined_functions
 
-# (operation, *inputs) -> its outputs, or its only output
+# (operation, *inputs) -> the operation's outputs, or its only output
 Replacement = Callable[..., tf.Tensor | Sequence[tf.Tensor]]
 
 _OTHER_PRECISIONS = (tf.float16, tf.bfloat16, tf.float64)
@@ -30,7 +31,8 @@ def traced(
 ) -> tf.types.experimental.ConcreteFunction:
     """Trace a function for the given input specs, and inline the functions that it calls."""
     with inlined_functions(), tracing_for_conversion(in_float32=True):
-        # Only calls are inlined. get_concrete_function isn't one, so the outer function remains.
+        # Only calls are inlined. get_concrete_function does not call the outer function, so it
+        # remains.
         return tf.function(function, autograph=False).get_concrete_function(*specs)
 
 
@@ -39,15 +41,16 @@ def lowered(
     replacements: Mapping[str, Replacement],
     weights: Mapping[int, np.ndarray] | None = None,
 ) -> tf.types.experimental.ConcreteFunction:
-    """Copy a concrete function without variables, replacing operations by type.
+    """Copy a concrete function, turn variables into constants, and replace operations by type.
 
     Args:
         function: the concrete function.
-        replacements: operation type -> its replacement.
-        weights: id of a variable's handle -> the value to use instead of the variable's value.
+        replacements: the function that replaces each type of operation, keyed by the type.
+        weights: the values to use instead of the variables' own, keyed by the id of the variable's
+            handle.
 
     Returns:
-        A concrete function with the same inputs, outputs and names. Other float types become
+        A concrete function with the same inputs, outputs and names, in which all floats are
         float32.
     """
     given = function.inputs[: len(function.inputs) - len(function.captured_inputs)]
@@ -62,7 +65,7 @@ def lowered(
 
 
 class _Copy:
-    """Runs the operations of a function in another graph.
+    """Runs a function's operations in another graph.
 
     Attributes:
         captured: the replacements of the function's captured tensors, keyed by name.
@@ -98,18 +101,18 @@ class _Copy:
         return same(operation, inputs)
 
     def _weight(self, handle: tf.Tensor) -> tf.Tensor:
-        """Return a variable's value as a constant, which all reads share."""
+        """Return a variable's value as a constant that all reads of the variable share."""
         if id(handle) not in self.constants:
             variable = next(variable for variable in self.variables if variable.handle is handle)
             with tf.init_scope():
                 own = _as_float32(variable.read_value()).numpy()
-            with self.graph.as_default():  # so that loops can share it
+            with self.graph.as_default():  # so that loops can share the constant
                 self.constants[id(handle)] = tf.constant(self.weights.get(id(handle), own))
         return with_known_shape(self.constants[id(handle)])
 
 
 def same(operation: tf.Operation, inputs: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
-    """Run the same operation on other inputs in float32, and return its outputs."""
+    """Run an operation on new inputs in float32, and return its outputs."""
     return replay.run(operation, inputs, _precision)
 
 

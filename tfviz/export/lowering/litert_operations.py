@@ -1,7 +1,7 @@
 """Replace operations that LiteRT does not support, most of them gradients.
 
-REPLACEMENTS (see `graph_copy`) maps the type of a TensorFlow operation to a function of the
-operation and its new inputs. All replacements return TensorFlow's results, even where several
+REPLACEMENTS (see `graph_copy`) maps each TensorFlow operation type to a function of the operation
+and its new inputs. All replacements return the same results as TensorFlow, even where several
 results would be valid. For example, if several elements of a max-pooling window equal its maximum,
 the first one receives the whole gradient.
 """
@@ -88,7 +88,7 @@ def _input_gradient(kernel: tf.Tensor, spread: tf.Tensor, windows: Windows) -> t
 def _integer_product(operation: tf.Operation, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor | Sequence[tf.Tensor]:
     """Multiply the int8 matrices of a quantized Dense layer in float32.
 
-    Integers below 2^24 are exact in float32.
+    The result is exact, because float32 represents all integers below 2^24 exactly.
     """
     if operation.outputs[0].dtype != tf.int32:
         return same(operation, [x, y])

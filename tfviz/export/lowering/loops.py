@@ -1,7 +1,7 @@
 """Unroll the loops and inline the conditionals in a traced graph.
 
-Neither LiteRT nor ONNX supports the operations in a loop's gradient. If a loop's length depends
-only on input sizes, as in recurrent layers, the loop is replaced with copies of its body.
+Neither LiteRT nor ONNX supports the operations in a loop's gradient. A loop whose length depends
+only on input sizes, as in recurrent layers, is therefore replaced with copies of its body.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ RunOne = Callable[[tf.Operation, list[Any]], Sequence[Any]]
 
 
 def run_needed(outputs: Sequence[tf.Tensor], known: dict[str, Any], run_one: RunOne) -> list[Any]:
-    """Run the operations that some tensors of a graph need, and return the tensors' replacements.
+    """Run the operations that `outputs` depend on, and return the replacements of `outputs`.
 
-    TensorFlow adds inputs to a loop when it builds the loop's gradient, so a graph's operations are
-    not always in execution order.
+    This function determines the execution order itself, because a graph's operations are not always
+    in execution order: TensorFlow adds inputs to a loop when it builds the loop's gradient.
 
     Args:
         outputs: the tensors to replace.
-        known: tensor name -> its replacement. All results are added to it.
+        known: the replacements of tensors, keyed by the tensor's name. All results are added to
+            this dict.
         run_one: runs one operation on its replaced inputs.
 
     Returns:
@@ -59,7 +60,7 @@ def run_needed(outputs: Sequence[tf.Tensor], known: dict[str, Any], run_one: Run
 
 
 def without_loops(function: tf.types.experimental.ConcreteFunction) -> Callable[..., Any]:
-    """Return the function without loops, ready for tracing. It reads the same variables."""
+    """Return a function with the same results and variables but no loops, ready for tracing."""
     variables = {id(variable.handle): variable for variable in function.graph.variables}
     captured = {own.name: variables.get(id(outer), outer) for outer, own in function.graph.captures}
     given = function.inputs[: len(function.inputs) - len(function.captured_inputs)]
@@ -76,11 +77,11 @@ def without_loops(function: tf.types.experimental.ConcreteFunction) -> Callable[
 
 
 class Unroller:
-    """Runs loops, conditions, calls and tensor-list operations.
+    """Runs loops, conditionals, function calls and tensor-list operations.
 
     Args:
         run_one: runs any other operation.
-        batch: the images, as one tensor. Their number replaces an unknown size in the trace.
+        batch: one of the model's inputs, whose batch size replaces unknown sizes in the trace.
     """
 
     def __init__(self, run_one: RunOne, batch: tf.Tensor) -> None:
@@ -115,7 +116,7 @@ class Unroller:
         return inputs  # Identity and similar operations
 
     def _with_batch_size(self, shape: tf.Tensor) -> tf.Tensor:
-        """Replace the unknown size in a shape with the number of images."""
+        """Replace unknown sizes in a shape with the batch size."""
         known = tf.get_static_value(shape)
         if known is None or known.ndim == 0 or (known >= 0).all():
             return shape
@@ -129,11 +130,11 @@ class Unroller:
                 return inputs
             inputs = self._call(operation, "body", inputs)
         raise ExportError(
-            f"'{operation.name}' is a loop of more than {_MAX_STEPS} steps, which is too many to unroll. {_INSTEAD}"
+            f"'{operation.name}' is a loop with more than {_MAX_STEPS} steps, which is too many to unroll. {_INSTEAD}"
         )
 
     def _kept(self, operation: tf.Operation, inputs: list[Any]) -> list[Any]:
-        """Copy a loop without unrolling it. Values that it only reads stay outside."""
+        """Copy a loop without unrolling it. Only values that change become loop variables."""
         graph = function_graph(operation, "body")
         changed = [i for i, (x, y) in enumerate(zip(graph.inputs, graph.outputs, strict=True)) if x is not y]
 
@@ -170,13 +171,11 @@ class Unroller:
     def _known(self, operation: tf.Operation, x: tf.Tensor) -> Any:
         value = self._value(x)
         if value is None:
-            raise ExportError(
-                f"'{operation.name}' is a loop, or part of one, whose length depends on the image values. {_INSTEAD}"
-            )
+            raise ExportError(f"'{operation.name}' belongs to a loop whose length depends on the image values. {_INSTEAD}")
         return value.tolist()
 
     def _value(self, x: tf.Tensor) -> np.ndarray | None:
-        """Return the value of a tensor in the new graph, or None if it depends on the inputs."""
+        """Return a tensor's value in the new graph, or None if the tensor depends on the inputs."""
         if id(x) not in self.values:  # storing x keeps its id unique
             self.values[id(x)] = x, self._computed(x)
         return self.values[id(x)][1]
@@ -197,7 +196,7 @@ class Unroller:
 
 
 def with_known_shape(x: tf.Tensor) -> tf.Tensor:
-    """Set the static shape of a tensor that a loop body reads from outside.
+    """Set the static shape of an outer tensor that a loop body reads.
 
     tf2onnx cannot infer the shapes of such tensors.
     """

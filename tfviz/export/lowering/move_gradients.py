@@ -1,7 +1,8 @@
 """Compute gradients of operations that move, copy or mix elements (see `litert_operations`).
 
-Resizing, mirror padding and slicing are linear and separable. For each axis, applying the operation
-to the identity matrix returns its matrix, and the gradient multiplies by the transpose.
+Resizing, mirror padding and slicing are linear and separable. Along each axis, applying the
+operation to the identity matrix returns the operation's matrix, and the gradient is multiplied by
+the transpose of this matrix.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 from tfviz.export.lowering.graph_copy import Replacement, same
 
-_MAX_AXES = 4  # every LiteRT kernel supports this many
+_MAX_AXES = 4  # the number of axes that every LiteRT kernel supports
 
 
 def _resize(run: Callable[..., tf.Tensor]) -> Replacement:
@@ -58,9 +59,9 @@ def _strided_slice(
 
 
 def _sum(operation: tf.Operation, x: tf.Tensor, axes: tf.Tensor) -> tf.Tensor | Sequence[tf.Tensor]:
-    """Sum over axes of a tensor with more axes than LiteRT supports, such as after `repeat`.
+    """Sum a tensor over axes, even if it has more axes than LiteRT supports, as after `repeat`.
 
-    Merge adjacent axes that are all summed or all kept.
+    Adjacent axes are merged if all of them are summed or all of them are kept.
     """
     summed = tf.get_static_value(axes)
     if len(x.shape) <= _MAX_AXES or summed is None:
@@ -79,7 +80,7 @@ def _sum(operation: tf.Operation, x: tf.Tensor, axes: tf.Tensor) -> tf.Tensor | 
 
 
 def _backward_along(axis: int, p: tf.Tensor, matrix: np.ndarray) -> tf.Tensor:
-    """Multiply p (..., m, ...) along an axis by a transposed matrix (m, n) to (..., n, ...)."""
+    """Multiply p (..., m, ...) along an axis by the transpose of a matrix (m, n)."""
     m, n = matrix.shape
     if m == n and (matrix == np.eye(n)).all():
         return p

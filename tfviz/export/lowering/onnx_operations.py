@@ -1,9 +1,9 @@
 """Express the gradients in an exported graph with operations that ONNX supports.
 
-This takes two steps. REPLACEMENTS replace operations in TensorFlow's graph (see `graph_copy`):
-gradients of activations become arithmetic, and gradients of pooling become those of a depthwise
-convolution. HANDLERS then convert gradients of convolutions in tf2onnx to ONNX's ConvTranspose,
-which supports groups, pads and dilations.
+The conversion has two steps. First, operations in TensorFlow's graph are replaced as listed in
+REPLACEMENTS (see `graph_copy`): gradients of activations become arithmetic, and gradients of
+pooling become gradients of a depthwise convolution. Then, HANDLERS convert gradients of
+convolutions in tf2onnx to ONNX's ConvTranspose, which supports groups, pads and dilations.
 """
 
 from __future__ import annotations
@@ -61,9 +61,10 @@ def _put_back(operation: tf.Operation, x: tf.Tensor, shares: tf.Tensor, kernel: 
 
 
 def _summed_axes(operation: tf.Operation, *shapes: tf.Tensor) -> list[tf.Tensor]:
-    """Return the axes that the gradients of two broadcast operands are summed over.
+    """For each of two broadcast operands, return the axes over which its gradient is summed.
 
-    These are the axes that one operand does not have, or along which its size is 1.
+    These are the axes that the operand lacks or along which its size is 1, unless the other
+    operand's size is 1 too.
     """
     first, second = map(_sizes, shapes)
     rank = max(len(first), len(second))
@@ -73,7 +74,7 @@ def _summed_axes(operation: tf.Operation, *shapes: tf.Tensor) -> list[tf.Tensor]
 
 
 def _concatenated_at(operation: tf.Operation, axis: tf.Tensor, *shapes: tf.Tensor) -> list[tf.Tensor]:
-    """Return the start of each concatenated array: 0 along all axes except the concatenated one."""
+    """Return each array's offset in the concatenation: 0 except along the concatenated axis."""
     is_axis = tf.equal(tf.range(shapes[0].shape[0]), axis)
     starts = [tf.zeros_like(shapes[0])]
     for shape in shapes[:-1]:
@@ -82,14 +83,14 @@ def _concatenated_at(operation: tf.Operation, axis: tf.Tensor, *shapes: tf.Tenso
 
 
 def _stitched(operation: tf.Operation, places: tf.Tensor, axes: tf.Tensor, sizes: tf.Tensor, ones: tf.Tensor) -> tf.Tensor:
-    """Return the shape for the gradient of a sum or mean: `sizes`, with 1 at the summed axes."""
+    """Return the shape for the gradient of a sum or mean: `sizes` with 1 at the summed axes."""
     return tf.tensor_scatter_nd_update(sizes, tf.reshape(axes, [-1, 1]), tf.reshape(ones, [-1]))
 
 
 def _strided_slice_gradient(
     operation: tf.Operation, shape: tf.Tensor, begin: tf.Tensor, end: tf.Tensor, strides: tf.Tensor, p: tf.Tensor
 ) -> tf.Tensor:
-    """Put the gradient of a slice back in its position, with zeros elsewhere.
+    """Put a slice's gradient back at the slice's position, with zeros elsewhere.
 
     The batch axis, whose size is unknown, must not be sliced.
     """
@@ -104,23 +105,23 @@ def _strided_slice_gradient(
     rows = [list(dict.fromkeys(places.tolist())) for places in np.unravel_index(taken.reshape(-1), sizes)]
     if len(free) > 1 or any(rows[axis] != [0, 1] for axis in free):
         raise ExportError(
-            f"'{operation.name}' slices the batch, but ONNX cannot represent its gradient if the batch size is not fixed. "
+            f"'{operation.name}' slices the batch axis, but ONNX can represent its gradient only for a fixed batch size. "
             "Process each image independently, or export with format='saved_model'."
         )
     p = tf.reshape(p, [-1 if axis in free else len(row) for axis, row in enumerate(rows)])
     for axis, row in enumerate(rows):
         if axis not in free:
-            # one zero, for the positions that were not sliced
+            # Append one zero, which the positions outside the slice receive.
             p = tf.pad(p, [(0, int(i == axis)) for i in range(len(sizes))])
             p = tf.gather(p, [row.index(i) if i in row else len(row) for i in range(sizes[axis])], axis=axis)
     return p
 
 
 def _resize_gradient(run: Callable[..., tf.Tensor]) -> Replacement:
-    """Return the gradient of a resize operation.
+    """Return a function that computes the gradient of a resize operation.
 
-    Resizing is linear and separable: each axis has a matrix (m, n), and the gradient multiplies by
-    its transpose.
+    Resizing is linear and separable. Along each axis, it multiplies by a matrix (m, n), and the
+    gradient is multiplied by the transpose of this matrix.
     """
 
     def gradient(operation: tf.Operation, p: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
@@ -138,9 +139,10 @@ def _resize_gradient(run: Callable[..., tf.Tensor]) -> Replacement:
 
 
 def _sizes(shape: tf.Tensor) -> list[int | None]:
-    """Return the known sizes of a computed shape, with None for the batch.
+    """Return the static sizes in a shape tensor, with None for the batch size.
 
-    TensorFlow infers them for an array of this shape, also if the shape is a slice of another.
+    TensorFlow infers these sizes when it creates an array of this shape, even if the shape is a
+    slice of another shape.
     """
     return tf.fill(shape, 0.0).shape.as_list()
 
@@ -162,8 +164,8 @@ REPLACEMENTS: Mapping[str, Replacement] = {
 
 
 def _transposed_convolution(ctx: Graph, node: Node, name: str, args: object) -> None:
-    """Convert gradients of convolutions, (sizes, kernel, p) -> (N, H, W, C), to ConvTranspose."""
-    _, kernel, p, *bias = node.input  # tf2onnx fuses the next bias addition
+    """Convert a convolution's gradient, (sizes, kernel, p) -> (N, H, W, C), to ConvTranspose."""
+    _, kernel, p, *bias = node.input  # tf2onnx fuses a bias addition that follows
     size, (*sides, channels, count) = ctx.get_shape(node.output[0]), ctx.get_shape(kernel)
     windows = _windows(node, size[1:3], sides)
     groups = size[3] // channels
@@ -197,7 +199,7 @@ def _reshaped(ctx: Graph, tensor: str, shape: Sequence[int]) -> str:
 
 
 def _windows(node: Node, size: Sequence[int], kernel: Sequence[int]) -> Windows:
-    """Return the windows of a tf2onnx node, which has TensorFlow's attributes."""
+    """Return the windows of a tf2onnx node that still has its TensorFlow operation's attributes."""
     return Windows.of(SimpleNamespace(node_def=SimpleNamespace(attr=node.attr), get_attr=node.get_attr_value), size, kernel)
 
 

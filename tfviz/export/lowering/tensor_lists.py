@@ -16,18 +16,21 @@ Item = Any  # a tf.Tensor, a TensorList, or None
 
 @dataclass(frozen=True)
 class TensorList:
-    """The content of a variant tensor.
+    """The elements of a TensorFlow tensor list.
 
     Attributes:
         items: the elements.
-        shape: the shape of an element, with -1 for an unknown size.
+        shape: the element shape, with -1 for an unknown size.
     """
 
     items: tuple[Item, ...]
     shape: tf.Tensor
 
     def item(self, index: int, like: tf.Tensor) -> Item:
-        """Return an element. `like` is the tensor that reads it in the original graph."""
+        """Return an element, or zeros if it was never written.
+
+        `like` has the element's shape and type in the original graph.
+        """
         if self.items[index] is not None:
             return self.items[index]
         other = next((one for one in self.items if one is not None), None)
@@ -36,7 +39,7 @@ class TensorList:
         return tf.zeros(like.shape if like.shape.is_fully_defined() else self.shape, like.dtype)
 
     def with_item(self, index: int, item: Item) -> TensorList:
-        """Return a list with one element replaced, extended if the index is beyond its end."""
+        """Return a copy with one element replaced. An index past the end extends the copy."""
         items = [*self.items, *[None] * (index + 1 - len(self.items))]
         items[index] = item
         return TensorList(tuple(items), self.shape)
@@ -64,7 +67,10 @@ def _concat(operation: tf.Operation, given: TensorList) -> list[tf.Tensor]:
 
 
 def _element_shape(given: TensorList) -> tf.Tensor:
-    """Return a written element's shape, because the declared shape may have no batch size."""
+    """Return the shape of an element that was written, or the declared shape if there is none.
+
+    The declared shape may lack the batch size.
+    """
     written = next((item for item in given.items if tf.is_tensor(item)), None)
     return given.shape if written is None else tf.shape(written)
 
@@ -77,7 +83,7 @@ def _scattered(tensor: tf.Tensor, places: list[int], shape: tf.Tensor, count: in
 
 
 def total(lists: list[TensorList]) -> TensorList:
-    """Add lists element by element."""
+    """Add tensor lists element by element."""
     items = []
     for parts in zip(*(one.items for one in lists), strict=True):
         written = [part for part in parts if part is not None]
@@ -86,7 +92,7 @@ def total(lists: list[TensorList]) -> TensorList:
     return TensorList(tuple(items), lists[0].shape)
 
 
-# (operation, function that evaluates a tensor, *inputs) -> its outputs, or its only output
+# (operation, known, *inputs) -> the operation's outputs, or its only output. See `Known`.
 OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "EmptyTensorList": lambda operation, known, shape, most: TensorList((), shape),
     "TensorListReserve": lambda operation, known, shape, count: TensorList((None,) * known(count), shape),

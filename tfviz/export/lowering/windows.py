@@ -1,7 +1,7 @@
-"""Compute sliding windows and their transpose from slices, padding and sums.
+"""Extract sliding windows, and apply the transposed operation, with slices, padding and sums.
 
-This is for runtimes without windowed operations. Sizes, strides and pads cover the axes between
-batch and channels. Shapes must be static.
+This module is used for exports to runtimes without windowed operations. Sizes, strides and pads
+refer to the axes between the batch and channel axes. Shapes must be static.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Windows:
 
     @classmethod
     def of(cls, operation: tf.Operation | SimpleNamespace, size: Sequence[int], kernel: Sequence[int]) -> Windows:
-        """Create the windows of a TensorFlow operation from its strides, padding and dilations."""
+        """Create a TensorFlow operation's windows from its strides, padding and dilations."""
         attributes = operation.node_def.attr
         strides = _spatial(operation.get_attr("strides"))
         dilations = _spatial(operation.get_attr("dilations")) if "dilations" in attributes else (1,) * len(kernel)
@@ -48,7 +48,7 @@ class Windows:
 
     @property
     def extent(self) -> Size:
-        """The length of a window along each axis, including gaps from dilation."""
+        """The window length along each axis, including gaps from dilation."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
 
     @property
@@ -58,7 +58,7 @@ class Windows:
         return tuple((n + sum(pad) - r) // s + 1 for n, pad, r, s in sides)
 
     def offsets(self) -> Iterator[Size]:
-        """Yield the position of each element in its window. The last axis varies fastest."""
+        """Yield the position of each element of a window. The last axis varies fastest."""
         return itertools.product(*(range(0, r, d) for r, d in zip(self.extent, self.dilations, strict=True)))
 
     def elements(self, x: tf.Tensor, fill: float) -> Iterator[tf.Tensor]:
@@ -72,14 +72,14 @@ class Windows:
             yield x[(slice(None), *map(slice, offset, ends, self.strides), slice(None))]
 
     def put_back(self, elements: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Apply the transpose of `elements`: sum the elements at each position to (N, *size, C)."""
+        """Apply the transpose of `elements`: add each element at its position in (N, *size, C)."""
         for axis in reversed(range(len(self.kernel))):
             k = self.kernel[axis]
             elements = [self._along(axis, elements[first : first + k]) for first in range(0, len(elements), k)]
         return elements[0]
 
     def _along(self, axis: int, elements: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Map (N, ..., count, ..., C) for each offset along one axis to (N, ..., size, ..., C)."""
+        """Sum the elements (N, ..., count, ..., C) along one axis to (N, ..., size, ..., C)."""
         shape, stride, dilation = elements[0].shape.as_list(), self.strides[axis], self.dilations[axis]
         before, count, behind = math.prod(shape[: axis + 1]), shape[axis + 1], math.prod(shape[axis + 2 :])
         farthest = (self.extent[axis] - 1) // stride
@@ -100,9 +100,9 @@ class Windows:
         return tf.reshape(spread[:, first : first + size], [*shape[: axis + 1], size, *shape[axis + 2 :]])
 
     def spread(self, x: tf.Tensor) -> tf.Tensor:
-        """Return (N, *count, C) with zeros inserted between and around the elements.
+        """Insert zeros between and around the elements of x (N, *count, C).
 
-        Convolving the result with the mirrored kernel gives the gradient.
+        Convolving the result with the mirrored kernel computes the gradient.
         """
         ones, none = (1,) * len(self.size), ((0, 0),) * len(self.size)
         reached = tuple((n - 1) * s + 1 for n, s in zip(self.count, self.strides, strict=True))
@@ -115,7 +115,7 @@ class Windows:
         return tf.pad(x, [(0, 0), *((max(b, 0), max(a, 0)) for b, a in pads), (0, 0)])
 
     def valid_counts(self) -> np.ndarray:
-        """Return the number (1, *count, 1) of input elements in each window."""
+        """Return the number of input elements in each window, as an array (1, *count, 1)."""
         with tf.init_scope():
             return tf.add_n(list(self.elements(tf.ones([1, *self.size, 1]), 0.0))).numpy()
 

@@ -1,1 +1,1 @@
-"""Decode image files and draw maps, as TensorFlow operations."""
+"""Decode image files and draw maps with TensorFlow operations."""

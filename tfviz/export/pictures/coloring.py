@@ -1,6 +1,6 @@
-"""Draw maps in color over images, as TensorFlow operations, like `tfviz.overlay`.
+"""Draw maps in color over images with TensorFlow operations, as `tfviz.overlay` does.
 
-The colormaps are constants of the graph. See `render.colors` for the three styles and scales.
+The colormaps are constants of the graph. See `render.colors` for the three styles and their scales.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ ALPHA = 0.5  # the command line's default
 
 
 def overlaid(picture: tf.Tensor, values: tf.Tensor, style: str) -> tf.Tensor:
-    """Draw a map (h, w, C) over a uint8 image (H, W, 3). A gray map replaces the image.
+    """Draw a map (h, w, C) over a uint8 image (H, W, 3), or return a gray map without the image.
 
-    A map without a channel axis is passed with C = 1.
+    For a map without a channel axis, pass C = 1.
     """
     colors = colored(values, style, tf.shape(picture)[:2])
     if style == "grey":
@@ -38,9 +38,10 @@ def colored(values: tf.Tensor, style: str, size: tf.Tensor) -> tf.Tensor:
 def scaled(values: tf.Tensor, style: str) -> tf.Tensor:
     """Scale a map (h, w, C) to [0, 1] for a heatmap, and to [-1, 1] otherwise, in float64.
 
-    The channels are kept only for gray maps of RGB images, and reduced to one otherwise.
+    The channels are kept only for gray maps of RGB images. Otherwise, they are reduced to one
+    channel.
     """
-    values = tf.debugging.check_numerics(values, "The attribution cannot be drawn")
+    values = tf.debugging.check_numerics(values, "The attribution contains NaN or infinity and cannot be drawn")
     values = _divided(tf.cast(values, tf.float64), tf.reduce_max(tf.abs(tf.cast(values, tf.float64))))
     if style == "heatmap":
         values = tf.reduce_max(tf.abs(values), axis=2, keepdims=True)
@@ -53,9 +54,9 @@ def scaled(values: tf.Tensor, style: str) -> tf.Tensor:
 
 
 def _limit(values: tf.Tensor, percentile: float) -> tf.Tensor:
-    """Return the percentile of the nonzero magnitudes, rounded up to one of them.
+    """Return the given percentile of the nonzero magnitudes, or 0 if all values are zero.
 
-    Return 0 if all values are zero.
+    A percentile between two magnitudes is rounded up to the larger one.
     """
     sizes = tf.abs(tf.boolean_mask(values, values != 0))
     count = tf.size(sizes)

@@ -1,7 +1,8 @@
-"""Decode JPEG and PNG files with TensorFlow operations, to the same pixels as `tfviz.read_image`.
+"""Decode JPEG and PNG files with TensorFlow operations.
 
-Cameras store images in sensor orientation and record in the file how to rotate them (EXIF
-orientation). TensorFlow's decoders ignore the orientation, so this module reads it.
+The result has the same pixels as `tfviz.read_image`. Cameras store images in sensor orientation and
+record in the file how to rotate them (EXIF orientation). TensorFlow's decoders ignore the
+orientation, so this module applies it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _ORIENTATION_TAG = 0x0112
 
 
 def decoded(data: tf.Tensor) -> tf.Tensor:
-    """Decode the bytes of an image file, a scalar string, to uint8 (height, width, 3), RGB.
+    """Decode an image file's bytes (a scalar string) to uint8 (height, width, 3), RGB.
 
     Apply the EXIF orientation, and blend transparent pixels with white. The operation fails unless
     the file is a complete JPEG or PNG with sides of 2 to 16384 pixels.
@@ -40,8 +41,8 @@ def _jpeg(data: tf.Tensor) -> tf.Tensor:
 def _png(data: tf.Tensor) -> tf.Tensor:
     raw = tf.io.decode_raw(data, tf.uint8)
     with tf.control_dependencies([_require_size(_number(raw, [16, 20], 4, False))]):
-        # An image without alpha may declare one color as transparent. Like read_image, this applies
-        # it to RGB images and ignores it for gray images.
+        # A PNG without an alpha channel may declare one color as transparent. As in read_image,
+        # this declaration is applied to RGB images and ignored for gray images.
         is_rgb = tf.equal(_at(raw, _PNG_COLOR_TYPE), _RGB)
         deep = tf.cond(is_rgb, lambda: _deep_png(data, 4), lambda: _deep_png(data, 0))
     pixels = tf.cast((tf.cast(deep, tf.int32) + 128) // 257, tf.float32)  # 65535 = 255 · 257
@@ -55,9 +56,10 @@ def _png(data: tf.Tensor) -> tf.Tensor:
 
 
 def _deep_png(data: tf.Tensor, channels: int) -> tf.Tensor:
-    """Decode to 16 bits, so that 16-bit files can be rounded to 8 bits as in read_image.
+    """Decode a PNG file to 16 bits, so that its values can be rounded to 8 bits as in read_image.
 
-    TensorFlow's 8-bit decoder would truncate them. If `channels` is 0, keep the file's channels.
+    TensorFlow's 8-bit decoder would truncate 16-bit values. If `channels` is 0, keep the file's
+    channels.
     """
     return tf.io.decode_png(data, channels=channels, dtype=tf.uint16)
 
@@ -69,7 +71,7 @@ def _require_size(sides: tf.Tensor) -> tf.Operation:
 
 
 def oriented(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Apply an EXIF orientation, 1 to 8: transpose, then flip vertically, then horizontally."""
+    """Apply an EXIF orientation (1 to 8): transpose, then flip vertically, then horizontally."""
     swaps = orientation >= 5
     upside_down = (orientation == 3) | (orientation == 4) | (orientation == 7) | (orientation == 8)
     mirrored = (orientation == 2) | (orientation == 3) | (orientation == 6) | (orientation == 7)
@@ -79,7 +81,7 @@ def oriented(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """Return the orientation, 1 to 8, in the EXIF data that starts at `start` in a file's bytes.
+    """Return the orientation (1 to 8) in the EXIF data that starts at `start` in a file's bytes.
 
     Return 1 if the data has no orientation, or if `start` is 0.
     """
@@ -98,7 +100,7 @@ def orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
 def _exif_of_jpeg(data: tf.Tensor) -> tf.Tensor:
     """Return the offset of the EXIF data in a JPEG file, or 0 if it has none.
 
-    The loop skips segments as a whole, and fill bytes one at a time.
+    Each step of the loop skips either an entire segment or a single fill byte.
     """
 
     def goes_on(at: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
@@ -133,16 +135,16 @@ def _int64(value: int) -> tf.Tensor:
 
 
 def _at(data: tf.Tensor, at: tf.Tensor | int) -> tf.Tensor:
-    """Return the bytes at these offsets.
+    """Return the bytes at the given offsets, and 0 for offsets past the end.
 
-    Return 0 for offsets past the end, so that a damaged file looks like one without EXIF data.
+    Because of these zeros, a damaged file looks like a file without EXIF data.
     """
     at, last = tf.cast(at, tf.int64), tf.size(data, tf.int64) - 1
     return tf.where(at <= last, tf.cast(tf.gather(data, tf.clip_by_value(at, 0, last)), tf.int64), 0)
 
 
 def _number(data: tf.Tensor, at: tf.Tensor | list[int], count: int, is_little: tf.Tensor | bool) -> tf.Tensor:
-    """Return the `count`-byte integers that start at these offsets."""
+    """Return the `count`-byte integers that start at the given offsets."""
     values = tf.constant([256**i for i in range(count)], tf.int64)
     bytes_ = _at(data, tf.cast(at, tf.int64)[..., None] + tf.range(count, dtype=tf.int64))
     return tf.reduce_sum(bytes_ * tf.where(is_little, values, values[::-1]), axis=-1)

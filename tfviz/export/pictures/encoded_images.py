@@ -1,4 +1,4 @@
-"""Add signatures that decode, crop, resize, preprocess, explain and draw image files.
+"""Add signatures that take image files and decode, preprocess, explain and draw them.
 
     image(image_bytes)                    outputs and target as in serving_default; attribution at
                                           image size, (N, height, width), or
@@ -7,13 +7,14 @@
     explain_image(image_bytes, target)    the same for the given classes (N,)
     overlay, explain_overlay              the same, but with overlay_bytes (N,), PNG files of the
                                           map over the image, instead of the large attribution and
-                                          size; image and explain_image return all of them
+                                          size
 
-Maps are drawn over the part of the image that the network sees, in the file's resolution, reduced
-to sides of at most 1600 pixels. Images in a batch may have different sizes. Each map is then at the
-top left of its row in an array that is padded with zeros, and `size` contains its (height, width).
-If neither the model nor its preprocessing fixes the size, all images of a batch must have the same
-size.
+Maps are drawn over the part of the image that the network sees, at the file's resolution but with
+sides of at most 1600 pixels. Images in a batch may have different sizes. Each map is then padded
+with zeros at the bottom and on the right, and `size` contains its (height, width) without padding.
+
+If neither the model nor its preprocessing fixes the size, all images in a batch must have the same
+size. If overlays are requested, image and explain_image also return overlay_bytes.
 """
 
 from __future__ import annotations
@@ -38,22 +39,22 @@ Results = dict[str, tf.Tensor]
 
 
 def require_drawable(manifest: Manifest, attribution: tf.Tensor | None) -> None:
-    """Raise ExportError if the model does not accept images, or the attribution cannot be drawn."""
+    """Raise ExportError if the preprocessing is unknown or the attribution cannot be drawn."""
     if manifest.preprocessing is None:
         raise ExportError(
-            f"include='image' needs the preprocessing of the model '{manifest.model}', which is unknown. Pass "
+            f"include='image' needs the preprocessing, but none is known for the model '{manifest.model}'. Pass "
             "preprocessing='tf', 'torch', 'caffe', 'unit' (0-1), 'none' (0-255), a JSON file or a tfviz.Preprocessing "
-            "(on the command line --preprocess)."
+            "(--preprocess on the command line)."
         )
     if attribution is None or len(attribution.shape) not in (3, 4):
         received = "several maps" if attribution is None else f"shape {tuple(attribution.shape)}"
         raise ExportError(
-            f"include='image' needs an attribution with height and width. {manifest.method} returns {received} here. "
-            "Choose a layer with height and width, or export without `include`."
+            f"include='image' needs an attribution with height and width, but {manifest.method} returns {received}. Choose a "
+            "layer with height and width, or export without `include`."
         )
     if len(attribution.shape) == 4 and attribution.shape[3] is None:
         raise ExportError(
-            f"include='image' needs to know how many channels the map has, but the model '{manifest.model}' accepts images "
+            f"include='image' needs a map with a fixed number of channels, but the model '{manifest.model}' accepts images "
             "with any number of channels. Pass image_shape=(height, width, channels)."
         )
 
@@ -63,13 +64,13 @@ def check_options(include: object, overlay: object) -> None:
     if include not in (None, "image"):
         raise OptionError(f"`include` must be 'image', or None for tensors only. Received: {include!r}.")
     if overlay and not include:
-        raise OptionError("overlay=True needs the images that include='image' adds. Pass both.")
+        raise OptionError("overlay=True requires include='image'. Pass both.")
 
 
 def image_functions(
     functions: dict[str, tf.types.experimental.ConcreteFunction], manifest: Manifest, overlay: bool
 ) -> dict[str, tf.types.experimental.ConcreteFunction]:
-    """Build the signatures for files from those for tensors, keyed by name."""
+    """Build the signatures for image files from those for tensors. Both are keyed by name."""
     reader = tf.function(_Reader(manifest), input_signature=[_FILES_SPEC], autograph=False)
     painter = tf.function(_Painter(manifest.style, overlay), autograph=False)
     made = {}
@@ -107,7 +108,7 @@ def _pipeline(
 class _Reader:
     """Decodes a batch of files.
 
-    A call returns the images in their original sizes, the sizes (N, 2), and the model's input.
+    A call returns the images to draw on, their sizes (N, 2), and the model's input.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -135,7 +136,7 @@ class _Reader:
 
 
 class _Painter:
-    """Resizes maps (N, h, w) or (N, h, w, C) to the images' sizes and, on request, draws them."""
+    """Resizes maps (N, h, w) or (N, h, w, C) to the image sizes and can draw them on the images."""
 
     def __init__(self, style: str, overlay: bool) -> None:
         self.style, self.overlay = style, overlay
@@ -178,7 +179,7 @@ def region_of(rgb: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
 
 
 def drawn_image(region: tf.Tensor) -> tf.Tensor:
-    """Return the image to draw on: the region, shrunk if a side is longer than 1600 pixels."""
+    """Return the image to draw on: the region, downscaled if a side exceeds 1600 pixels."""
     size = tf.shape(region)[:2]
     share = tf.minimum(MAX_DRAWN_SIDE_PX / tf.reduce_max(size), 1)
     return smaller_image(region, tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float64) * share), tf.int32), 1))
@@ -187,7 +188,7 @@ def drawn_image(region: tf.Tensor) -> tf.Tensor:
 def network_input(region: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
     """Return the model's input for a region: float32 (height, width, channels).
 
-    See `Preprocessing.tensor`.
+    The conversion is the same as in `Preprocessing.tensor`.
     """
     size = tf.constant(preprocessing.output_size) if preprocessing.output_size else tf.shape(region)[:2]
     x = tf.cast(resized_image(_in_channels(region, preprocessing.channel_order), size), tf.float32)

@@ -1,7 +1,7 @@
-"""Resize images and maps with TensorFlow operations that reproduce OpenCV's results in tfviz.
+"""Resize images and maps with TensorFlow operations that reproduce OpenCV's results.
 
-Along an axis, each new pixel is a weighted sum of a few old pixels, its taps. `Taps` contains their
-indices and weights.
+Along an axis, each new pixel is a weighted sum of a few old pixels, which are called its taps.
+`Taps` contains their indices and weights.
 
     area      the mean of the pixels under the new pixel         for shrinking images
     linear    two taps with integer weights, as in OpenCV        for enlarging images
@@ -14,17 +14,17 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-_MIN_SHARE = 1e-3  # of a pixel; OpenCV ignores smaller shares
+_MIN_SHARE = 1e-3  # OpenCV ignores overlaps below this fraction of a pixel.
 _ONE = 2048  # the integer weight that represents 1
 _CUBIC = -0.75
 
 
 class Taps(NamedTuple):
-    """The taps of each new pixel.
+    """The taps for each new pixel.
 
     Attributes:
-        places: the indices of the old pixels, (new, taps) int32.
-        weights: the weights of the old pixels, (new, taps) float32.
+        places: the old pixels' indices, (new, taps) int32.
+        weights: the old pixels' weights, (new, taps) float32.
     """
 
     places: tf.Tensor
@@ -52,21 +52,24 @@ def _not_tiny(share: tf.Tensor) -> tf.Tensor:
 
 
 def _middle(old: tf.Tensor, new: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the old pixel before each new pixel's center, and the distance between the two."""
+    """Return the old pixel before each new pixel's center, and its distance from that center."""
     at = (tf.cast(tf.range(new), tf.float64) + 0.5) * (tf.cast(old, tf.float64) / tf.cast(new, tf.float64)) - 0.5
     at = tf.cast(at, tf.float32)[:, None]
     return tf.cast(tf.floor(at), tf.int32), at - tf.floor(at)
 
 
 def linear_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
-    """Return the two nearest pixels, with integer weights that sum to 2048. Edge pixels repeat."""
+    """Return the taps for linear interpolation: the two nearest pixels. Edge pixels repeat.
+
+    The weights are integers that sum to 2048.
+    """
     place, behind = _middle(old, new)
     places = tf.clip_by_value(tf.concat([place, place + 1], 1), 0, old - 1)
     return Taps(places, tf.round(tf.concat([1 - behind, behind], 1) * _ONE))
 
 
 def cubic_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
-    """Return the four nearest pixels and their weights. Edge pixels repeat."""
+    """Return the taps for cubic interpolation: the four nearest pixels. Edge pixels repeat."""
     place, t = _middle(old, new)
     a, u = _CUBIC, 1 - t
     weights = [((a * (t + 1) - 5 * a) * (t + 1) + 8 * a) * (t + 1) - 4 * a]
@@ -76,9 +79,9 @@ def cubic_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
 
 
 def _summed(x: tf.Tensor, taps: Taps, axis: int) -> tf.Tensor:
-    """Resize axis 0 or 1 of x (H, W, C) to the new size, in float32.
+    """Resize x (H, W, C) along axis 0 or 1, and return the result in float32.
 
-    Add the taps one by one to save memory.
+    The taps are added one at a time to save memory.
     """
     shape = [-1, 1, 1] if axis == 0 else [1, -1, 1]
 
@@ -98,7 +101,7 @@ def smaller_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     def shrunk() -> tf.Tensor:
         across = _summed(pixels, area_taps(old[1], size[1]), 1)
         mean = _summed(across, area_taps(old[0], size[0]), 0)
-        # OpenCV rounds halves up at exactly half the size, and to even otherwise.
+        # OpenCV rounds halves up if both sides shrink to exactly half, and to even otherwise.
         is_half = tf.reduce_all(tf.equal(old, 2 * size))
         return _eight_bits(tf.where(is_half, tf.floor(mean + 0.5), tf.round(mean)))
 
@@ -119,14 +122,17 @@ def larger_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def resized_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Resize like `Preprocessing`: along each axis, average to shrink or interpolate to enlarge."""
+    """Resize an image as `Preprocessing` does.
+
+    Along each axis, pixels are averaged to shrink the image or interpolated to enlarge it.
+    """
     return larger_image(smaller_image(pixels, tf.minimum(tf.shape(pixels)[:2], size)), size)
 
 
 def resized_map(values: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Resize a float32 map (h, w, C), and clip the result to the map's range.
 
-    Average if both sides shrink, and interpolate cubically otherwise.
+    If neither side grows, values are averaged. Otherwise, they are interpolated cubically.
     """
     old = tf.shape(values)[:2]
     shrinks = tf.reduce_all(size <= old)

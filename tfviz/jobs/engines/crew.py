@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Crew:
-    """A job's workers.
+    """The settings of a job's workers.
 
     Attributes:
         root: the job folder.
-        workers: the largest number of processes or actors.
+        workers: the maximum number of processes or actors.
         is_retry: whether to explain the failed images of finished shards again.
     """
 

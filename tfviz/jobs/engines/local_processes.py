@@ -32,7 +32,10 @@ def run_locally(crew: Crew, shards: Sequence[int]) -> Iterator[int]:
                 if message is None:  # The process died.
                     failed_starts = 0 if process.is_ready else failed_starts + 1
                     if failed_starts == _MOST_FAILED_STARTS:
-                        raise JobError(f"The worker processes end when they start (exit code {process.exit_code}).")
+                        raise JobError(
+                            f"The worker processes exit at startup (exit code {process.exit_code}). Look for the cause in "
+                            "their output."
+                        )
                     todo[:0] = [] if process.shard is None else [process.shard]
                     processes[processes.index(process)] = _Process(crew)
                     break
@@ -88,8 +91,8 @@ class _Process:
 
 
 def _work(connection: Connection, crew: Crew) -> None:
-    """Run the shards whose numbers arrive on the connection, until it closes."""
-    # The command handles Ctrl-C and ends this process.
+    """Receive shard numbers and run these shards until the connection closes."""
+    # The main process handles Ctrl-C and ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from tfviz.cli.terminal import import_tensorflow
 

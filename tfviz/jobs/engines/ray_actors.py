@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tfviz.errors import MissingPackageError, install_command
+from tfviz.errors import JobError, MissingPackageError, TfvizError, install_command
 from tfviz.jobs.engines.crew import Crew
 
 _STORE_BYTES = 200_000_000  # The store holds only shard numbers.
@@ -20,6 +20,7 @@ def run_on_ray(crew: Crew, shards: Sequence[int]) -> Iterator[int]:
     checkpoints are not used.
 
     Raises:
+        JobError: a shard cannot be written.
         MissingPackageError: Ray is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -46,6 +47,8 @@ def run_on_ray(crew: Crew, shards: Sequence[int]) -> Iterator[int]:
         **share,
     )
     for row in done.iter_rows():
+        if row["error"]:
+            raise JobError(row["error"])
         yield int(row["images"])
 
 
@@ -59,4 +62,8 @@ class _ShardOfRow:
         self._explain = ExplainShard(crew.root, crew.is_retry)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"images": self._explain(int(row["shard"]))}
+        # Ray would wrap the exception in its own, which hides the reason behind a traceback.
+        try:
+            return {"images": self._explain(int(row["shard"])), "error": ""}
+        except TfvizError as error:
+            return {"images": 0, "error": str(error)}

@@ -1,4 +1,4 @@
-"""Read annotated boxes and masks from tfviz's JSON, COCO, Pascal VOC, or mask image files."""
+"""Read annotations from tfviz's JSON files, COCO files, Pascal VOC files or mask images."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ def read_annotations(
 ) -> list[AnnotatedImage]:
     """Read annotations from a file or folder.
 
-    The format is detected automatically. A .json file that contains a list is in tfviz's own
-    format (see `boxes_json`); one that contains an object is a COCO file. An .xml file, or a folder
-    that contains .xml files, is in Pascal VOC format. Any other folder must contain masks.
+    The format is detected automatically. A .json file that contains a list is in tfviz's format
+    (see `boxes_json`); a .json file that contains an object is a COCO file. An .xml file, or a
+    folder that contains .xml files, is in Pascal VOC format. Any other folder must contain masks.
 
     Args:
         path: the file or folder.
         labels: the model's class names, which are matched with the annotated classes.
         classes: the number of classes in the model.
-        say: prints a line; used for notes.
+        say: a function that prints a note.
 
     Returns:
-        One element per annotated image.
+        The annotated images.
 
     Raises:
         OptionError: the format is unknown, or an annotation is invalid.
-        LabelsError: the model does not have an annotated class.
+        LabelsError: an annotated class is not one of the model's classes.
     """
     path, names = Path(path), ClassNames(labels, classes, Path(path))
     if not path.exists():
-        raise OptionError(f"The annotations {shown(path)} do not exist. {_EXPECTED}")
+        raise OptionError(f"The annotation file or folder {shown(path)} does not exist. {_EXPECTED}")
     if path.is_dir():
         images = voc.read_folder(path, names) if any(path.rglob("*.xml")) else mask_folder.read(path, names)
     elif path.suffix.lower() == ".xml":
@@ -48,14 +48,14 @@ def read_annotations(
         content = read_json(path)
         images = boxes_json.read(content, path, names) if isinstance(content, list) else coco.read(content, path, names)
     else:
-        raise OptionError(f"The annotations {shown(path)} have an unknown format. {_EXPECTED}")
+        raise OptionError(f"The annotations in {shown(path)} have an unknown format. {_EXPECTED}")
     names.report(say)
     if not images:
-        raise OptionError(f"The annotations {shown(path)} contain no images. {_EXPECTED}")
+        raise OptionError(f"The annotations in {shown(path)} contain no images. {_EXPECTED}")
     return images
 
 
 _EXPECTED = (
-    "Pass a JSON file of boxes, a COCO annotation file, a Pascal VOC .xml file or a folder of them, or a folder of masks with "
-    "one subfolder per class."
+    "Pass a JSON file of boxes, a COCO annotation file, a Pascal VOC .xml file or a folder of such files, or a folder of "
+    "masks with one subfolder per class."
 )

@@ -20,8 +20,8 @@ class AnnotatedObject:
     Attributes:
         classes: the model classes that are correct for the object.
         boxes: the boxes [x0, y0, x1, y1]; empty if the object has a mask.
-        mask: returns the mask, bool (height, width), for an image size; None if the object has
-            boxes.
+        mask: a function that returns the mask, bool (height, width), for an image size; None if the
+            object has boxes.
     """
 
     classes: tuple[int, ...]
@@ -46,13 +46,13 @@ class AnnotatedImage:
     has_extension: bool = True
 
     def regions(self, size: Size, scores: np.ndarray | None = None) -> Regions:
-        """Convert the objects to regions.
+        """Convert the annotated objects to regions.
 
         If several classes are correct for an object, the one with the highest score is used.
 
         Args:
             size: the image's (height, width).
-            scores: the model's scores for the image, (classes,); None to use the first class.
+            scores: the model's scores for the image, (classes,). If None, the first class is used.
 
         Returns:
             The regions.
@@ -63,7 +63,7 @@ class AnnotatedImage:
         """
         if self.size not in (None, tuple(size)):
             raise OptionError(
-                f"The annotations give '{shown(self.name)}' a size of {_by(self.size)} pixels, but the image has {_by(size)}. "
+                f"In the annotations, '{shown(self.name)}' has {_by(self.size)} pixels, but the image has {_by(size)}. "
                 "Correct the annotations, or evaluate the annotated image."
             )
         found: dict[int, list[AnnotatedObject]] = {}

@@ -1,13 +1,13 @@
-"""tfviz's JSON format: a list with one entry per object, or per group of objects of one class.
+"""tfviz's JSON format: a list with one entry per object or per group of same-class objects.
 
     [{"file": "cat.jpg", "width": 480, "height": 320,
       "classes": [281], "boxes": [[50, 35, 339, 320]]}]
 
-`classes` contains indices, names or WordNet ids; `imagenet_ids` and `class_names` are synonyms. If
-there are several classes, any of them is correct for the object. Objects of different classes need
-separate entries. Boxes are [x0, y0, x1, y1] in pixels. `width` and `height` are optional; if they
-are given, the image must have this size. Other keys are ignored. Entries with an empty list of
-classes add no objects.
+`classes` contains indices, names or WordNet ids; `imagenet_ids` and `class_names` are synonyms for
+this key. If there are several classes, any of them is correct for the object. Objects of different
+classes need separate entries. Boxes are [x0, y0, x1, y1] in pixels. `width` and `height` are
+optional; if they are given, the image must have this size. Other keys are ignored. Entries with an
+empty class list add no objects.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CLASSES = ("classes", "imagenet_ids", "class_names")
 
 
 def read(entries: list[object], path: Path, names: ClassNames) -> list[AnnotatedImage]:
-    """Read a file's entries.
+    """Convert a file's entries to annotated images.
 
     Args:
         entries: the parsed JSON list.
@@ -36,7 +36,7 @@ def read(entries: list[object], path: Path, names: ClassNames) -> list[Annotated
 
     Raises:
         OptionError: an entry is invalid.
-        LabelsError: the model does not have an annotated class.
+        LabelsError: an annotated class is not one of the model's classes.
     """
     images: dict[str, AnnotatedImage] = {}
     for number, entry in enumerate(entries):
@@ -55,7 +55,7 @@ def _words_of(entry: object, where: str) -> list[str | int]:
     words = field_of(entry, key, (list, int, str), where)
     words = words if isinstance(words, list) else [words]
     if any(not isinstance(word, (int, str)) for word in words):
-        raise OptionError(f"{where} must have class numbers or names. Received: {words!r:.120}.")
+        raise OptionError(f"{where} must contain class numbers or names. Received: {words!r:.120}.")
     return words
 
 

@@ -12,7 +12,7 @@ _MOST_NAMED = 3
 
 
 class ClassNames:
-    """Looks up the model's classes, and records annotated classes that the model does not have."""
+    """Looks up the model's classes and records annotated classes that the model lacks."""
 
     def __init__(self, labels: Labels, count: int, path: Path) -> None:
         """Initialize the lookup.
@@ -38,13 +38,16 @@ class ClassNames:
             raise LabelsError(f"{shown(self._path)} names a class that the model does not have. {error}") from error
         if not 0 <= index < self._count:
             raise LabelsError(
-                f"{shown(self._path)} has the class {index}, but the model has {self._count} classes, 0 to {self._count - 1}. "
-                "Use the model's class numbers."
+                f"{shown(self._path)} contains class {index}, but the model has {self._count} classes (0 to "
+                f"{self._count - 1}). Use the model's class numbers."
             )
         return index
 
     def known(self, word: str) -> int | None:
-        """Return the class index, or record the class as unknown and return None."""
+        """Return the class index for an annotated class.
+
+        If the model lacks the class, record the class and return None.
+        """
         try:
             index = self.index(word)
         except LabelsError:
@@ -57,7 +60,7 @@ class ClassNames:
         """Report the annotated classes that the model does not have.
 
         Args:
-            say: prints a line.
+            say: a function that prints one line.
 
         Raises:
             LabelsError: the model has none of the annotated classes.
@@ -71,4 +74,4 @@ class ClassNames:
             hint = near_matches(self._unknown[0], names) if names else "Pass the model's class names with --labels."
             raise LabelsError(f"The model has none of the classes in {shown(self._path)}: {some}. {hint}")
         count = len(self._unknown)
-        say(f"Note: The model does not have {count} of the classes in {shown(self._path)}. They are left out: {some}.")
+        say(f"Note: {count} of the classes in {shown(self._path)} are unknown to the model and were skipped: {some}.")

@@ -1,6 +1,7 @@
 """Read COCO annotation files with boxes, polygons or run-length encoded masks.
 
-An annotation's region is its polygons or uncompressed run lengths; without these, it is the box.
+An annotation's region comes from its polygons or uncompressed run lengths. If it has neither, the
+region is its box.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tfviz.metrics.annotations.json_files import field_of
 
 
 def read(content: object, path: Path, names: ClassNames) -> list[AnnotatedImage]:
-    """Read a COCO file.
+    """Convert a COCO file's content to annotated images.
 
     Args:
         content: the parsed JSON.
@@ -43,7 +44,7 @@ def read(content: object, path: Path, names: ClassNames) -> list[AnnotatedImage]
         image = images.get(field_of(one, "image_id", int, where))
         category = categories.get(field_of(one, "category_id", int, where))
         if image is None or category is None:
-            raise OptionError(f"{where} has an annotation of an unknown image or category. Received: {one!s:.120}.")
+            raise OptionError(f"{where} has an annotation that refers to an unknown image or category. Received: {one!s:.120}.")
         index = names.known(category)
         if index is not None:
             image.objects.append(_object(one, index, where))
@@ -58,7 +59,7 @@ def _object(annotation: object, index: int, where: str) -> AnnotatedObject:
         return AnnotatedObject((index,), mask=partial(_run_lengths, shape["counts"]))
     box = field_of(annotation, "bbox", list, where)
     if len(box) != 4 or not all(isinstance(one, (int, float)) for one in box):
-        raise OptionError(f"{where} has a box that is not [x, y, width, height]. Received: {box!r:.120}.")
+        raise OptionError(f"{where} has a box that is not of the form [x, y, width, height]. Received: {box!r:.120}.")
     x, y, width, height = box
     return AnnotatedObject((index,), [[x, y, x + width, y + height]])
 
@@ -71,7 +72,9 @@ def _corners(shape: Sequence[object], where: str) -> list[np.ndarray]:
         reason = None
     except (ValueError, TypeError) as error:
         reason = error
-    raise OptionError(f"{where} has a polygon that is not [x, y, x, y, x, y, …]. Received: {shape!s:.120}.") from reason
+    raise OptionError(
+        f"{where} has a polygon that is not of the form [x, y, x, y, x, y, …]. Received: {shape!s:.120}."
+    ) from reason
 
 
 def _polygons(polygons: Sequence[np.ndarray], size: Size) -> np.ndarray:

@@ -12,17 +12,18 @@ from tfviz.metrics.annotations.annotated_image import AnnotatedImage
 def matched(annotated: Sequence[AnnotatedImage], paths: Sequence[Path]) -> tuple[dict[int, AnnotatedImage], list[str]]:
     """Find the image file for each annotated image.
 
-    An annotated name such as "train/cat.jpg" matches files whose path ends in these components.
+    An annotated name such as "train/cat.jpg" matches files whose path ends with the same
+    components.
 
     Args:
         annotated: the annotated images.
         paths: the image files.
 
     Returns:
-        A dict that maps indices in `paths` to annotated images, and the names without a file.
+        A dict that maps indices in `paths` to annotated images, and the names that match no file.
 
     Raises:
-        OptionError: a name matches several files, or no name matches any.
+        OptionError: a name matches several files, or no name matches any file.
     """
     by_name: dict[str, list[int]] = {}
     for position, path in enumerate(paths):
@@ -36,8 +37,8 @@ def matched(annotated: Sequence[AnnotatedImage], paths: Sequence[Path]) -> tuple
         if len(places) > 1 or (places and places[0] in found):
             files = ", ".join(shown(paths[place]) for place in places[:2])
             raise OptionError(
-                f"The annotations of '{shown(image.name)}' are ambiguous: {files}. Annotate each image once, with a path that "
-                "matches only one file."
+                f"'{shown(image.name)}' matches several files, or is annotated several times: {files}. Annotate each image "
+                "once, with a path that matches only one file."
             )
         if places:
             found[places[0]] = image

@@ -21,7 +21,7 @@ def read_json(path: Path) -> object:
     except OSError as error:
         raise OptionError(f"{shown(path)} cannot be read ({error.strerror}). Check its permissions.") from error
     except (ValueError, RecursionError) as error:
-        raise OptionError(f"{shown(path)} is not valid JSON ({error}). Check how it was written.") from error
+        raise OptionError(f"{shown(path)} is not valid JSON ({error}). Correct the file.") from error
 
 
 def field_of(entry: object, name: str, kinds: type | tuple[type, ...], where: str) -> Any:
@@ -29,9 +29,9 @@ def field_of(entry: object, name: str, kinds: type | tuple[type, ...], where: st
 
     Args:
         entry: the JSON object.
-        name: the name of the field.
+        name: the field's name.
         kinds: the allowed types.
-        where: where the entry is, for messages.
+        where: the entry's location, for messages.
 
     Raises:
         OptionError: the entry is not an object, or the field is missing or has the wrong type.
@@ -39,5 +39,5 @@ def field_of(entry: object, name: str, kinds: type | tuple[type, ...], where: st
     value = entry.get(name) if isinstance(entry, Mapping) else None
     if not isinstance(value, kinds) or isinstance(value, bool):
         names = [kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,))]
-        raise OptionError(f"{where} needs '{name}' ({' or '.join(names)}). Received: {entry!s:.120}.")
+        raise OptionError(f"{where} must have a field '{name}' ({' or '.join(names)}). Received: {entry!s:.120}.")
     return value

@@ -1,7 +1,7 @@
 """Read mask images from a folder with one subfolder per class and one mask per image.
 
-`masks/tabby/cat.png` is the mask for the class "tabby" in the image cat.jpg. Subfolders are named
-after the class index, name or WordNet id. Pixels that are not black belong to the class.
+`masks/tabby/cat.png` is the mask for the class "tabby" in the image cat.jpg. Each subfolder's name
+is a class index, a class name or a WordNet id. Pixels that are not black belong to the class.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tfviz.metrics.annotations.classes import ClassNames
 
 
 def read(folder: Path, names: ClassNames) -> list[AnnotatedImage]:
-    """List a folder's masks. The mask files are read only when they are needed.
+    """List a folder's masks. The mask files are read only when needed.
 
     Args:
         folder: the folder.

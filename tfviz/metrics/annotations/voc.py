@@ -1,7 +1,7 @@
-"""Read Pascal VOC annotations: one XML file per image with its object boxes.
+"""Read Pascal VOC annotations, which have one XML file per image with the boxes of its objects.
 
-VOC numbers pixels from 1, and both ends belong to the box. Columns xmin to xmax in VOC are columns
-xmin − 1 to xmax − 1 in tfviz.
+VOC numbers pixels from 1, and its boxes include both ends. VOC's columns xmin to xmax are tfviz's
+columns xmin − 1 to xmax − 1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def read_folder(folder: Path, names: ClassNames) -> list[AnnotatedImage]:
 
 
 def read_file(path: Path, names: ClassNames) -> AnnotatedImage:
-    """Read a VOC file.
+    """Read the annotations in a VOC file.
 
     Args:
         path: the file.
@@ -46,14 +46,14 @@ def _root(path: Path) -> ElementTree.Element:
     try:
         content = path.read_bytes()
         if b"<!ENTITY" in content:  # entities can expand without bound
-            raise OptionError(f"{shown(path)} declares XML entities, which annotations do not need. Remove them.")
+            raise OptionError(f"{shown(path)} declares XML entities, which are not allowed in annotations. Remove them.")
         return ElementTree.fromstring(content)
     except OSError as error:
         raise OptionError(f"{shown(path)} cannot be read ({error.strerror}). Check its permissions.") from error
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         if isinstance(error, OptionError):
             raise
-        raise OptionError(f"{shown(path)} is not valid XML ({error}). Check how it was written.") from error
+        raise OptionError(f"{shown(path)} is not valid XML ({error}). Correct the file.") from error
 
 
 def _size_of(root: ElementTree.Element, path: Path) -> Size | None:

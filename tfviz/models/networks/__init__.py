@@ -1,4 +1,7 @@
-"""Networks that keras.applications lacks, or that common weights files define differently."""
+"""Networks for weights from other tools.
+
+keras.applications lacks some of these networks and defines others differently.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,16 @@ from tfviz.models.networks import resnet, vgg
 if TYPE_CHECKING:
     import keras
 
-Call = Callable[[Any, Any], Any]  # (layer, its input) -> its output
+Call = Callable[[Any, Any], Any]  # takes a layer and the layer's input, returns the layer's output
 
 
 def call_layer(layer: Any, x: Any) -> Any:
-    """Call a layer without any further action."""
+    """Call a layer. By default, `build` uses this function."""
     return layer(x)
 
 
 def standard_widths(name: str) -> dict[str, int]:
-    """Return each layer's default width. The width of "predictions" is the number of classes."""
+    """Return a network's default widths. The width of "predictions" is the number of classes."""
     return resnet.standard_widths() if name == resnet.NAME else vgg.standard_widths(name)
 
 
@@ -27,10 +30,10 @@ def build(name: str, widths: Mapping[str, int], size: tuple[int, int], call: Cal
     """Build a network by name.
 
     Args:
-        name: "VGG16", "VGG16_BN", "VGG19", "VGG19_BN", or "ResNet50" as torchvision defines it.
-        widths: the number of channels or units of each layer (see `standard_widths`).
-        size: (height, width) of the images in pixels.
-        call: calls each layer, which builds it. It may set the initial weights.
+        name: "VGG16", "VGG16_BN", "VGG19", "VGG19_BN" or torchvision's "ResNet50".
+        widths: the layers' numbers of channels or units, with the keys of `standard_widths`.
+        size: the image size (height, width) in pixels.
+        call: a function that calls, and thereby builds, each layer. It may set the initial weights.
 
     Returns:
         The network.

@@ -1,8 +1,9 @@
-"""ResNet50 as torchvision defines it, with the layer names of keras.applications.
+"""torchvision's ResNet50, with layer names from keras.applications.
 
-It differs from ResNet50 in keras.applications in three ways, so weights for one network produce
-wrong outputs in the other. A block's stride is in the 3x3 convolution instead of the first 1x1
-convolution, convolutions have no bias, and the normalization uses an epsilon of 1e-5.
+This network differs from ResNet50 in keras.applications in three ways: a block applies its stride
+in the 3x3 convolution instead of the first 1x1 convolution, convolutions have no bias, and
+normalization uses an epsilon of 1e-5. Weights for one network therefore produce wrong outputs in
+the other network.
 
 He et al., 2016, "Deep Residual Learning for Image Recognition".
 """
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 NAME = "ResNet50"
 _BLOCKS = {2: 3, 3: 4, 4: 6, 5: 3}  # stage -> number of blocks
-# Stage -> channels inside its blocks. A block's output has four times as many.
+# Stage -> number of channels inside its blocks. A block's output has four times as many.
 _CHANNELS = {2: 64, 3: 128, 4: 256, 5: 512}
 _EPSILON = 1e-5
 
@@ -27,9 +28,9 @@ _EPSILON = 1e-5
 class Block:
     """One bottleneck block: 1x1, 3x3 and 1x1 convolutions, and a shortcut.
 
-    The widths of the first two convolutions are named "<name>_1" and "<name>_2". `output` names the
-    third convolution's width, which all blocks in a stage share, and `source` names the input's
-    width.
+    The block's widths (numbers of channels) have names. The widths of the first two convolutions
+    are named "<name>_1" and "<name>_2". `output` is the name of the third convolution's width,
+    which is the same for all blocks in a stage. `source` is the name of the input's width.
     """
 
     stage: int
@@ -41,7 +42,10 @@ class Block:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is its stage's first block, whose shortcut has a convolution."""
+        """Whether this is the first block in its stage.
+
+        Only first blocks have a convolution in the shortcut.
+        """
         return self.number == 1
 
     @property
@@ -65,7 +69,7 @@ def blocks() -> Iterator[Block]:
 
 
 def standard_widths() -> dict[str, int]:
-    """Return the default widths: "conv1", the widths named in `Block`, and "predictions"."""
+    """Return the default widths, keyed by name: "conv1", "predictions" and those in `Block`."""
     widths = {"conv1": 64, "predictions": 1000}
     for block in blocks():
         channels = _CHANNELS[block.stage]
@@ -74,7 +78,7 @@ def standard_widths() -> dict[str, int]:
 
 
 def build(widths: Mapping[str, int], size: tuple[int, int], call: Callable[[Any, Any], Any]) -> keras.Model:
-    """Build the network for images of `size` (see `tfviz.models.networks.build`)."""
+    """Build the network for images of this size (see `tfviz.models.networks.build`)."""
     import keras
     from keras import layers
 

@@ -1,7 +1,8 @@
 """VGG16 and VGG19, with and without batch normalization.
 
 The plain networks have the same layers and layer names as in keras.applications. The networks with
-batch normalization follow torchvision: convolution with a bias, normalization, ReLU.
+batch normalization follow torchvision: each convolution has a bias and is followed by a
+normalization and a ReLU.
 
 Simonyan & Zisserman, 2015, "Very Deep Convolutional Networks for Large-Scale Image Recognition".
 """
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import keras
 
-CONVOLUTIONS = {"VGG16": (2, 2, 3, 3, 3), "VGG19": (2, 2, 4, 4, 4)}  # per block
+# The number of convolutions in each block.
+CONVOLUTIONS = {"VGG16": (2, 2, 3, 3, 3), "VGG19": (2, 2, 4, 4, 4)}
 _CHANNELS = (64, 128, 256, 512, 512)
 DENSE = {"fc1": 4096, "fc2": 4096, "predictions": 1000}
 _BATCH_NORM = "_BN"
@@ -27,24 +29,24 @@ def has_batch_norm(name: str) -> bool:
 
 
 def convolutions(name: str) -> list[list[str]]:
-    """Return the convolutions' names by block: [["block1_conv1", "block1_conv2"], ...]."""
+    """Return the convolutions' names, one list per block: [["block1_conv1", ...], ...]."""
     counts = CONVOLUTIONS[name.removesuffix(_BATCH_NORM)]
     return [[f"block{block}_conv{i}" for i in range(1, count + 1)] for block, count in enumerate(counts, 1)]
 
 
 def norm_of(convolution: str) -> str:
-    """Return the name of the normalization layer after a convolution."""
+    """Return the name of the normalization layer that follows a convolution."""
     return convolution.replace("conv", "bn")
 
 
 def standard_widths(name: str) -> dict[str, int]:
-    """Return the default width of each layer: its number of channels or units."""
+    """Return each layer's default width, which is its number of channels or units."""
     blocks = zip(convolutions(name), _CHANNELS, strict=True)
     return {layer: channels for block, channels in blocks for layer in block} | DENSE
 
 
 def build(name: str, widths: Mapping[str, int], size: tuple[int, int], call: Callable[[Any, Any], Any]) -> keras.Model:
-    """Build the network for images of `size` (see `tfviz.models.networks.build`)."""
+    """Build the network for images of this size (see `tfviz.models.networks.build`)."""
     import keras
     from keras import layers
 

@@ -1,4 +1,7 @@
-"""Read weights files, check whether they fit a network, and load them. One module per format."""
+"""Read weights files, check that they fit a network, and load them.
+
+Each file format has its own module.
+"""
 
 from tfviz.models.weights.files import TRUNCATED, require_file
 from tfviz.models.weights.foreign import FOREIGN_EXTENSIONS, load_foreign

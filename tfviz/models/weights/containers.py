@@ -1,9 +1,9 @@
-"""Checks for HDF5 files and zip archives from untrusted sources.
+"""Check HDF5 files and zip archives from untrusted sources.
 
-HDF5 can refer to other files in three ways: links, arrays in external storage, and virtual arrays
-assembled from other files. A malicious model could use them to read private files of the person who
-opens it. A zip archive could write outside its folder, and both formats could expand until memory
-runs out.
+An HDF5 file can refer to other files in three ways: links, arrays in external storage, and virtual
+arrays assembled from other files. A malicious model could use these references to read the user's
+private files. An entry in a zip archive could be written outside the archive's folder, and files in
+both formats could expand until memory is exhausted.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from tfviz.images.files import shown
 if TYPE_CHECKING:
     import h5py
 
-# Weights hardly compress, and Keras does not compress them. A file of zeros compresses well.
+# Keras does not compress weights, because they would hardly shrink. However, a file of zeros
+# compresses well, so the contents may be larger than the file by this factor plus this many bytes.
 _MAX_EXPANSION, _ALWAYS_ALLOWED_BYTES = 20, 1 << 28
 _ADVICE = "Get the file again from its source, and do not use it unless you trust that source."
 
 
 def require_plain_entries(archive: zipfile.ZipFile, path: str | Path) -> None:
-    """Raise WeightsError if an entry points outside the archive, or the archive expands too far."""
+    """Raise WeightsError if an entry points outside the archive or the entries are too large."""
     for entry in archive.infolist():
         posix, windows = PurePosixPath(entry.filename), PureWindowsPath(entry.filename)
         if posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts):
@@ -36,7 +37,7 @@ def require_plain_entries(archive: zipfile.ZipFile, path: str | Path) -> None:
 
 
 def require_own_data(file: h5py.File, path: str | Path) -> None:
-    """Raise WeightsError if arrays are in other files, or claim far more data than the file has."""
+    """Raise WeightsError if an HDF5 file refers to other files or its arrays are too large."""
     import h5py
 
     size = 0
@@ -55,7 +56,10 @@ def require_own_data(file: h5py.File, path: str | Path) -> None:
 
 
 def _entries(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset | h5py.ExternalLink]]:
-    """Yield each array and each link to another file once, even if a group contains itself."""
+    """Yield each array and each link to another file once, with its path.
+
+    This also works if a group contains itself.
+    """
     import h5py
 
     waiting, seen = [group], set()
@@ -77,6 +81,5 @@ def _require_size(claimed: int, path: str | Path) -> None:
     stored = Path(path).stat().st_size
     if claimed > _MAX_EXPANSION * stored + _ALWAYS_ALLOWED_BYTES:
         raise WeightsError(
-            f"{shown(path)} has {stored:,} bytes but claims to contain {claimed:,}, which is more than any weights could need. "
-            f"{_ADVICE}"
+            f"{shown(path)} has {stored:,} bytes but claims to contain {claimed:,}, more than any weights could need. {_ADVICE}"
         )

@@ -1,4 +1,4 @@
-"""Checks and messages that all weights files share."""
+"""Checks and error messages that apply to all weights files."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ def require_file(path: str | Path, extensions: tuple[str, ...]) -> None:
 
 
 def beginning(path: str | Path) -> str:
-    """Return "It starts with b'...'", for error messages about files in another format."""
+    """Return a clause for error messages that quotes a file's first bytes.
+
+    For example, the clause is "It starts with b'...'".
+    """
     with Path(path).open("rb") as file:
         return f"It starts with {file.read(12)!r}"

@@ -1,8 +1,8 @@
-"""Build networks whose layers start from given arrays.
+"""Build networks whose layers are initialized from given arrays.
 
-Building a network and then loading its weights needs memory for two sets of weights, and drawing
-the random weights takes most of the time. Here, each layer uses its arrays as initial values, and
-each array is released after use.
+Building a network and then loading its weights requires memory for two sets of weights, and most of
+the time is spent on drawing random initial weights. In this module, each layer instead uses the
+given arrays as its initial weights, and each array is released after use.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from typing import Any
 
 import numpy as np
 
-# the alignment of TensorFlow's buffers, which can use aligned memory without a copy
+# TensorFlow's buffer alignment. TensorFlow uses memory with this alignment without copying it.
 _ALIGNMENT_BYTES = 64
 
-# Layer -> weight -> array of any shape and number type, with elements in the layer's memory order.
+# Maps a layer's name to the layer's arrays, keyed by weight name. An array may have any shape and
+# number type, but its elements must be in the same order as the weight's.
 Start = MutableMapping[str, dict[str, np.ndarray]]
 
 
 def starting_from(arrays: Start) -> Callable[[Any, Any], Any]:
-    """Return a function that calls layers (see `networks.build`), initialized from `arrays`.
+    """Return a function that calls a layer and initializes its weights from `arrays`.
 
-    Each array is removed from the mapping when it is used.
+    Pass the function to `networks.build`. Each array is removed from the mapping when it is used.
     """
 
     def call(layer: Any, x: Any) -> Any:
@@ -35,7 +36,7 @@ def starting_from(arrays: Start) -> Callable[[Any, Any], Any]:
 
 @contextmanager
 def _initializers(layer: Any, arrays: dict[str, np.ndarray]) -> Iterator[None]:
-    """Initialize the layer from `arrays` within the block, and then restore its initializers."""
+    """Use `arrays` as a layer's initializers within the block, and restore its own afterward."""
     names = [f"{weight}_initializer" for weight in arrays]
     own = {name: getattr(layer, name) for name in names}
     for name, weight in zip(names, list(arrays), strict=True):
@@ -55,7 +56,7 @@ def _initializer(arrays: dict[str, np.ndarray], weight: str) -> Callable[..., An
 
 
 def _tensor(array: np.ndarray, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Copy the array into aligned memory, and return a tensor that uses this memory."""
+    """Copy the array into aligned memory and return a tensor that uses this memory."""
     import tensorflow as tf
 
     number = np.dtype(dtype or "float32")

@@ -1,4 +1,4 @@
-"""Build networks from other tools' weights: torchvision files, and .npy files for TensorFlow 1."""
+"""Build networks from other tools' weights files: torchvision's and .npy files for TensorFlow 1."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import keras
 
 _Reader = Callable[[str | Path], dict[str, np.ndarray]]
-# File extension -> the reader and the possible layouts.
+# Maps each file extension to the function that reads such a file and to the possible layouts, keyed
+# by network.
 _FORMATS: dict[str, tuple[_Reader, Mapping[str, Layout]]] = {
     ".npy": (read_npy, tensorflow_1.LAYOUTS),
     ".safetensors": (lambda path: plain_names(read_safetensors(path)), torchvision.LAYOUTS),
@@ -40,15 +41,15 @@ def load_foreign(name: str, path: str | Path, size: Size | None = None) -> tuple
     Layer widths and the number of classes are inferred from the file.
 
     Args:
-        name: the network, such as "VGG19".
+        name: the network's name, such as "VGG19".
         path: the weights file.
-        size: (height, width) of the images in pixels. None means the default size.
+        size: the image size (height, width) in pixels. None means the default size.
 
     Returns:
         The network and its preprocessing.
 
     Raises:
-        WeightsError: the file cannot be used, or belongs to another network.
+        WeightsError: the file cannot be used, or its weights belong to another network.
         OptionError: the network does not support this image size.
         MissingPackageError: the package that reads the file is not installed.
     """

@@ -1,9 +1,9 @@
 """Open .h5 and .keras models that Keras 2 saved (TensorFlow 2.0 to 2.15, and tf_keras).
 
-Keras 3 can open only a few of them. It has dropped some layers and arguments, rejects "/" in names,
-rejects the functions that Keras 2 recorded as layers, such as `tf.nn.relu`, and numbers calls to
-nested models differently. This module translates the config to Keras 3 and assigns the arrays by
-layer name.
+Keras 3 can open only a few of these files. It dropped some layers and arguments, numbers the calls
+of nested models differently, and rejects "/" in names. It also rejects functions such as
+`tf.nn.relu`, which Keras 2 recorded as layers. This module translates the config to Keras 3's
+format and assigns the arrays by layer name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tfviz.errors import UnsupportedModelError
 from tfviz.models.weights.keras_2_arrays import fill_from_archive, fill_from_h5, inner_layers
 from tfviz.models.weights.keras_2_functions import TensorFlowFunction, require_supported
 from tfviz.models.weights.keras_2_graph import call, is_reference, references, split, tensors, with_inputs
-from tfviz.models.weights.keras_2_layers import keras_3_layer, require_supported_call
+from tfviz.models.weights.keras_2_layers import OWN_LAYERS, keras_3_layer, require_supported_call
 
 if TYPE_CHECKING:
     import h5py
@@ -27,7 +27,7 @@ Config = dict[str, Any]
 
 _MODELS = ("Functional", "Model", "Sequential")
 _FUNCTIONS = ("TFOpLambda", "SlicingOpLambda")
-_WRAPPED = ("layer", "backward_layer", "cell", "cells")  # arguments that are layers
+_WRAPPED = ("layer", "backward_layer", "cell", "cells")  # arguments whose values are layers
 
 
 def load(config: str, file: h5py.File) -> keras.Model:
@@ -43,12 +43,12 @@ def load(config: str, file: h5py.File) -> keras.Model:
     Raises:
         UnsupportedModelError: a layer or function has no equivalent in Keras 3.
         WeightsError: the arrays do not fit the model.
-        Exception: Keras rejects the config. The type depends on the cause.
+        Exception: Keras rejects the config. The exception's type depends on the cause.
     """
     old = json.loads(config)
     translated = _translated(old)
     kind = keras.Sequential if translated["class_name"] == "Sequential" else keras.Model
-    # Some Keras versions run the code in Lambda layers unless safe mode is on.
+    # Some Keras versions run code in Lambda layers unless safe mode is on.
     with keras_internals.safe_mode(), keras.utils.custom_object_scope(_known_layers()):
         model = kind.from_config(translated["config"])
     if "model_weights" in file:
@@ -59,12 +59,13 @@ def load(config: str, file: h5py.File) -> keras.Model:
 
 
 def _known_layers() -> dict[str, Any]:
-    """Return layers that a config may name, but that Keras 3 cannot find by these names."""
-    return {**dict.fromkeys(_FUNCTIONS, TensorFlowFunction), **keras_internals.application_layers()}
+    """Return the layers to register while Keras reads a config, keyed by their names in configs."""
+    functions = dict.fromkeys(_FUNCTIONS, TensorFlowFunction)
+    return {**functions, **OWN_LAYERS, **keras_internals.application_layers()}
 
 
 def _translated(layer: Config) -> Config:
-    """Translate a layer's config to Keras 3, including all nested layers."""
+    """Translate the config of a layer and of all layers inside it to Keras 3's format."""
     registered = layer.get("registered_name") or layer["class_name"]
     kind, config = registered.split(">")[-1], layer["config"]
     new: Config = {"name": layer["name"]} if "name" in layer else {}
@@ -87,7 +88,7 @@ def _translated(layer: Config) -> Config:
 
 
 def _translated_wrapped(layer: Config | list[Config]) -> Config | list[Config]:
-    """Translate the layer, or the layers, inside a wrapper such as TimeDistributed."""
+    """Translate the config of the layer or layers inside a wrapper such as TimeDistributed."""
     return [_translated(one) for one in layer] if isinstance(layer, list) else _translated(layer)
 
 
@@ -115,14 +116,17 @@ def _with_calls_renumbered(layer: Config, first_calls: dict[str, int]) -> Config
 
 
 def _unwrapped(endpoints: Any) -> Any:
-    """Unpack a single input or output, because Keras 3 would otherwise pass it on as a list."""
+    """Unpack a list that contains a single input or output.
+
+    Otherwise, the model's input or output would be a list in Keras 3.
+    """
     return endpoints[0] if isinstance(endpoints, list) and len(endpoints) == 1 and isinstance(endpoints[0], list) else endpoints
 
 
 def _first_calls(config: Config | list[Config]) -> dict[str, int]:
-    """Return the index of each nested model's first call.
+    """Return the index of each nested model's first call, keyed by the model's name.
 
-    Keras 2 also counts the model's creation as a call.
+    This index may be greater than 0, because Keras 2 also counts a model's creation as a call.
     """
     layers = inner_layers(config)
     nested = {layer["name"] for layer in layers if layer["class_name"] in _MODELS and "name" in layer}
@@ -144,9 +148,9 @@ def _renumbered(value: Any, first_calls: dict[str, int], one_more: Any = ()) -> 
 
 
 def _translated_function(layer: Config) -> Config:
-    """Translate a TFOpLambda to a TensorFlowFunction.
+    """Translate a function that Keras 2 recorded as a layer to a TensorFlowFunction.
 
-    Its constants move to the config, and its tensors become the call's inputs.
+    Constant arguments are stored in the config, and tensors become the inputs of the call.
     """
     function, name = layer["config"]["function"], layer["config"]["name"]
     require_supported(function, name)

@@ -1,8 +1,8 @@
 """Load a Keras 2 file's arrays into the layers with the same names.
 
-An .h5 file lists each layer's arrays in the order of `layer.weights`, trainable ones first. A
-.keras file has one group per layer, named after its class and numbered in config order. The groups
-of inner layers are inside it.
+An .h5 file lists each layer's arrays in the order of `layer.weights`, in which the trainable ones
+come first. A .keras file contains one group per layer. The group is named after the layer's class,
+numbered in config order, and contains the groups of the layer's inner layers.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ Config = dict[str, Any]
 Variables = list[keras.Variable]
 
 _ADVICE = "Load weights for the same network."
-_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # the second name until TensorFlow 2.13
+# The second name was used up to TensorFlow 2.13.
+_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
 
 def fill_from_h5(model: keras.Model, config: Config, group: h5py.Group) -> None:
-    """Assign the arrays in an .h5 file. Raise WeightsError if they do not fit."""
+    """Assign an .h5 file's arrays to a model, or raise WeightsError if they do not fit."""
     for layer, layer_config in _layers(model, config):
         name = layer_config["config"]["name"]
         arrays = _stored(group, name)
@@ -42,7 +43,10 @@ def fill_from_h5(model: keras.Model, config: Config, group: h5py.Group) -> None:
 
 
 def _stored(group: h5py.Group, name: str) -> list[h5py.Dataset]:
-    """Return a layer's arrays. A long list of array names spans several attributes."""
+    """Return the arrays that a file stores for a layer.
+
+    If there are many arrays, their names are split across several attributes.
+    """
     if name not in group:
         return []
     own = group[name]
@@ -54,7 +58,7 @@ def _stored(group: h5py.Group, name: str) -> list[h5py.Dataset]:
 def _in_keras_2_order(layer: keras.Layer, layer_config: Config) -> tuple[Variables, Variables]:
     """Return a layer's trainable and non-trainable variables, in Keras 2's order.
 
-    A nested model's variables are in config order.
+    A nested model's variables are in the order of the layers in its config.
     """
     if not _is_model(layer_config):
         return layer.trainable_weights, layer.non_trainable_weights
@@ -70,17 +74,22 @@ def _is_model(layer_config: Config) -> bool:
 
 
 def fill_from_archive(model: keras.Model, config: Config, group: h5py.Group) -> None:
-    """Assign the arrays in a .keras file. Raise WeightsError if they do not fit."""
+    """Assign a .keras file's arrays to a model, or raise WeightsError if they do not fit."""
     filled: set[int] = set()
     _fill(model, config, group, filled)
     _finalize_states(model)
     missing = [one.path for one in model.weights if id(one) not in filled]
     if missing:
-        raise WeightsError(f"The file lacks {len(missing)} of the model's arrays, such as {missing[0]}. {_ADVICE}")
+        raise WeightsError(
+            f"{len(missing)} of the model's arrays are missing from the file, for example {missing[0]}. {_ADVICE}"
+        )
 
 
 def _fill(layer: keras.Layer, layer_config: Config, group: h5py.Group, filled: set[int]) -> None:
-    """Assign a group's arrays to a layer and its inner layers."""
+    """Assign a group's arrays to the variables of a layer and its inner layers.
+
+    The ids of these variables are added to `filled`.
+    """
     own = group.get("vars", {})
     variables = keras_internals.own_variables(layer)
     if len(own):
@@ -103,14 +112,14 @@ def _fill(layer: keras.Layer, layer_config: Config, group: h5py.Group, filled: s
         inner_config = layer_config.get("config", {}).get(name) or {}
         if isinstance(inside, keras.Layer):
             _fill(inside, inner_config, group[name], filled)
-        elif isinstance(inside, (list, tuple)):  # the cells in a StackedRNNCells
+        elif isinstance(inside, (list, tuple)):  # the cells of a StackedRNNCells layer
             for one, called in zip(inside, _group_names(type(part).__name__ for part in inside), strict=True):
                 if called in group[name]:
                     _fill(one, {}, group[name][called], filled)
 
 
 def _group_names(kinds: Iterable[str]) -> Iterator[str]:
-    """Yield Keras' group names for layers of these classes, such as "conv2d", "conv2d_1"."""
+    """Yield Keras' group names for layers of these classes, such as "conv2d" and "conv2d_1"."""
     counts: Counter[str] = Counter()
     for kind in kinds:
         name = re.sub(r"\W+", "", kind.split(">")[-1])
@@ -120,15 +129,15 @@ def _group_names(kinds: Iterable[str]) -> Iterator[str]:
 
 
 def inner_layers(config: Config | list[Config]) -> list[Config]:
-    """Return the layer configs in a model's config.
+    """Return the list of layer configs in a model's config.
 
-    For a Sequential model saved before TensorFlow 2.0, the config itself is the list.
+    For a Sequential model saved before TensorFlow 2.0, the config itself is this list.
     """
     return config if isinstance(config, list) else config["layers"]
 
 
 def _layers(model: keras.Layer, config: Config) -> Iterator[tuple[keras.Layer, Config]]:
-    """Yield a model's layers with their configs, in file order."""
+    """Yield a model's layers with their configs, in the order of the configs."""
     is_sequential = config["class_name"].split(">")[-1] == "Sequential"
     for layer_config in inner_layers(config["config"]):
         if not (is_sequential and layer_config["class_name"] == "InputLayer"):
@@ -136,7 +145,7 @@ def _layers(model: keras.Layer, config: Config) -> Iterator[tuple[keras.Layer, C
 
 
 def _finalize_states(model: keras.Model) -> None:
-    """Make layers compute values derived from their arrays, such as Normalization's mean."""
+    """Make layers such as Normalization recompute the values that they derive from their arrays."""
     for layer in keras_internals.layers_of(model):
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
@@ -146,6 +155,7 @@ def _assign(variable: keras.Variable, array: h5py.Dataset, layer: str) -> None:
     """Assign an array to a variable after checking its shape."""
     if tuple(variable.shape) != array.shape:
         raise WeightsError(
-            f"Layer '{layer}' has {variable.name} of shape {tuple(variable.shape)}, but the file has {array.shape}. {_ADVICE}"
+            f"The {variable.name} of layer '{layer}' has shape {tuple(variable.shape)}, but in the file its shape is "
+            f"{array.shape}. {_ADVICE}"
         )
     variable.assign(array[()])

@@ -19,7 +19,8 @@ Config = dict[str, Any]
 Tensor = Any  # a tf.Tensor or a keras.KerasTensor
 Numbers: TypeAlias = "int | tuple[int | None, ...] | list[Any] | None"
 
-_NUMBERS = "numbers_from_shape"  # the KerasTensor attribute that contains them
+# The KerasTensor attribute for values that were computed from a shape.
+_NUMBERS = "numbers_from_shape"
 _GET_ITEM = "__operators__.getitem"
 _SHAPES = ("shape", "compat.v1.shape")
 
@@ -36,7 +37,7 @@ def _padded(tensor: Tensor, paddings: Any, mode: str = "CONSTANT", constant_valu
 
 
 def _resized(images: Tensor, size: Any, method: str = "bilinear", antialias: bool = False) -> Tensor:
-    if method in ("gaussian", "mitchellcubic"):  # keras.ops has neither
+    if method in ("gaussian", "mitchellcubic"):  # keras.ops supports neither method
         return tf.image.resize(images, size, method, antialias=antialias)
     return ops.image.resize(images, size, interpolation=method, antialias=antialias, data_format="channels_last")
 
@@ -55,8 +56,8 @@ def _index(part: Any) -> Any:
     return slice(part["start"], part["stop"], part["step"])
 
 
-# A function's name in Keras 2, without "tf." -> its equivalent in keras.ops. The first parameter is
-# the node's input.
+# Maps each function's name in Keras 2, without "tf.", to the function's keras.ops equivalent. The
+# first parameter of the equivalent is the node's input.
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "__operators__.add": lambda x, y: x + y,
     _GET_ITEM: _sliced,
@@ -131,7 +132,7 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "keras.backend.batch_flatten": lambda x: ops.reshape(x, (-1, math.prod(x.shape[1:]))),
     "stop_gradient": lambda x: ops.stop_gradient(x),
 }
-_ALIASES = {  # other name -> name in FUNCTIONS
+_ALIASES = {  # maps another name of a function to its name in FUNCTIONS
     "__operators__.truediv": "math.truediv",
     "nn.l2_normalize": "math.l2_normalize",
     "nn.softplus": "math.softplus",
@@ -143,7 +144,7 @@ _ALIASES = {  # other name -> name in FUNCTIONS
 }
 FUNCTIONS.update({other: FUNCTIONS[name] for other, name in _ALIASES.items()})
 
-# These TensorFlow modules and top-level functions only compute results from their arguments.
+# Functions in these TensorFlow modules, and these top-level functions, have no side effects.
 _MODULES = ("math", "nn", "image", "linalg", "signal", "bitwise")
 _TOP_LEVEL = re.findall(
     r"\w+",
@@ -166,17 +167,17 @@ _PREFIXES = ("compat.v1.", "compat.v2.")
 
 
 def require_supported(function: str, layer: str) -> None:
-    """Raise UnsupportedModelError for a function that a Keras 2 file must not call."""
+    """Raise UnsupportedModelError if Keras 2 files are not allowed to call this function."""
     if function not in FUNCTIONS and _in_tensorflow(function) is None:
         raise UnsupportedModelError(
-            f"Layer '{layer}' calls tf.{function}, which tfviz does not run for Keras 2 files. It runs only functions "
-            f"in tf.{', tf.'.join(_MODULES)} and array functions such as tf.concat, and none that draw random numbers or "
+            f"Layer '{layer}' calls tf.{function}, which tfviz does not run for Keras 2 files. It runs only functions in "
+            f"tf.{', tf.'.join(_MODULES)} and array functions such as tf.concat, but no functions that draw random numbers or "
             "read files. Rebuild the model in Keras 3 with keras.ops, and load the weights: model.load_weights(file)."
         )
 
 
 def _in_tensorflow(function: str) -> Callable[..., Tensor] | None:
-    """Return TensorFlow's function with this name if it only computes a result, otherwise None."""
+    """Return the TensorFlow function with this name if it has no side effects, otherwise None."""
     prefix = next((one for one in _PREFIXES if function.startswith(one)), "")
     *modules, name = function.removeprefix(prefix).split(".")
     is_allowed = name in _TOP_LEVEL if not modules else len(modules) == 1 and modules[0] in _MODULES
@@ -191,10 +192,10 @@ def _in_tensorflow(function: str) -> Callable[..., Tensor] | None:
 
 @keras.saving.register_keras_serializable("tfviz")
 class TensorFlowFunction(layers.Layer):
-    """A TensorFlow function in a Keras 2 model's graph.
+    """A layer that runs a TensorFlow function from a Keras 2 model's graph.
 
-    The layer runs the keras.ops equivalent if it computes the same result, and the TensorFlow
-    function otherwise.
+    The layer uses the function's keras.ops equivalent if that computes the same result, and the
+    TensorFlow function otherwise.
 
     Args:
         function: the function's name in Keras 2, such as "math.multiply".
@@ -209,10 +210,10 @@ class TensorFlowFunction(layers.Layer):
         self._constants: dict[int, np.ndarray] = {}
 
     def compute_output_spec(self, inputs: Tensor | list[Tensor]) -> Tensor:
-        """Infer the output's shape, which may depend on numbers computed from another shape.
+        """Infer the output shape, which may depend on numbers computed from another shape.
 
-        Like Keras 2, this tracks such numbers through the graph. Otherwise, a Dense layer after
-        `x[:, : tf.shape(x)[1] // 2]` could not be built.
+        Like Keras 2, this method tracks such numbers through the graph. Otherwise, a Dense layer
+        after `x[:, : tf.shape(x)[1] // 2]` could not be built.
         """
         given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         numbers = [getattr(x, _NUMBERS, None) for x in given]
@@ -226,7 +227,10 @@ class TensorFlowFunction(layers.Layer):
         return outputs
 
     def _numbers(self, given: list[Tensor], numbers: list[Numbers | None]) -> Numbers | None:
-        """Return the known values of an integer output, with None for unknown values."""
+        """Return the values of an integer output, or None if they cannot be computed.
+
+        An unknown size in a shape is None.
+        """
         if self.function in _SHAPES and len(given) == 1:
             return tuple(given[0].shape)
         if self.function == _GET_ITEM and isinstance(numbers[0], tuple):
@@ -264,9 +268,9 @@ def _item(sizes: tuple[int | None, ...], spec: Any) -> Numbers | None:
 
 
 def _function(name: str, arguments: Config | None) -> Callable[..., Tensor]:
-    """Return the keras.ops equivalent if it has these arguments, otherwise TensorFlow's function.
+    """Return a function's keras.ops equivalent if the equivalent has all of these arguments.
 
-    `arguments` is None if keras.ops cannot be used.
+    Otherwise, or if `arguments` is None, TensorFlow's function is preferred.
     """
     known = FUNCTIONS.get(name)
     if known is None or arguments is None or not arguments.keys() <= inspect.signature(known).parameters.keys():
@@ -277,9 +281,10 @@ def _function(name: str, arguments: Config | None) -> Callable[..., Tensor]:
 
 
 def _with_inputs(value: Any, inputs: list[Tensor]) -> Any:
-    """Replace {"input": number} in an argument with the call's inputs.
+    """Replace each {"input": number} in an argument with that input of the call.
 
-    A list with floats was a constant tensor. A list of integers contains axes or a shape.
+    A list of numbers that includes a float was a constant tensor, so it is converted to an array. A
+    list of integers contains axes or a shape, so it remains a list.
     """
     if isinstance(value, dict):
         return (

@@ -1,8 +1,9 @@
 """Translate the layer calls in a Keras 2 model's graph to Keras 3.
 
-Keras 2 writes a call as the layer's first argument, nested as it was passed. Each tensor in it
-becomes a reference, which is a list: the name of the layer that produced the tensor, the index of
-    that layer's call, the index of the output and, in the first argument, all other arguments.
+Keras 2 saves a call as the layer's first argument, with each tensor replaced by a reference. A
+reference is a list that contains the name of the layer that produced the tensor, the index of that
+layer's call, and the index of the output. A reference in the first argument also contains all other
+arguments of the call.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ Config = dict[str, Any]
 
 _CONSTANT = "_CONSTANT_VALUE"
 _STATEFUL = ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional")
-# For these arguments, None means that they were not passed.
+# If one of these arguments is None, the caller did not pass it.
 _CALL_ARGUMENTS = ("training", "mask", "name", "initial_state", "constants")
 
 
@@ -24,7 +25,7 @@ def is_reference(value: Any) -> bool:
 
 
 def references(value: Any) -> Iterator[list[Any]]:
-    """Yield all references in a nested value, including references in a call's arguments."""
+    """Yield all references in a nested value, including those inside other references."""
     if is_reference(value):
         yield value
         value = value[3:]
@@ -34,7 +35,7 @@ def references(value: Any) -> Iterator[list[Any]]:
 
 
 def split(node: Any, is_function: bool) -> tuple[Any, Config]:
-    """Return a call's first argument, and its other arguments keyed by name."""
+    """Return a call's first argument and a dict of its other arguments."""
     leaf = next(references(node), [])
     others = leaf[3] if len(leaf) > 3 else {}
     first = _without_arguments(node)
@@ -52,10 +53,11 @@ def _without_arguments(value: Any) -> Any:
 
 
 def call(kind: str, node: Any, config: Config) -> Config:
-    """Translate a layer call to Keras 3."""
+    """Translate a layer's call to Keras 3's format."""
     first, others = split(node, is_function=False)
     if kind in _STATEFUL and isinstance(first, list) and not is_reference(first):
-        # Keras 2 passes a recurrent layer's states and constants along with its input.
+        # In Keras 2, a recurrent layer's first argument is a list of the input, states and
+        # constants.
         first, *states = first
         constants = config.get("num_constants") or 0
         if constants:
@@ -67,9 +69,9 @@ def call(kind: str, node: Any, config: Config) -> Config:
 
 
 def _tensors(value: Any) -> Any:
-    """Replace each reference in a nested value with a tensor in Keras 3's form.
+    """Replace each reference in a nested value with a tensor config in Keras 3's format.
 
-    Keras 3 looks up the tensor's shape.
+    The config's shape is a placeholder, because Keras 3 looks up the tensor's actual shape.
     """
     if is_reference(value):
         tensor_config = {"shape": [], "dtype": "float32", "keras_history": value[:3]}
@@ -80,7 +82,7 @@ def _tensors(value: Any) -> Any:
 
 
 def with_inputs(value: Any, inputs: list[Any]) -> Any:
-    """Replace each reference in a nested value with {"input": index}, and append it to `inputs`."""
+    """Append each reference in a nested value to `inputs`, and replace it with {"input": index}."""
     if is_reference(value):
         inputs.append(value[:3])
         return {"input": len(inputs) - 1}
@@ -90,6 +92,6 @@ def with_inputs(value: Any, inputs: list[Any]) -> Any:
 
 
 def tensors(values: list[Any]) -> Config:
-    """Create a Keras 3 call whose first argument is the given references."""
+    """Create a call in Keras 3's format whose first argument contains the referenced tensors."""
     given = [_tensors(value) for value in values]
     return {"args": [given[0] if len(given) == 1 else given], "kwargs": {}}

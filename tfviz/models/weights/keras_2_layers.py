@@ -1,7 +1,8 @@
-"""Translate the arguments of Keras 2 layers to Keras 3.
+"""Translate Keras 2 layers and their arguments to Keras 3.
 
-Keras 2 writes all of a layer's arguments to the file, including arguments that Keras 3 renamed or
-dropped. A dropped argument is an error if it affects inference. Otherwise, it is ignored.
+Keras 2 saves all of a layer's arguments, including those that Keras 3 renamed or dropped. If a
+dropped argument affects inference, this module raises an error. Other dropped arguments are
+ignored.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tfviz.models.weights.keras_2_functions import keras_2_hard_sigmoid
 
 Config = dict[str, Any]
 
-# arguments without an effect at inference
+# arguments that have no effect at inference
 _DROPPED = {
     "module",
     "rng_type",
@@ -33,7 +34,7 @@ _DROPPED = {
     "softmax_robust_masking",
     "robust_masking",
 }
-# Argument -> the only value that Keras 3 supports, and why.
+# Maps each argument to the only value that Keras 3 supports and to the reason.
 _FIXED = {
     "time_major": (False, "Keras 3 supports sequences only as (batch, time, features)"),
     "renorm": (False, "Keras 3 has no batch renormalization"),
@@ -79,7 +80,10 @@ def _identity(config: Config) -> tuple[str, Config]:
 
 
 def _center_crop_of_largest(config: Config) -> tuple[str, Config]:
-    """Crop as RandomCrop did at inference. Keras 3's RandomCrop does not crop larger images."""
+    """Return a layer that crops images as Keras 2's RandomCrop did at inference.
+
+    Keras 3's RandomCrop is not used, because it does not crop larger images.
+    """
     return "Resizing", {**_common(config), "height": config["height"], "width": config["width"], "crop_to_aspect_ratio": True}
 
 
@@ -91,7 +95,8 @@ def _common(config: Config) -> Config:
     return {key: config[key] for key in ("name", "trainable", "dtype") if key in config}
 
 
-# These layers have a different name in Keras 3. Random sizes apply only in training.
+# In Keras 3, these layers are replaced with others. RandomHeight and RandomWidth change the size
+# only in training.
 _REPLACED: dict[str, Callable[[Config], tuple[str, Config]]] = {
     "ThresholdedReLU": _thresholded_relu,
     "RandomHeight": _identity,
@@ -104,7 +109,7 @@ _REPLACED: dict[str, Callable[[Config], tuple[str, Config]]] = {
 
 
 def keras_3_layer(kind: str, config: Config) -> tuple[str, Config]:
-    """Return the Keras 3 class and config that compute what a Keras 2 layer does at inference.
+    """Return the Keras 3 class and config that match a Keras 2 layer at inference.
 
     Args:
         kind: the layer's class in Keras 2.
@@ -150,8 +155,36 @@ def require_supported_call(kind: str, name: str, arguments: Config) -> None:
         )
 
 
+class SizedEinsumDense(keras.layers.EinsumDense):
+    """An EinsumDense layer that infers missing sizes in `output_shape` from its input.
+
+    Missing sizes are None. Keras 2 also inferred them. In Keras 3, they stay unknown, and a later
+    Dense layer rejects them. Once built, the layer is an ordinary EinsumDense.
+    """
+
+    partial_output_shape: tuple[int | None, ...]
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        given, made = self.equation.replace(" ", "").replace("...", ".").split("->")
+        given = given.split(",")[0]
+        # The dots stand for any number of axes. If they come first, align the letters with the last
+        # axes, and otherwise with the first.
+        order = 1 if given.endswith(".") else -1
+        sizes = dict(zip(given[::order], input_shape[::order], strict=False)) if given[::order][0] != "." else {}
+        shape = self.partial_output_shape
+        if not made.endswith("."):
+            letters = made.replace(".", "")[-len(shape) :]
+            known = [sizes.get(letter) if size is None else size for letter, size in zip(letters, shape, strict=False)]
+            self.partial_output_shape = (*shape[: len(shape) - len(known)], *known)
+        super().build(input_shape)
+        self.__class__ = keras.layers.EinsumDense
+
+
+OWN_LAYERS = {"EinsumDense": SizedEinsumDense}  # replacements for Keras' layers with these names
+
+
 def _unsupported(fault: str) -> UnsupportedModelError:
-    return UnsupportedModelError(f"{fault}. Rebuild the model in Keras 3 without this, and save the result as .keras.")
+    return UnsupportedModelError(f"{fault}. Rebuild the model in Keras 3 without this feature, and save it as .keras.")
 
 
 def _keras_3_value(key: str, value: Any) -> Any:

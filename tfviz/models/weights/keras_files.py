@@ -1,8 +1,8 @@
-"""Read Keras' own weights files, check whether they fit a network, and load them.
+"""Read Keras' own weights files, check that they fit a network, and load them.
 
-Keras silently skips arrays that the network does not have, such as VGG19's arrays in a shorter
-network, and stops at the first missing array. This module therefore compares the two sets of arrays
-by shape before Keras loads anything.
+Keras silently skips arrays that the network lacks, such as the additional arrays in a VGG19 file if
+the network is VGG16, and stops at the first missing array. This module therefore compares the
+shapes of the file's and the network's arrays before Keras loads anything.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def load_weights(model: keras.Model, path: str | Path, *, name: str | None = Non
     Args:
         model: the model to load the arrays into.
         path: the file to read.
-        name: the model's name in messages. None means its own name.
+        name: the model's name in messages. None means `model.name`.
 
     Raises:
-        WeightsError: the file is missing, truncated, not a weights file, or belongs to another
-            network. In the last case, the message lists missing and unexpected arrays.
+        WeightsError: the file is missing or truncated, is not a weights file, or contains weights
+            for another network. In the last case, the message lists missing and unexpected arrays.
     """
     name = name or model.name
     _require_fit(model_arrays(model), stored_arrays(path), shown(path), name)
@@ -50,7 +50,10 @@ def load_weights(model: keras.Model, path: str | Path, *, name: str | None = Non
 
 
 def stored_arrays(path: str | Path) -> dict[str, Shape]:
-    """Return the array shapes in a weights file, keyed by name, except the optimizer's arrays."""
+    """Return the shapes of the arrays in a weights file, keyed by name.
+
+    The optimizer's arrays are excluded.
+    """
     with open_hdf5(path) as file:
         try:
             return _arrays_in(file)
@@ -72,18 +75,21 @@ def _arrays_in(file: h5py.File) -> dict[str, Shape]:
 
 
 def model_arrays(model: keras.Model) -> dict[str, Shape]:
-    """Return a model's array shapes, keyed by name, in the same form as `stored_arrays`."""
+    """Return the shapes of a model's arrays, keyed by name, in the same form as `stored_arrays`."""
     shapes = {weight.path: tuple(weight.shape) for weight in model.weights}
     return {name: shape for name, shape in shapes.items() if _is_weight(name, shape)}
 
 
 def _is_weight(name: str, shape: Shape) -> bool:
-    """Return whether an array is a weight, not an optimizer state, a counter or a random state."""
+    """Return whether an array is a weight.
+
+    Other arrays contain a counter or the state of an optimizer or a random number generator.
+    """
     return not name.startswith("optimizer") and "seed_generator" not in name and len(shape) > 0
 
 
 def _readable_name(dataset: h5py.Dataset) -> str:
-    """Return an array's path, with the layer's name if the file contains it.
+    """Return an array's path, including the layer's name if the file contains it.
 
     "layers/conv2d_3/vars/0" becomes "layers/conv2d_3/block2_conv1/0".
     """
@@ -92,9 +98,9 @@ def _readable_name(dataset: h5py.Dataset) -> str:
 
 
 def stored_class_count(model: keras.Model, path: str | Path) -> int | None:
-    """Return the file's number of classes if nothing else differs from `model`, otherwise None.
+    """Return the file's number of classes if the file and the model differ only in this number.
 
-    In that case, only two arrays differ: the last layer's kernel and bias.
+    In that case, only two arrays differ: the last layer's kernel and bias. Otherwise, return None.
     """
     missing, unexpected = _difference(model_arrays(model), stored_arrays(path))
     of_model, of_file = sorted(missing.values(), key=len), sorted(unexpected.values(), key=len)
@@ -105,11 +111,11 @@ def stored_class_count(model: keras.Model, path: str | Path) -> int | None:
 
 
 def _difference(expected: dict[str, Shape], stored: dict[str, Shape]) -> tuple[dict[str, Shape], dict[str, Shape]]:
-    """Return the arrays that only `expected` contains, and those that only `stored` contains.
+    """Return the arrays that only `expected` contains and those that only `stored` contains.
 
-    Layers that Keras numbered may have other names in the file, so arrays are matched by shape.
-    Arrays in layers with the same name are paired first, so the remaining arrays are reported under
-    the right names.
+    Layers whose names Keras numbered may have different names in the file, so arrays are matched by
+    shape. Arrays in layers with the same name are paired first, so that the remaining arrays are
+    reported under the right names.
     """
     expected, stored = _without_pairs(expected, stored, by_layer=True), _without_pairs(stored, expected, by_layer=True)
     return _without_pairs(expected, stored, by_layer=False), _without_pairs(stored, expected, by_layer=False)
@@ -133,7 +139,7 @@ def _require_fit(expected: dict[str, Shape], stored: dict[str, Shape], file: str
     if not missing and not unexpected:
         return
     parts = [f"{kind}: {_listed(arrays)}." for kind, arrays in (("Missing", missing), ("Unexpected", unexpected)) if arrays]
-    raise WeightsError(f"{file} contains the weights of a network other than {name}. {' '.join(parts)}")
+    raise WeightsError(f"{file} contains weights for another network, not for {name}. {' '.join(parts)}")
 
 
 def _listed(arrays: dict[str, Shape], most: int = 4) -> str:
@@ -152,8 +158,8 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
         The open file.
 
     Raises:
-        WeightsError: the file is missing, not a Keras file or damaged, refers to other files, or
-            claims to contain far more than its size.
+        WeightsError: the file is missing or damaged, is not a Keras file, refers to other files, or
+            claims to contain far more data than its size allows.
     """
     import h5py
 
@@ -164,7 +170,8 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
             if Path(path).suffix == ".keras":
                 archive = stack.enter_context(zipfile.ZipFile(path))
                 require_plain_entries(archive, path)
-                # The checksum covers the entire entry, but HDF5 reads only parts of it.
+                # Verify the checksums first. They cover entire entries, but HDF5 reads only parts
+                # of an entry.
                 if archive.testzip() is not None:
                     raise zipfile.BadZipFile
                 source = stack.enter_context(archive.open(_WEIGHTS))
@@ -178,7 +185,7 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
 
 
 def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
-    """Return the model config (JSON) in a .keras or .h5 file that Keras 1 or 2 saved.
+    """Return the model config (JSON) from a .keras or .h5 file that Keras 1 or 2 saved.
 
     Args:
         path: the file.
@@ -188,7 +195,8 @@ def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
         The config, or None if another version saved the file or the file has no config.
 
     Raises:
-        WeightsError: the file is damaged, or Keras 3 saved it as .h5 and lost a layer's axis.
+        WeightsError: the file is damaged, or Keras 3 saved it as .h5 and cannot restore all axes of
+            a layer from it.
     """
     try:
         if Path(path).suffix == ".keras":
@@ -212,9 +220,9 @@ def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
 
 
 def _lost_axes(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield the configs in which Keras 3 would silently replace several axes with the default.
+    """Yield the layer configs with several axes that Keras 3 would silently replace with a default.
 
-    Only configs without a module are affected.
+    Only layers that are saved without a "module" key are affected.
     """
     if isinstance(value, list):
         for part in value:

@@ -1,8 +1,8 @@
-"""Describe how foreign weights files store a network's arrays, and check whether a file fits.
+"""Describe how other tools' weights files store a network's arrays and check whether a file fits.
 
-A layout lists every array that a file must contain: its name, its layer and weight, and what each
-of its axes counts. Layer widths can therefore be inferred from a file, arrays that do not fit can
-be reported by name, and each array can be transposed to Keras' axis order.
+A layout lists every array that a file must contain, with its name, its layer and weight, and the
+meaning of each axis. With a layout, layer widths can be inferred from a file, arrays that do not
+fit can be reported by name, and each array can be transposed to Keras' axis order.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from tfviz.errors import WeightsError
 from tfviz.images.preprocessing import Preprocessing, Size
 
 Shape = tuple[int, ...]
-# An axis length is a product of terms: widths by name, and numbers.
+# The length of an axis is the product of its terms. A term is a number or the name of a width.
 Axis = tuple[int | str, ...]
 _MAX_LISTED = 8
 
 
 @dataclass(frozen=True)
 class StoredArray:
-    """One array in a file.
+    """One array in a weights file.
 
     Attributes:
         name: the array's name in the file.
         layer: the layer that the array belongs to, such as "block1_conv1".
         weight: the layer's weight, such as "kernel".
-        axes: what the axes count, such as (("fc1",), ("block5_conv3", 7, 7)) for a matrix of units
-            by flattened channels.
-        order: the order of the terms in `axes` in Keras. In the example, (2, 3, 1, 0) means (7, 7,
-            channels, units).
+        axes: the terms of each axis, such as (("fc1",), ("block5_conv3", 7, 7)) for a matrix with a
+            row per unit and a column per element of the flattened map.
+        order: the order of the terms in Keras, as indices into all terms in `axes`. In the example,
+            (2, 3, 1, 0) means (7, 7, channels, units).
     """
 
     name: str
@@ -48,9 +48,9 @@ class StoredArray:
         return tuple(math.prod(_terms(axis, widths)) for axis in self.axes)
 
     def to_keras_order(self, array: np.ndarray, widths: Mapping[str, int]) -> np.ndarray:
-        """Return a view with one axis per term, in Keras' order.
+        """Return a view of an array with one axis per term, in Keras' order.
 
-        Its elements have the same order as the weight's elements.
+        The view's elements are in the same order as the elements of the Keras weight.
         """
         terms = [n for axis in self.axes for n in _terms(axis, widths)]
         return array.reshape(terms).transpose(self.order)
@@ -62,14 +62,14 @@ def _terms(axis: Axis, widths: Mapping[str, int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Layout:
-    """How one file format stores one network's arrays.
+    """Describes how one file format stores one network's arrays.
 
     Attributes:
         network: a name that `networks.build` accepts.
         arrays: the arrays in the file.
         fixed_size: the only image size that the network supports, (height, width) in pixels. None
             means any size.
-        preprocessing: maps an image size to the preprocessing that these weights need.
+        preprocessing: a function from an image size to the preprocessing that these weights need.
     """
 
     network: str
@@ -78,7 +78,7 @@ class Layout:
     preprocessing: Callable[[Size], Preprocessing]
 
     def widths(self, shapes: Mapping[str, Shape], standard: Mapping[str, int]) -> dict[str, int]:
-        """Infer each layer's width by a majority vote of the arrays that have it as an axis.
+        """Infer each layer's width by a majority vote among the arrays whose shapes depend on it.
 
         A layer without such an array keeps its standard width.
         """
@@ -94,7 +94,7 @@ class Layout:
         }
 
     def require_fit(self, shapes: Mapping[str, Shape], widths: Mapping[str, int], file: str, hint: str = "") -> None:
-        """Raise WeightsError unless the file fits.
+        """Raise WeightsError unless a file's arrays have the required names and shapes.
 
         The message lists missing, unexpected and mis-shaped arrays.
         """
@@ -111,7 +111,7 @@ class Layout:
             raise WeightsError(f"{file} does not fit {self.network}. {' '.join(parts)} {hint}")
 
     def has_names(self, names: Iterable[str]) -> bool:
-        """Return whether these are exactly this layout's array names."""
+        """Return whether the names are exactly this layout's array names."""
         return {stored.name for stored in self.arrays} == set(names)
 
 

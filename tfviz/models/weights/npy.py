@@ -1,9 +1,9 @@
-"""Read the .npy files made for TensorFlow 1, which are pickles, without running code in them.
+"""Read the .npy files for TensorFlow 1 without running code in them.
 
-A pickle is a program that may call any function by name. This reader calls none of them. It allows
-only the names that NumPy's pickles use, and maps each to a small class below that records the
-contents. The arrays are then built from these records. Any other name raises an error before it is
-looked up.
+These files contain pickles. A pickle is a program that may call any function by name. This reader
+allows only the names that occur in NumPy's pickles, and maps each to a harmless substitute, such as
+the small classes below, which record the contents. The arrays are then built from these records.
+Any other name raises an error before it is looked up.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tfviz.images.files import shown
 from tfviz.models.weights.files import TRUNCATED, beginning
 
 _MAGIC = b"\x93NUMPY"
-_EXPECTED = "Expected: a dictionary that maps layers to [kernel, bias]."
+_EXPECTED = "Expected a dictionary that maps layers to [kernel, bias]."
 _NUMBER_TYPES = re.compile(r"[fiu][1248]")
 
 
 class _Dtype:
-    """A record of a numpy.dtype in a pickle."""
+    """Records a pickled numpy.dtype."""
 
     def __init__(self, code: str | bytes, *_: object) -> None:
         self.code, self.byte_order = _text(code), "="
@@ -37,15 +37,15 @@ class _Dtype:
     def dtype(self) -> np.dtype:
         if not _NUMBER_TYPES.fullmatch(self.code) or self.byte_order not in "<>=|":
             raise WeightsError(
-                f"It contains an array of type {self.code!r}. Expected: numbers. Save the arrays again as floats."
+                f"It contains an array of type {self.code!r} instead of numbers. Save the arrays again as floats."
             )
         return np.dtype(self.byte_order.replace("|", "=") + self.code)
 
 
 class _Array:
-    """A record of a numpy.ndarray in a pickle.
+    """Records a pickled numpy.ndarray.
 
-    It contains numbers or objects. NumPy stores a dictionary as an array of objects.
+    The array contains numbers or objects. NumPy stores a dictionary as an array of objects.
     """
 
     def __init__(self, *_: object) -> None:
@@ -55,7 +55,7 @@ class _Array:
         self.state = state
 
     def content(self) -> Any:
-        """Return the array of numbers, or the list of objects."""
+        """Return the contents as an array of numbers or a list of objects."""
         _, shape, dtype, is_fortran, data = self.state
         if isinstance(data, list):
             return data
@@ -63,9 +63,9 @@ class _Array:
 
 
 def _bytes(text: str, codec: str | bytes) -> bytes:
-    """Convert text to bytes, which old pickle protocols store as text."""
+    """Convert text to bytes, because old pickle protocols store bytes as text."""
     if _text(codec) != "latin1":
-        raise WeightsError(f"It uses the codec {codec!r}. Expected: latin1. Save the file again with Python 3.")
+        raise WeightsError(f"It uses the codec {codec!r} instead of latin1. Save the file again with Python 3.")
     return text.encode("latin1")
 
 
@@ -84,7 +84,7 @@ _ALLOWED: Mapping[tuple[str, str], Any] = {
 
 
 class _BoundedFile:
-    """A file that never allocates more than its size, whatever length the pickle claims."""
+    """A file that rejects reads beyond its end, so that a pickle cannot exhaust memory."""
 
     def __init__(self, file: Any) -> None:
         self._file, self.readline = file, file.readline
@@ -99,9 +99,10 @@ class _BoundedFile:
 
 
 class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
-    """Python's unpickler, whose memo is a dictionary.
+    """An unpickler that looks up only allowed names.
 
-    The C implementation would allocate memory up to the highest memo index in the pickle.
+    It is based on the pure-Python unpickler, whose memo is a dictionary. The C implementation would
+    allocate memory up to the highest memo index in the pickle.
     """
 
     dispatch: ClassVar[dict[int, Any]] = {
@@ -111,14 +112,14 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise WeightsError(
-                f"It refers to {module}.{name}, but only NumPy arrays are allowed. None of its code was run. Do not use "
+                f"It refers to {module}.{name}, but only NumPy arrays are allowed. No code from the file was run. Do not use "
                 "the file unless you trust its source."
             )
         return _ALLOWED[module, name]
 
 
 def read_npy(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a .npy file that contains a dictionary from layers to [kernel, bias].
+    """Read a .npy file with a dictionary that maps layer names to [kernel, bias].
 
     Args:
         path: the file to read.
@@ -143,7 +144,7 @@ def read_npy(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _content(file: Any) -> Any:
-    """Return the file's only object, which NumPy stores in an array without axes."""
+    """Return the file's only object, which NumPy stores in a zero-dimensional array."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)

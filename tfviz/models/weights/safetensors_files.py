@@ -1,8 +1,8 @@
 """Read .safetensors files.
 
-A file consists of eight bytes with the header length, the header in JSON (name -> type, shape and
-offsets), and the arrays. The arrays are memory-mapped, so an array uses memory only when it is
-read.
+A file consists of the header's length in eight bytes, the header in JSON, and the arrays. The
+header maps each array's name to its type, shape and offsets. The arrays are memory-mapped, so an
+array uses memory only when it is read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tfviz.models.weights.files import TRUNCATED, beginning
 
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000  # the format's limit
-_BFLOAT16 = "BF16"  # the upper half of a float32, for which NumPy has no type
+_BFLOAT16 = "BF16"  # This type is the upper half of a float32. NumPy has no such type.
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", _BFLOAT16: "<u2", "I64": "<i8", "I32": "<i4", "U8": "|u1"}
 
 
@@ -31,7 +31,8 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
         path: the file to read.
 
     Returns:
-        Read-only views of the file, keyed by name. bfloat16 arrays are float32 copies.
+        The arrays, keyed by name. They are read-only views of the file, except bfloat16 arrays,
+        which are converted to float32.
 
     Raises:
         WeightsError: the file is not a safetensors file, is truncated, or contains an unsupported
@@ -55,7 +56,8 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
 def _array(data: np.ndarray, name: str, entry: dict[str, Any]) -> np.ndarray:
     if entry["dtype"] not in _TYPES:
         raise WeightsError(
-            f"It stores {name} as {entry['dtype']}. Supported types: {', '.join(_TYPES)}. Convert the array first."
+            f"It stores {name} as {entry['dtype']}. Supported types: {', '.join(_TYPES)}. Convert this array to a supported "
+            "type."
         )
     dtype, (begin, end) = np.dtype(_TYPES[entry["dtype"]]), entry["data_offsets"]
     if not 0 <= begin <= end <= len(data) or end - begin != math.prod(entry["shape"]) * dtype.itemsize:

@@ -1,7 +1,7 @@
-"""Array names and layouts in the vgg16.npy and vgg19.npy files made for TensorFlow 1.
+"""Array names and layouts in the vgg16.npy and vgg19.npy files for TensorFlow 1.
 
-Each file is a dictionary that maps Caffe's layer names ("conv1_1", "fc6") to [kernel, bias] in
-TensorFlow's memory layout.
+Each file contains a dictionary that maps Caffe's layer names ("conv1_1", "fc6") to [kernel, bias].
+The arrays' axes are in TensorFlow's order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DENSE = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
 
 
 def preprocessing(size: Size) -> Preprocessing:
-    """Return the preprocessing for these weights: center crop, BGR order and mean subtraction."""
+    """Return the preprocessing for these weights: center crop, BGR order, mean subtraction."""
     return replace(named("caffe"), resize=f"short side {max(size)}, center crop {size[0]}x{size[1]}")
 
 

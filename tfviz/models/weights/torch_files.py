@@ -17,12 +17,13 @@ from tfviz.models.weights.containers import require_plain_entries
 from tfviz.models.weights.files import TRUNCATED, beginning
 
 _WRAPPERS = ("state_dict", "model", "module")
-_ZIP, _PICKLE = b"PK", b"\x80"  # PyTorch 1.6 and later, and earlier
+# The first bytes of files from PyTorch 1.6 or later, and from earlier versions.
+_ZIP, _PICKLE = b"PK", b"\x80"
 _DISALLOWED = re.compile(r"(?:GLOBAL|type|class|function) ([\w.]+\.[\w.]+)")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a checkpoint's arrays, excluding training counters (see `plain_names`).
+    """Read a checkpoint's arrays under the names in the file (see `plain_names`).
 
     Files from PyTorch 1.6 or later are memory-mapped, so an array uses memory only when it is read.
 
@@ -35,7 +36,7 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     Raises:
         MissingPackageError: PyTorch is not installed.
         WeightsError: the file is not a checkpoint, is truncated, or contains something other than
-            arrays and plain values. No code in it is run.
+            arrays and plain values. No code in the file is run.
     """
     with Path(path).open("rb") as file:
         start = file.read(2)
@@ -48,7 +49,8 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
         state = _state_dict(content)
         arrays = {str(name): _array(value) for name, value in state.items() if hasattr(value, "detach")}
         received = ", ".join(map(repr, list(state)[:5])) or "nothing"
-    except Exception as error:  # for example, a dictionary in itself, or tensors without data
+    # For example, if a dictionary contains itself or a tensor has no data.
+    except Exception as error:
         raise WeightsError(f"{shown(path)} {TRUNCATED}") from error
     if not arrays:
         raise WeightsError(
@@ -63,7 +65,7 @@ def _loaded(path: str | Path, is_zip: bool) -> Any:
         import torch
     except ImportError as error:
         raise MissingPackageError(
-            f"Reading {shown(path)} requires PyTorch. Run: {install_command('torch')}. Or save the weights as "
+            f"Reading {shown(path)} requires PyTorch. Run: {install_command('torch')}. Alternatively, save the weights as "
             ".safetensors, which tfviz reads without PyTorch."
         ) from error
     try:
@@ -83,13 +85,13 @@ def _unpickling_fault(message: str) -> str:
     if not (names := _DISALLOWED.search(message)):
         return TRUNCATED
     return (
-        f"refers to {names[1]}, but only arrays are allowed. None of its code was run. If you trust the file, save only its "
-        "state dict: torch.save(model.state_dict(), ...)."
+        f"refers to {names[1]}, but only arrays are allowed. No code from the file was run. If you trust the file, save only "
+        "its state dict: torch.save(model.state_dict(), ...)."
     )
 
 
 def _state_dict(content: Any) -> Mapping[str, Any]:
-    """Return the state dict, which training scripts may nest inside other dictionaries."""
+    """Return the state dict, which training scripts may store inside other dictionaries."""
     if not isinstance(content, Mapping):
         return {}
     inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
@@ -102,15 +104,16 @@ def _array(tensor: Any) -> np.ndarray:
 
 
 def plain_names(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the arrays under the network's own names.
+    """Return the arrays, keyed by their names in the network itself.
 
-    Wrapper prefixes ("module.", "model.") are removed, and BatchNorm's step counters are left out.
+    Prefixes from wrappers ("module.", "model.") are removed, and BatchNorm's step counters are
+    omitted.
     """
     return {_plain(name): array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
 
 
 def _plain(name: str) -> str:
-    # DataParallel may wrap a part of the network, so the prefix can occur anywhere.
+    # DataParallel may wrap only part of the network, so the prefix can occur anywhere.
     parts = [part for part in name.split(".") if part != "module"]
     while len(parts) > 1 and parts[0] in _WRAPPERS:
         parts = parts[1:]

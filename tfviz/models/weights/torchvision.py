@@ -1,8 +1,8 @@
-"""torchvision's array names and layouts for ResNet50, and for VGG16 and VGG19 with or without BN.
+"""Array names and layouts in torchvision's weights files for ResNet50, VGG16 and VGG19.
 
-Convolution kernels are (out, in, height, width) and dense kernels are (out, in). Before a VGG's
-first dense layer, torchvision flattens the map as channel, height, width, and Keras as height,
-width, channel.
+A convolution kernel's shape is (out, in, height, width), and a dense kernel's shape is (out, in).
+Before a VGG's first dense layer, torchvision flattens the map as (channel, height, width), whereas
+Keras flattens it as (height, width, channel).
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from tfviz.models.weights.layouts import Layout, StoredArray
 
 _VGG_SIZE = (224, 224)
 _FINAL_MAP_SIZE = (7, 7)  # in a VGG at the default size
-_CLASSIFIER = {"fc1": 0, "fc2": 3, "predictions": 6}  # with ReLU and dropout in between
+# Indices; ReLU and dropout have the indices in between.
+_CLASSIFIER = {"fc1": 0, "fc2": 3, "predictions": 6}
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
 def preprocessing(size: Size) -> Preprocessing:
-    """Return torchvision's preprocessing, with resize and crop in proportion to `size`."""
+    """Return torchvision's preprocessing with resize and crop sizes that are based on `size`."""
     torch = named("torch")
     short = round(max(size) * 256 / 224)
     resize = f"short side {short}, center crop {size[0]}x{size[1]}"
@@ -58,7 +59,7 @@ def _vgg(name: str) -> Iterator[StoredArray]:
                 yield from _norm(f"features.{index + 1}", vgg.norm_of(layer), layer)
             width = layer
             index += 3 if vgg.has_batch_norm(name) else 2  # the ReLU also has an index
-        index += 1  # and so does the pooling
+        index += 1  # the pooling layer also has an index
     yield from _flattened("classifier.0", "fc1", str(width))
     for before, layer in (("fc1", "fc2"), ("fc2", "predictions")):
         yield from _dense(f"classifier.{_CLASSIFIER[layer]}", layer, before)

@@ -1,8 +1,8 @@
 """Destinations for snapshots, in addition to the run folder.
 
-To add a sink, add its file to this folder, and its import and row here. The public names such as
-`tfviz.WandbSink` follow the rows. The run folder itself is not a sink. It numbers the snapshots,
-and the sinks forward its contents.
+To add a sink, add its file to this folder, then import it and add it to `SINKS` below. Public names
+such as `tfviz.WandbSink` are derived from `SINKS`. The run folder itself is not a sink. The run
+folder numbers the snapshots, and the sinks forward its contents.
 """
 
 from __future__ import annotations

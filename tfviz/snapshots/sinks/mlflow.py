@@ -1,4 +1,4 @@
-"""Snapshots for MLflow.
+"""Log snapshots to MLflow.
 
 with mlflow.start_run() as run:
     sink = tfviz.MlflowSink(run)
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
 
 class MlflowSink(Tracker):
-    """Logs images, metrics and the raw maps to a run of MLflow.
+    """Logs images, metrics and the raw maps to an MLflow run.
 
     MLflow doesn't store captions, so the sink logs each snapshot's captions as a JSON artifact,
-    "tfviz/captions/00000017.json", keyed like the images.
+    such as "tfviz/captions/00000017.json", which uses the same keys as the images.
 
     Args:
         run: the run that `mlflow.start_run` returned, or its id.
-        tracking_uri: the address of the tracking server or store. None means the current one.
+        tracking_uri: the address of the tracking server or store. None means MLflow's current
+            address.
     """
 
     product = "MLflow"

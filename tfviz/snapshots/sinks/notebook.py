@@ -21,7 +21,7 @@ from tfviz.snapshots.sinks.sink import Sink
 
 _MOST_IMAGES = 16
 _MOMENTS = {"start": "before training", "end": "after training"}
-_LEAST_PAUSE_S, _SHARE = 1.0, 0.1  # Drawing takes at most a tenth of the time.
+_LEAST_PAUSE_S, _SHARE = 1.0, 0.1  # Drawing may use at most a tenth of the time.
 
 
 class NotebookSink(Sink):
@@ -86,7 +86,7 @@ class NotebookSink(Sink):
         )
 
     def _words(self, snapshot: Snapshot) -> Iterator[str]:
-        """Yield the parts of the heading: the moment, the metrics, and what is missing."""
+        """Yield the heading's parts, such as the moment, the metrics and the failed methods."""
         record = snapshot.record
         yield _MOMENTS.get(record["when"], f"epoch {record['epoch'] + 1}") + f", step {record['step']}"
         yield from (f"{name} {value:.4g}" for name, value in record["logs"].items() if value is not None)

@@ -6,9 +6,8 @@
 
     tfviz.SnapshotCallback("grad_cam", images, log_dir="runs/1", sinks=[Printer()])
 
-A sink may be slow, because it is called on a background thread. It may also raise an exception. The
-exception becomes one warning, training continues, and the sink is called again for the next
-snapshot.
+A sink may be slow, because it is called on a background thread. If a sink raises an exception, one
+warning is issued, training continues, and the sink is called again for the next snapshot.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ class Sink:
     """
 
     def open(self, run: Run, folder: Path) -> None:
-        """Prepare for the first snapshot of a `fit` call. This is called again for the next `fit`.
+        """Prepare for the snapshots of a `fit` call. This is called before the first snapshot.
 
         Args:
-            run: the content of run.json (id, name, methods, images …).
-            folder: the log_dir. It already holds `images/`.
+            run: the contents of run.json (id, name, methods, images and so on).
+            folder: the callback's `log_dir`, which already contains `images/`.
         """
 
     def write(self, snapshot: Snapshot) -> None:
-        """Handle a snapshot. All its files are already in the folder.
+        """Handle a snapshot. All of its files are already in the folder.
 
         Args:
             snapshot: the snapshot.
@@ -46,4 +45,4 @@ class Sink:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Finish. This is called after training ends or is aborted, and after the last `write`."""
+        """Release resources. This is called after the last `write`, even if training is aborted."""

@@ -1,6 +1,6 @@
-"""Snapshots for TensorBoard: an image per method and picture, and a scalar per number in the logs.
+"""Write snapshots for TensorBoard: one image per method and input, and one scalar per metric.
 
-TensorFlow writes the event files. Only viewing them needs `pip install tensorboard`.
+TensorFlow writes the event files. `pip install tensorboard` is only needed to view them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SCALAR, _IMAGES = 1, 3  # TensorBoard's data classes
 
 
 class TensorBoardSink(Sink):
-    """Writes images and scalars, at the run's step, to a folder that TensorBoard reads.
+    """Writes each snapshot's images and scalars at its step to a folder that TensorBoard reads.
 
     Args:
         folder: the folder for the event files.

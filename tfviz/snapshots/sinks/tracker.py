@@ -16,9 +16,10 @@ from tfviz.runs.schema import Record, Run
 from tfviz.runs.snapshot import Snapshot
 from tfviz.snapshots.sinks.sink import Sink
 
-PREFIX = "tfviz/"  # keeps the names apart from those that the user's own callbacks log
-_SLOW_S = 0.5  # a failure that takes longer is followed by a pause …
-_PAUSE = 10  # … of this many times its duration
+PREFIX = "tfviz/"  # distinguishes the names from those that other callbacks log
+# A failure that takes longer than _SLOW_S is followed by a pause of _PAUSE times its duration.
+_SLOW_S = 0.5
+_PAUSE = 10
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class CaptionedImage:
 class Tracker(Sink):
     """Logs snapshots to an experiment tracker, in a run that the user starts and ends.
 
-    After a slow failure, the sink skips snapshots for ten times as long as the failure took. This
-    way, an unresponsive server cannot stop training.
+    After a slow failure, the sink skips snapshots for ten times as long as the failure took, so
+    that an unresponsive server cannot stall training.
     """
 
     product: ClassVar[str]  # the tracker's name in messages
@@ -50,26 +51,27 @@ class Tracker(Sink):
 
     def __init__(self) -> None:
         self._folder = Path()
-        self._run: Run | None = None  # None unless the tracker is connected
+        self._run: Run | None = None  # None unless the sink is open
+        self._is_connected = False
         self._has_images = False
-        self._resumes_s = 0.0  # no attempt is made before this time
+        self._resumes_s = 0.0  # Snapshots are skipped until this time.
 
     @abc.abstractmethod
     def _connect(self) -> None:
-        """Import the package, and prepare the run."""
+        """Import the tracker's package, and prepare its run."""
 
     @abc.abstractmethod
     def _log(self, record: Record, numbers: dict[str, float], images: list[CaptionedImage]) -> None:
-        """Log the numbers and images of a snapshot at its step."""
+        """Log a snapshot's numbers and images at its step."""
 
     @abc.abstractmethod
     def _log_folder(self, name: str, folder: Path) -> None:
         """Log a folder as an artifact."""
 
     def open(self, run: Run, folder: Path) -> None:
-        self._run, self._folder, self._has_images, self._resumes_s = None, folder, False, 0.0
+        self._run, self._folder, self._has_images = run, folder, False
+        self._is_connected, self._resumes_s = False, 0.0
         self._attempt(self._import_and_connect)
-        self._run = run
 
     def _import_and_connect(self) -> None:
         try:
@@ -77,11 +79,14 @@ class Tracker(Sink):
         except ImportError as error:
             words = f"{self.product} needs {error.name}, which is not installed. Run: {install_command(self.extra)}"
             raise MissingPackageError(words) from error
+        self._is_connected = True
 
     def write(self, snapshot: Snapshot) -> None:
         record = cast(Record, snapshot.record)
         if self._run is None or time.monotonic() < self._resumes_s:
             return
+        if not self._is_connected:
+            self._attempt(self._import_and_connect)
         numbers = {PREFIX + name: value for name, value in record["logs"].items() if value is not None}
         images = self._images(self._run, record)
         self._attempt(lambda: self._log(record, numbers, images))
@@ -89,7 +94,7 @@ class Tracker(Sink):
 
     def close(self) -> None:
         run, self._run = self._run, None
-        if run is not None and time.monotonic() >= self._resumes_s:
+        if run is not None and self._is_connected and time.monotonic() >= self._resumes_s:
             self._attempt(lambda: self._log_folder(f"tfviz-maps-{run['id'][:8]}", maps_folder(self._folder)))
 
     def _attempt(self, work: Callable[[], None]) -> None:
@@ -102,12 +107,12 @@ class Tracker(Sink):
             if isinstance(error, TfvizError):
                 raise
             raise OutputError(
-                f"{self.product} failed ({type(error).__name__}: {first_line(error).removesuffix('.')}). The run folder has "
-                "all snapshots."
+                f"{self.product} failed ({type(error).__name__}: {first_line(error).removesuffix('.')}). All snapshots are "
+                "still in the run folder."
             ) from error
 
     def _images(self, run: Run, record: Record) -> list[CaptionedImage]:
-        """Return a snapshot's pictures. Fixed images are included only once."""
+        """Return a snapshot's pictures, preceded by the images if they are new or reselected."""
         count, found = len(run["images"]), []
         if "images" in record or not self._has_images:
             paths = [shown_image_path(self._folder, record, number) for number in range(count)]
@@ -120,9 +125,9 @@ class Tracker(Sink):
 
 
 def _caption(title: str, run: Run, record: Record, number: int) -> str:
-    """Return a caption.
+    """Return an image's caption.
 
-    An example is "Grad-CAM · image 1 · epoch 2, step 80 · predicted cat 0.91 · true class dog".
+    For example: "Grad-CAM · image 1 · epoch 2, step 80 · predicted cat 0.91 · true class dog".
     """
     labels = Labels(tuple(run["labels"] or ()))
     moment = "before training" if record["when"] == "start" else f"epoch {record['epoch'] + 1}"

@@ -1,4 +1,4 @@
-"""Snapshots for Trackio.
+"""Log snapshots to Trackio.
 
 run = trackio.init(project="flowers")
 sink = tfviz.TrackioSink(run)
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class TrackioSink(Tracker):
-    """Logs images with captions, metrics and the raw maps to a run of Trackio.
+    """Logs images with captions, metrics and the raw maps to a Trackio run.
 
     Args:
         run: the run that `trackio.init` returned. Finish it after `fit` returns.

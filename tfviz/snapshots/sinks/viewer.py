@@ -1,11 +1,11 @@
-"""Snapshots for a viewer on another machine.
+"""Send snapshots to a viewer on another machine.
 
     tfviz.SnapshotCallback(
         "grad_cam", images, log_dir="runs/1", viewer="http://192.168.1.7:1337", token="…"
     )
 
-A separate thread reads the snapshots from the folder, queries which ones the viewer has, and sends
-the missing ones in order. Training never waits for this thread. After an outage, the viewer
+A separate thread reads the snapshots from the folder, asks the viewer which snapshots it has, and
+sends the missing ones in order. Training never waits for this thread. After an outage, the viewer
 receives the snapshots that it missed.
 """
 
@@ -27,14 +27,14 @@ _FIRST_CONTACT_S = 1.0
 class ViewerSink(Sink):
     """Sends snapshots to a viewer.
 
-    If sending fails, the next call of `open`, `write` or `close` raises a ViewerError, once per
+    If sending fails, the next call to `open`, `write` or `close` raises a ViewerError, once per
     outage. When sending resumes, a line is printed to stderr.
 
     Args:
         url: the viewer's address.
         token: the token that the viewer was started with, if any.
-        timeout_s: the time limit of each step of a request.
-        drain_timeout_s: how long `close` waits, at most, for the rest to be sent.
+        timeout_s: the time limit for each step of a request.
+        drain_timeout_s: the maximum time that `close` waits for the remaining snapshots to be sent.
 
     Raises:
         OptionError: `url` or `token` is invalid.

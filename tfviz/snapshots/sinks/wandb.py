@@ -1,4 +1,4 @@
-"""Snapshots for Weights & Biases.
+"""Log snapshots to Weights & Biases.
 
 with wandb.init(project="flowers") as run:
     sink = tfviz.WandbSink(run)
@@ -21,11 +21,11 @@ _STEP = f"{PREFIX}step"
 
 
 class WandbSink(Tracker):
-    """Logs images with captions, metrics and the raw maps to a run of Weights & Biases.
+    """Logs images with captions, metrics and the raw maps to a Weights & Biases run.
 
-    W&B accepts only steps that increase, and it stores one row per step. If a snapshot's step is
-    already used, the snapshot goes into the next row. "tfviz/step" always holds the number of
-    batches trained, and is the x-axis for all of this sink's values.
+    W&B accepts only increasing steps, and stores one row per step. If a snapshot's step is already
+    used, the snapshot is logged to the next row. "tfviz/step" always holds the number of batches
+    trained, and is the x-axis for everything that this sink logs.
 
     Args:
         run: the run that `wandb.init` returned. Finish it after `fit` returns.

@@ -1,4 +1,4 @@
-"""Send the parts of a run that the viewer doesn't have, with each record after its pictures."""
+"""Send the parts of a run that the viewer lacks. Each record is sent after its pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfviz.runs.schema import Record, Run, line_of
 from tfviz.snapshots.upload.viewer_client import ViewerClient, ViewerError, ViewerRejectionError, ViewerUnavailableError
 
 _NOT_NEXT = 409
-_PICTURE_STATUSES = (400, 413, 415, 422)  # others concern the token, the run or the order
+_PICTURE_STATUSES = (400, 413, 415, 422)  # other statuses concern the token, the run or the order
 _MAX_CONFLICTS = 3
 
 
@@ -23,8 +23,8 @@ class RunSender:
 
     Attributes:
         last: the number of the last snapshot that the viewer is known to have.
-        omission: the error about the first picture that the viewer rejected. The rest of that
-            snapshot is sent without it.
+        omission: the error about the first picture that the viewer rejected, or None. The rest of
+            that snapshot is sent without the picture.
     """
 
     def __init__(self, client: ViewerClient, folder: Path) -> None:
@@ -35,10 +35,11 @@ class RunSender:
         self._index = IndexReader(folder)
 
     def send_all(self, is_over: Callable[[], bool] = lambda: False) -> int:
-        """Send the snapshots that the viewer doesn't have, and return their number.
+        """Send the snapshots that the viewer doesn't have, and return how many were sent.
 
         Args:
-            is_over: called before each snapshot. Once it returns True, the rest is left unsent.
+            is_over: a function that is called before each snapshot. Once it returns True, no more
+                snapshots are sent.
 
         Raises:
             ViewerError: the viewer is unavailable, or rejected a request. The next call reads the
@@ -51,7 +52,7 @@ class RunSender:
                 self._run = None
                 if rejection.status != _NOT_NEXT:
                     raise
-                # another sender is sending this run too, or the viewer has lost some of it
+                # Another sender is also sending this run, or the viewer has lost parts of it.
                 conflict = rejection
             except BaseException:
                 self._run = None
@@ -75,7 +76,7 @@ class RunSender:
         return count
 
     def _register(self) -> Run:
-        """Register the run with the viewer, get its state, and send missing images."""
+        """Register the run with the viewer, ask which parts it has, and send missing images."""
         run = read_run(self.folder)
         run_id = run["id"]
         self.client.put_run(run_id, read_regular(self.folder / RUN_FILE))
@@ -98,7 +99,7 @@ class RunSender:
         self.client.put_record(run_id, number, self.last, line_of(record))
 
     def _send_picture(self, path: Path, put: Callable[..., None], *where: Any) -> None:
-        """Send a picture. A missing one, or one that the viewer rejects, is skipped."""
+        """Send a picture. Skip it if it is missing or if the viewer rejects it."""
         try:
             content = read_regular(path)
         except OSError:

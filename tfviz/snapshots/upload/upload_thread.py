@@ -1,4 +1,4 @@
-"""The thread that sends a run to a viewer while the training continues."""
+"""The thread that sends a run to a viewer while training continues."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from tfviz.runs.run_reader import read_records
 from tfviz.snapshots.upload.run_sender import RunSender
 from tfviz.snapshots.upload.viewer_client import ViewerError, ViewerRejectionError
 
-FIRST_RETRY_S, LAST_RETRY_S = 0.25, 8.0  # the delay doubles in between
-# a rejected token works only if the viewer is restarted with it
+FIRST_RETRY_S, LAST_RETRY_S = 0.25, 8.0  # The delay doubles after each failure.
+# The delay after a rejection is long, because a rejected token works only after the viewer is
+# restarted with it.
 REJECTION_RETRY_S = 30.0
 
 
@@ -22,7 +23,7 @@ class UploadThread:
 
     Attributes:
         has_attempted: set after the first attempt.
-        trouble: the error that currently stops the sending, or None.
+        trouble: the error that currently prevents sending, or None.
     """
 
     def __init__(self, sender: RunSender) -> None:
@@ -30,7 +31,7 @@ class UploadThread:
         self.has_attempted = threading.Event()
         self.trouble: ViewerError | None = None
         self._unreported: ViewerError | None = None
-        self._random = random.Random()  # the global generator belongs to the training
+        self._random = random.Random()  # Using the global generator would affect training.
         self._has_reported_omission = False
         self._change = threading.Condition()
         self._is_woken, self._deadline = False, math.inf
@@ -47,7 +48,7 @@ class UploadThread:
             self._change.notify()
 
     def finish(self, timeout_s: float) -> None:
-        """Send the rest, then end the thread. Return after at most `timeout_s`."""
+        """Send the remaining snapshots, then end the thread. Return after at most `timeout_s`."""
         with self._change:
             self._deadline = time.monotonic() + timeout_s
             self._change.notify()
@@ -58,7 +59,7 @@ class UploadThread:
         return sum(record["number"] > self.sender.last for record in read_records(self.sender.folder))
 
     def raise_trouble(self) -> None:
-        """Raise the last error if it was not raised yet."""
+        """Raise the last error if it has not been raised yet."""
         unreported, self._unreported = self._unreported, None
         if unreported is not None:
             raise unreported
@@ -86,7 +87,7 @@ class UploadThread:
         return self.trouble
 
     def _record_trouble(self, error: ViewerError) -> None:
-        """Record an error. An outage is reported once, and so is a rejection that follows it."""
+        """Record an error, which is reported only if its type differs from the previous error's."""
         if type(error) is not type(self.trouble):
             self._unreported = error
         self.trouble = error
@@ -105,20 +106,20 @@ class UploadThread:
         return time.monotonic() > self._deadline
 
     def _wait_for_news(self) -> bool:
-        """Wait until there are snapshots to send. Return False if no more will be sent."""
+        """Wait until there are snapshots to send. Return False if no more are to be sent."""
         with self._change:
             self._change.wait_for(lambda: self._is_woken or self._deadline < math.inf)
             is_woken, self._is_woken = self._is_woken, False
             return is_woken and not self._is_over()
 
     def _wait_to_retry(self, trouble: ViewerError, failures: int) -> bool:
-        """Wait before the next attempt. Return False if another one is too late or useless."""
+        """Wait before the next attempt. Return False if a retry would be too late or pointless."""
         is_rejected = isinstance(trouble, ViewerRejectionError)
         delay_s = REJECTION_RETRY_S if is_rejected else min(FIRST_RETRY_S * 2 ** min(failures - 1, 16), LAST_RETRY_S)
-        # keeps many training runs from reconnecting at the same moment
+        # The random delay keeps many training runs from reconnecting at the same moment.
         delay_s *= self._random.uniform(0.5, 1)
         with self._change:
-            if self._deadline < math.inf:  # finish() was called, and an attempt was made since
+            if self._deadline < math.inf:  # finish() was called, followed by an attempt.
                 self._change.wait(max(0.0, min(delay_s, FIRST_RETRY_S, self._deadline - time.monotonic())))
                 return not is_rejected and not self._is_over()
             self._change.wait_for(lambda: self._deadline < math.inf, delay_s)

@@ -22,7 +22,7 @@ class ViewerError(TfvizError):
 
 
 class ViewerUnavailableError(ViewerError):
-    """The viewer does not respond, or the response is unexpected. It may recover."""
+    """The viewer does not respond, or the response is unexpected. The viewer may recover."""
 
 
 class ViewerRejectionError(ViewerError):
@@ -39,7 +39,7 @@ class ViewerState:
 
     Attributes:
         last: the number of the last snapshot, or −1 if there is none.
-        images: the number of images.
+        images: the number of the run's images that the viewer has.
     """
 
     last: int
@@ -55,7 +55,7 @@ class ViewerClient:
     Args:
         url: the address, such as "http://192.168.1.7:1337".
         token: the viewer's token, if it has one.
-        timeout_s: the time limit of each step of a request.
+        timeout_s: the time limit for each step of a request.
 
     Raises:
         OptionError: `url` or `token` is invalid.
@@ -102,7 +102,11 @@ class ViewerClient:
         self._request("PUT", path, content, {"Content-Type": kind})
 
     def _request(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> bytes:
-        """Return the body of a successful response. Requests are idempotent and may be repeated."""
+        """Send a request, and return the response body.
+
+        If the server has closed an idle connection, the request is sent again. All requests are
+        idempotent.
+        """
         is_new = self._connection is None
         try:
             try:
@@ -116,7 +120,7 @@ class ViewerClient:
             self.close()
             reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
             raise ViewerUnavailableError(
-                f"The viewer at {self.url} does not respond ({reason}). The missing snapshots will be sent later."
+                f"The viewer at {self.url} is not responding ({reason}). The missing snapshots will be sent later."
             ) from error
         self._check(method, status, response_body)
         return response_body
@@ -150,7 +154,7 @@ class ViewerClient:
 
 
 def _after(number: int, last: int) -> str:
-    """Return a query string that skips snapshots whose records are damaged in the folder."""
+    """Return a query string with `last` if damaged records leave a gap before `number`."""
     return "" if last == number - 1 else f"?after={last}"
 
 
@@ -159,7 +163,7 @@ def _address(url: str) -> tuple[Any, str, int | None, str]:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except (ValueError, AttributeError):  # the port is not a number, or the url not a string
+    except (ValueError, AttributeError):  # the port is not a number, or the URL is not a string
         host = None
     if not host or parts.scheme not in ("http", "https") or parts.query or not re.fullmatch("[!-~]+", url):
         raise OptionError(f'`viewer` must be an address such as "http://192.168.1.7:1337". Received: {url!r}.')

@@ -1,4 +1,4 @@
-// Functions that create elements of the page.
+// Functions that create page elements.
 
 export const byId = (id) => document.getElementById(id);
 

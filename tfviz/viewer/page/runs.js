@@ -39,7 +39,7 @@ export const compared = () => (state.compare === state.run ? null : runs.get(sta
 
 const OWN_IMAGES = "_images"; // as in tfviz/runs/layout.py
 
-// A record has its own images if the run re-chooses them.
+// A record has its own images if the run reselects them.
 export function imageAddress(run, image, record = null) {
   return record?.images ? pictureAddress(run, record.number, OWN_IMAGES, image) : `api/runs/${run.id}/images/${image}.png`;
 }

@@ -1,7 +1,7 @@
 // The page's texts.
 
 export const MEANINGS = {
-  heatmap: "zero to the strongest of each map",
+  heatmap: "zero to the strongest value of each map",
   signed: "negative to positive, dark is zero",
   grey: "negative to positive, gray is zero",
 };

@@ -8,18 +8,18 @@ from tfviz.errors import OptionError
 
 
 def positive_integer(name: str, given: object) -> int:
-    """Check that an option is a positive integer, and return it.
+    """Check that an option is a positive integer and return it.
 
     Raises:
         OptionError: the option is not an integer of at least 1.
     """
     if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or given < 1:
-        raise OptionError(f"`{name}` must be an integer of at least 1. Received: {given!r}.")
+        raise OptionError(f"`{name}` must be a positive integer. Received: {given!r}.")
     return int(given)
 
 
 def checked_seed(given: object) -> int:
-    """Check that a random seed is valid, and return it.
+    """Check that a random seed is valid and return it.
 
     Raises:
         OptionError: the seed is not an integer from 0 to 2³¹ − 1.
@@ -30,7 +30,7 @@ def checked_seed(given: object) -> int:
 
 
 def finite_array(name: str, given: object) -> np.ndarray:
-    """Check that an option is an array of finite numbers, and return it in float32.
+    """Check that an option is an array of finite numbers and return it in float32.
 
     Raises:
         OptionError: the option is not an array of numbers, or contains NaN or infinity.

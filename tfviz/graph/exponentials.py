@@ -95,7 +95,7 @@ def _operation_of(root: Value, end: Step, parts: list[Step]) -> Elementwise | No
         return None
     shape = [_UNKNOWN_SIZE if size is None else size for size in root.shape]
     try:
-        with tf.init_scope():  # runs eagerly, even while a function is traced
+        with tf.init_scope():  # runs eagerly, even while a function is being traced
             given = tf.cast(np.random.default_rng(0).normal(size=shape), dtype)
             found = run({root: given}, parts)[end.outputs[0]]
             x, y = (tf.cast(one, tf.float64).numpy() for one in (given, found))

@@ -152,7 +152,7 @@ def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, l
     if not maps and attention_blocks(graph, graph.inputs[0]):
         raise UnsupportedModelError(
             f"VisualBackProp is not defined for attention, and '{graph.model_name}' has no ReLU with height and width. Use "
-            "attention_rollout, which also needs no target, or gradient_attention."
+            "attention_rollout, which doesn't need a target either, or gradient_attention."
         )
     if not maps:
         raise UnsupportedModelError(

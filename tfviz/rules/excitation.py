@@ -222,10 +222,10 @@ def _to_carrier(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
 
     In an activation or an elementwise affine map, each output element has one input element. The
     authors' code skips such layers (ReLU, dropout, normalization) in the backward pass. All
-    normalizations and LayerScale are treated alike: they scale each element, and their means and
-    variances are not responses. A negative activation (silu, gelu, a residual sum without ReLU)
-    does not excite the linear map that reads it. If all inputs to an output are negative, the
-    output has no parent, and its probability is lost.
+    normalizations are treated this way, and so is LayerScale: they scale each element, and a
+    normalization's mean and variance are not responses. A negative activation (silu, gelu, a
+    residual sum without ReLU) does not excite the linear map that reads it. If all inputs to an
+    output are negative, the output has no parent, and its probability is lost.
 
     In the rule for linear maps, a weight scales a response and is not itself a response.
     Squeeze-and-excitation (Hu et al., 2018) computes such a weight, between 0 and 1, for each

@@ -15,6 +15,7 @@ import tfviz
 from tfviz.images.files import read_image
 from tfviz.render.canvas import GAP_PX, LABEL_PX, SignalCanvas, VolumeCanvas
 from tfviz.runs.layout import image_path, picture_path
+from tfviz.snapshots.fixed_images import fixed_images
 
 RANDOM = np.random.default_rng(0)
 SIGNALS = RANDOM.normal(size=(4, 96, 2)).cumsum(1).astype("float32")
@@ -118,6 +119,16 @@ def test_the_map_of_a_slice_lies_on_that_slice() -> None:
     columns = np.flatnonzero(placed[-1])
     np.testing.assert_array_equal(columns, [*range(2 * width, 3 * width - GAP_PX), *range(3 * width, 4 * width - GAP_PX)])
     assert not placed[:LABEL_PX].any()
+
+
+def test_videos_are_told_by_their_channels_or_by_their_kind() -> None:
+    gray, color = np.zeros((1, 3, 8, 12, 1), np.uint8), np.zeros((1, 3, 8, 12, 3), np.uint8)
+    slices, *frames = (fixed_images(data, 1, kind=kind).canvas for data, kind in [(gray, None), (gray, "video"), (color, None)])
+    assert [slices.noun, *(one.noun for one in frames)] == ["volume", "video", "video"]
+    labels = [one.pictures[0][:LABEL_PX] for one in (slices, *frames)]
+    assert (labels[0] != labels[1]).any()
+    np.testing.assert_array_equal(labels[1], labels[2])
+    assert fixed_images(color, 1, kind="volume").canvas.noun == "volume"
 
 
 def test_the_strength_of_an_excitation_map_counts_each_layer_once() -> None:

@@ -136,7 +136,7 @@ def cct() -> Layers:
 
 
 ON_TOKENS = ("attention_rollout", "gradient_attention", "legrad", "grad_cam", "saliency")
-ON_ATTENTION = dict.fromkeys(EXCITATIONS, "is not defined on attention")
+ON_ATTENTION = dict.fromkeys(EXCITATIONS, "is not defined for attention")
 
 
 def transformer(attention: Callable[[], layers.Layer], flat: Callable[[Any, int], Any]) -> Kind:
@@ -145,7 +145,7 @@ def transformer(attention: Callable[[], layers.Layer], flat: Callable[[Any, int]
         transformers.SIZE,
         lambda: transformers.network(flat),
         methods=ON_TOKENS,
-        errors=ON_ATTENTION | {"visual_backprop": "is not defined on attention"},
+        errors=ON_ATTENTION | {"visual_backprop": "is not defined for attention"},
     )
 
 
@@ -215,7 +215,7 @@ KINDS: dict[str, Kind] = {
     "Attention": transformer(transformers.SingleHead, transformers.single_head),
     "attention by hand": transformer(transformers.Handwritten, transformers.by_hand),
     "keras.io ViT": Kind(
-        keras_io, transformers.SIZE, methods=ON_TOKENS, errors=ON_ATTENTION | {"visual_backprop": "is not defined on attention"}
+        keras_io, transformers.SIZE, methods=ON_TOKENS, errors=ON_ATTENTION | {"visual_backprop": "is not defined for attention"}
     ),
     "CCT": Kind(cct, transformers.SIZE, methods=(*ON_TOKENS, "visual_backprop"), errors=ON_ATTENTION),
     "SiLU and GELU": Kind(smooth),

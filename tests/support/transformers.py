@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +106,74 @@ ATTENTIONS: dict[str, Callable[[Any, int], Any]] = {
 }
 
 
-def encoder(x: Any, attend: Callable[[Any, int], Any] = multi_head, blocks: int = 2) -> Any:
+def encoder(
+    x: Any,
+    attend: Callable[[Any, int], Any] = multi_head,
+    blocks: int = 2,
+    norm: Callable[..., layers.Layer] = layers.LayerNormalization,
+) -> Any:
     """Return the tokens behind pre-normalized blocks and a final normalization."""
     for number in range(blocks):
-        x = x + attend(layers.LayerNormalization(name=f"norm_{number}a")(x), number)
-        y = layers.Dense(16, activation="gelu", name=f"up_{number}")(layers.LayerNormalization(name=f"norm_{number}b")(x))
+        x = x + attend(norm(name=f"norm_{number}a")(x), number)
+        y = layers.Dense(16, activation="gelu", name=f"up_{number}")(norm(name=f"norm_{number}b")(x))
         x = layers.Add(name=f"sum_{number}")([x, layers.Dense(12, name=f"down_{number}")(y)])
-    return layers.LayerNormalization(name="norm")(x)
+    return norm(name="norm")(x)
+
+
+def post_encoder(x: Any, norm: Callable[..., layers.Layer] = layers.LayerNormalization) -> Any:
+    """Return the tokens behind blocks that normalize after their sums."""
+    for number in range(2):
+        x = norm(name=f"n{number}a")(x + multi_head(x, number))
+        x = norm(name=f"n{number}b")(x + layers.Dense(12, activation="gelu", name=f"d{number}")(x))
+    return x
+
+
+class HandwrittenNorm(layers.Layer):
+    """A normalization by a formula of the tokens and of weights, such as a scale and a shift."""
+
+    def __init__(self, formula: Callable[..., Any], **options: Any) -> None:
+        super().__init__(**options)
+        self.formula = formula
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        count = len(signature(self.formula).parameters) - 1
+        self.parameters = [self.add_weight(shape=shape[-1:], name=f"weight_{number}") for number in range(count)]
+
+    def call(self, x: Any) -> Any:
+        return self.formula(x, *self.parameters)
+
+
+def centered(x: Any, scale: Any, shift: Any) -> Any:
+    difference = x - ops.mean(x, axis=-1, keepdims=True)
+    return difference * ops.rsqrt(ops.mean(ops.square(difference), axis=-1, keepdims=True) + 1e-3) * scale + shift
+
+
+def divided(x: Any, scale: Any, shift: Any) -> Any:
+    return scale * (x - ops.mean(x, -1)[..., None]) / ops.sqrt(ops.var(x, axis=-1, keepdims=True) + 1e-3) + shift
+
+
+def with_moments(x: Any, scale: Any, shift: Any) -> Any:
+    mean, variance = ops.moments(x, axes=[-1], keepdims=True)
+    return (x - mean) / ops.sqrt(variance + 1e-3) * scale + shift
+
+
+def as_affine_map(x: Any, scale: Any, shift: Any) -> Any:
+    factor = scale * ops.rsqrt(ops.var(x, axis=-1, keepdims=True) + 1e-3)
+    return x * factor + (shift - ops.mean(x, axis=-1, keepdims=True) * factor)
+
+
+def in_tensorflow_code(x: Any, scale: Any, shift: Any) -> Any:
+    return tf.nn.batch_normalization(x, *tf.nn.moments(x, [-1], keepdims=True), shift, scale, 1e-3)
+
+
+def root_mean_square(x: Any, scale: Any) -> Any:
+    return x * ops.rsqrt(ops.mean(x * x, axis=-1, keepdims=True) + 1e-6) * scale
+
+
+NORMALIZATIONS: dict[Callable[..., Any], type[layers.Layer]] = {
+    **dict.fromkeys([centered, divided, with_moments, as_affine_map, in_tensorflow_code], layers.LayerNormalization),
+    root_mean_square: layers.RMSNormalization,
+}
 
 
 def network(attend: Callable[[Any, int], Any] = multi_head, head: str | None = "softmax", seed: int = 0) -> keras.Model:

@@ -1,7 +1,7 @@
-"""Draw images, signals or volumes as pictures, and place their maps over these pictures.
+"""Draw images, signals, volumes or videos as pictures, and place their maps over these pictures.
 
-A signal is drawn as a line on white, and a volume as a row of slices, so that runs and films can
-treat them like images.
+A signal is drawn as a line on white, and a volume or video as a row of slices or frames, so that
+runs and films can treat them like images.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from matplotlib.colors import Colormap
 
 from tfviz.images.preprocessing import Preprocessing
+from tfviz.render.data_kinds import PLANES
 from tfviz.render.pictures import Arrays, Map, Picture, maps_of, pictures_of, shrunk_or_enlarged
 from tfviz.render.signals import Signal, signal_colors, signal_maps, signal_meaning, signals_of
 from tfviz.render.strength import meaning_of
@@ -87,7 +88,7 @@ class Canvas:
 
     def meaning(self, style: str, scale: str) -> str:
         """Return the legend text for a style and a scale."""
-        return meaning_of(style, scale)
+        return meaning_of(style, scale, self.noun)
 
 
 class SignalCanvas(Canvas):
@@ -141,16 +142,16 @@ class SignalCanvas(Canvas):
 class VolumeCanvas(Canvas):
     """A canvas of volumes or videos (D, H, W, C), drawn as evenly spaced, numbered slices."""
 
-    noun = "volume"
     is_wide = True
 
-    def __init__(self, volumes: Any, preprocessing: Any = None) -> None:
-        self.volumes = volumes_of(volumes, preprocessing)
-        super().__init__([_slices_picture(volume) for volume in self.volumes])
+    def __init__(self, volumes: Any, preprocessing: Any = None, kind: str = "volume") -> None:
+        self.noun = kind
+        self.volumes = volumes_of(volumes, preprocessing, kind)
+        super().__init__([_slices_picture(volume, PLANES[kind]) for volume in self.volumes])
 
     def maps(self, attribution: Sequence[npt.NDArray[Any]]) -> list[Map]:
         """Check an attribution and return its maps, with stacked slices (see `Canvas.maps`)."""
-        found = volume_maps(list(attribution), len(self.volumes))
+        found = volume_maps(list(attribution), len(self.volumes), self.noun)
         return [one if one.ndim == 2 else one.reshape(-1, *one.shape[2:]) for one in found]
 
     def placed(self, values: npt.NDArray[Any], index: int) -> Map:
@@ -168,12 +169,12 @@ class VolumeCanvas(Canvas):
 
 
 def canvas_of(images: Arrays, kind: str, preprocessing: Preprocessing | str | None = None) -> Canvas:
-    """Return the canvas for images, signals or volumes.
+    """Return the canvas for images, signals, volumes or videos.
 
     Args:
-        images: the images, signals or volumes, as for `plot`.
-        kind: "image", "signal" or "volume".
-        preprocessing: the preprocessing that was applied to the images or volumes. It is undone.
+        images: the images, signals, volumes or videos, as for `plot`.
+        kind: a key of `RANKS`.
+        preprocessing: the preprocessing that was applied, except to signals. It is undone.
 
     Returns:
         The canvas.
@@ -183,7 +184,7 @@ def canvas_of(images: Arrays, kind: str, preprocessing: Preprocessing | str | No
     """
     if kind == "signal":
         return SignalCanvas(images)
-    return VolumeCanvas(images, preprocessing) if kind == "volume" else Canvas(pictures_of(images, preprocessing))
+    return VolumeCanvas(images, preprocessing, kind) if kind in PLANES else Canvas(pictures_of(images, preprocessing))
 
 
 def _line_picture(signal: Signal) -> Picture:
@@ -210,12 +211,12 @@ def _slice_size(volume: Volume) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _slices_picture(volume: Volume) -> Picture:
+def _slices_picture(volume: Volume, plane: str) -> Picture:
     height, width = _slice_size(volume)
     parts = []
     for chosen in evenly_spaced(len(volume)):
         label = np.full((LABEL_PX, width, 3), 255, np.uint8)
-        cv2.putText(label, f"slice {chosen}", (2, LABEL_PX - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+        cv2.putText(label, f"{plane} {chosen}", (2, LABEL_PX - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
         parts.append(np.concatenate([label, shrunk_or_enlarged(volume[chosen], height, width)]))
     return _side_by_side(parts, 255)
 

@@ -106,7 +106,7 @@ class Panel:
     def __repr__(self) -> str:
         count, methods = len(self.canvas.pictures), [title_of(key) for key in self._methods]
         targets = f"; {', '.join(self._targets)}" if self._targets else ""
-        return f"Panel({count} image{'' if count == 1 else 's'}; {', '.join(methods)}{targets})"
+        return f"Panel({count} {self.canvas.noun}{'' if count == 1 else 's'}; {', '.join(methods)}{targets})"
 
     @property
     def _methods(self) -> list[str]:
@@ -304,7 +304,8 @@ def panel_on(
     count = len(canvas.pictures)
     if count > MOST_IMAGES:
         raise ImageError(
-            f"A panel can show at most {MOST_IMAGES} images. Received: {count} images. Pass fewer, such as images[:16]."
+            f"A panel can show at most {MOST_IMAGES} {canvas.noun}s. Received: {count} {canvas.noun}s. Pass fewer, such as "
+            "images[:16]."
         )
     maps = {method: {target: canvas.maps(one) for target, one in given.items()} for method, given in values.items()}
     given = {**{method: own_style(method.replace("-", "_")) for method in maps}, **dict(styles or {})}

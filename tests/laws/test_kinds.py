@@ -46,12 +46,13 @@ def assert_close(got: Any, want: np.ndarray, label: str = "") -> None:
 def test_saliency_is_the_gradient_of_the_model(kind: Kind, plain: keras.Model) -> None:
     target = kind.target(kind.images())
 
-    def score(images: tf.Tensor) -> tf.Tensor:
-        outputs = plain(images)
-        return tf.reduce_sum(target(outputs) if callable(target) else outputs[:, target])
+    score = kind.score or (target if callable(target) else lambda outputs: outputs[:, target])
+
+    def total(images: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(score(plain(images)))
 
     got = tfviz.Saliency(plain, score="outputs")(kind.images(), target)
-    assert_close(got, np.asarray(compiled_gradient(score, kind.images())))
+    assert_close(got, np.asarray(compiled_gradient(total, kind.images())))
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,25 @@ def test_a_run_holds_a_picture_per_element_and_the_raw_maps(name: str, tmp_path:
     maps = np.load(tmp_path / "maps" / "00000000.npz")
     assert maps["saliency"].shape == (2, *data.shape[1:])
     assert maps["excitation_backprop"].shape == (2, *data.shape[1:-1])
+
+
+def test_a_run_of_signals_has_the_colors_of_a_plot(tmp_path: Path) -> None:
+    """Otherwise, the legend of the live page and the pictures do not match."""
+    model = of_signals()
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    methods = ["saliency", "guided_backprop"]
+    callback = tfviz.SnapshotCallback(methods, SIGNALS[:1], log_dir=tmp_path, kind="signal", every=10)
+    model.fit(SIGNALS, np.zeros(len(SIGNALS)), verbose=0, callbacks=[callback])
+    run = json.loads((tmp_path / "run.json").read_text("utf-8"))
+    assert run["kind"] == "signal"
+    assert [method["style"] for method in run["methods"]] == ["signed", "signed"]
+    maps = np.load(tmp_path / "maps" / "00000000.npz")["saliency"][0]
+    drawn, line = read_image(picture_path(tmp_path, 0, "saliency", 0)), read_image(image_path(tmp_path, 0))
+    weakest, strongest = (int(find(np.abs(maps[:, 0]))) for find in (np.argmin, np.argmax))
+    columns = [drawn[: len(drawn) // 2, round((step + 0.5) / 96 * drawn.shape[1])] for step in (weakest, strongest)]
+    assert (np.median(columns[0], axis=0) > 225).all(), "zero is white"
+    assert np.ptp(np.median(columns[1], axis=0)) > 80
+    assert drawn[(line < 60).all(-1)].max() < 60
 
 
 def test_a_dataset_of_single_signals_is_batched(tmp_path: Path) -> None:

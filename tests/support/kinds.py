@@ -31,6 +31,8 @@ class Kind:
         size: of the inputs.
         flat: creates the same network without layers of layers, where another test checks it.
         target: maps the images to what is explained.
+        score: maps the outputs to the target's scores (N,). None means that the target is a
+            function or a class.
         methods: the methods that explain it.
         errors: methods, and the message of the error that they must raise.
     """
@@ -39,6 +41,7 @@ class Kind:
     size: tuple[int, ...] = (12, 10, 3)
     flat: Callable[[], keras.Model] | None = None
     target: Callable[[np.ndarray], Any] = lambda images: 1
+    score: Callable[[Any], Any] | None = None
     methods: Sequence[str] = ("guided_backprop", "grad_cam", "excitation_backprop", "visual_backprop")
     errors: dict[str, str] = field(default_factory=dict)
 
@@ -209,13 +212,38 @@ def autoencoder() -> Layers:
     return [*coder, layers.Conv2DTranspose(3, 3, 2, "same")]
 
 
+class Predictions(layers.Layer):
+    """Boxes and class scores, one of each per position."""
+
+    def call(self, x: Any) -> dict[str, Any]:
+        x = ops.reshape(x, (-1, 6, 7))
+        return {"boxes": x[..., :4], "scores": x[..., 4:]}
+
+
+def detector() -> Layers:
+    first = [layers.Conv2D(6, 3, 2, activation="relu"), layers.Conv2D(6, 3, activation="relu")]
+    return [*first, layers.Conv2D(7, 1), Predictions()]
+
+
+def segmenter() -> Layers:
+    coder = [layers.Conv2D(6, 3, 2, "same", activation="relu"), layers.Conv2D(6, 3, padding="same", activation="relu")]
+    return [*coder, layers.UpSampling2D(), layers.Conv2D(4, 1, activation="softmax")]
+
+
+def regression() -> Layers:
+    return [layers.Conv2D(6, 3, activation="relu"), *head(2, 1, None)]
+
+
 KINDS: dict[str, Kind] = {
     "MultiHeadAttention": transformer(multi_head, transformers.multi_head),
     "GroupQueryAttention": transformer(lambda: layers.GroupQueryAttention(3, 4, 2), transformers.grouped),
     "Attention": transformer(transformers.SingleHead, transformers.single_head),
     "attention by hand": transformer(transformers.Handwritten, transformers.by_hand),
     "keras.io ViT": Kind(
-        keras_io, transformers.SIZE, methods=ON_TOKENS, errors=ON_ATTENTION | {"visual_backprop": "is not defined for attention"}
+        keras_io,
+        transformers.SIZE,
+        methods=ON_TOKENS,
+        errors=ON_ATTENTION | {"visual_backprop": "is not defined for attention"},
     ),
     "CCT": Kind(cct, transformers.SIZE, methods=(*ON_TOKENS, "visual_backprop"), errors=ON_ATTENTION),
     "SiLU and GELU": Kind(smooth),
@@ -231,6 +259,9 @@ KINDS: dict[str, Kind] = {
     ),
     "embedding": Kind(embedding, target=lambda images: tfviz.Similarity(np.array([1, -2, 3, 1, 0], np.float32))),
     "autoencoder": Kind(autoencoder, target=tfviz.ReconstructionError),
+    "detection": Kind(detector, target=lambda images: tfviz.Detection((0, 0, 1, 1), 2)),
+    "segmentation": Kind(segmenter, target=lambda images: tfviz.At(1, (5, 4)), score=lambda outputs: outputs[:, 5, 4, 1]),
+    "regression": Kind(regression, target=lambda images: 0),
 }
 
 

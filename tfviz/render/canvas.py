@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -17,6 +18,7 @@ from matplotlib.colors import Colormap
 
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.render.data_kinds import PLANES
+from tfviz.render.overlays import Look, blended
 from tfviz.render.pictures import Arrays, Map, Picture, maps_of, pictures_of, shrunk_or_enlarged
 from tfviz.render.signals import Signal, signal_colors, signal_maps, signal_meaning, signals_of
 from tfviz.render.strength import meaning_of
@@ -82,6 +84,26 @@ class Canvas:
         covered = self.covered(index)
         return drawn if covered is None else np.where(covered[..., None], drawn, self.pictures[index])
 
+    def drawn(self, placed: Map, index: int, style: str, look: Look, limit: float) -> Picture:
+        """Draw a map over the picture at this index.
+
+        Args:
+            placed: the map, from `placed`.
+            index: the picture's index.
+            style: the map's style, from `style`.
+            look: how to blend maps with pictures.
+            limit: the value that is drawn in the strongest color.
+
+        Returns:
+            The picture, uint8 RGB.
+        """
+        look = replace(self.look(look), cmap=self.color_map(style, look.cmap))
+        return self.finished(blended(self.pictures[index], placed, style, look, limit), index)
+
+    def look(self, look: Look) -> Look:
+        """Return the settings to use in place of `look`."""
+        return look
+
     def color_map(self, style: str, cmap: str | Colormap | None) -> str | Colormap | None:
         """Return the color map to use for a style, or None for the style's default."""
         return cmap
@@ -125,6 +147,10 @@ class SignalCanvas(Canvas):
     def style(self, style: str) -> str:
         """Return "signed" in place of "grey", which would hide the line, or the style unchanged."""
         return "signed" if style == "grey" else style
+
+    def look(self, look: Look) -> Look:
+        """Return settings with opaque colors, because the line is drawn over them."""
+        return replace(look, alpha=1.0)
 
     def color_map(self, style: str, cmap: str | Colormap | None) -> str | Colormap | None:
         """Return a color map without dark colors, which would hide the line."""

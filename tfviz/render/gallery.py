@@ -167,7 +167,7 @@ def _scale_switch(chosen: str, noun: str) -> str:
 
 
 def _legend(style: str, drawn: str, look: Look, canvas: Canvas) -> str:
-    colors = replace(look, cmap=canvas.color_map(style, look.cmap)).color_bar(style)
+    colors = replace(canvas.look(look), cmap=canvas.color_map(style, look.cmap)).color_bar(style)
     stops = ", ".join("#{:02x}{:02x}{:02x}".format(*colors[step]) for step in range(0, 256, 17))
     strip = f'<span class="strip" style="background: linear-gradient(to right, {stops})"></span>'
     meanings = "".join(

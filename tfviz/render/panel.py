@@ -265,7 +265,7 @@ def show(
         method: {target: _rows(one, images, kind) for target, one in given.items()}
         for method, given in targets_of(attributions).items()
     }
-    look = Look(1.0 if canvas.has_lines else alpha, underlay, cmap)
+    look = Look(alpha, underlay, cmap)
     return panel_on(canvas, values, captions=captions, scores=scores, classes=classes, styles=styles, look=look, scale=scale)
 
 
@@ -313,7 +313,7 @@ def panel_on(
     columns = columns_of(maps, count, scores=scores, styles=drawn, scale=scale)
     flat = [values[column.method][column.target] for column in columns]
     names = _checked_classes(classes, columns, count)
-    return Panel(canvas, columns, flat, captions_of(captions, count), names, look, scale, heading)
+    return Panel(canvas, columns, flat, captions_of(captions, count), names, canvas.look(look), scale, heading)
 
 
 def _rows(attribution: Arrays, images: Arrays, kind: str) -> list[npt.NDArray[np.float64]]:

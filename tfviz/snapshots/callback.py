@@ -238,8 +238,9 @@ class SnapshotCallback(keras.callbacks.Callback):
         about = {
             "model": shortened(self.model.name),
             "labels": self._labels,
-            "methods": [method.run_entry() for method in self._methods],
+            "methods": [method.run_entry(self._images.canvas) for method in self._methods],
             "true_classes": self._truth,
+            "kind": self._images.canvas.noun,
         }
         folder = RunFolder(self.log_dir, self._images.pictures, about)
         try:

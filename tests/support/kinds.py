@@ -258,7 +258,11 @@ KINDS: dict[str, Kind] = {
         errors=dict.fromkeys((*EXCITATIONS, "visual_backprop"), r"\(ConvLSTM2D\)"),
     ),
     "embedding": Kind(embedding, target=lambda images: tfviz.Similarity(np.array([1, -2, 3, 1, 0], np.float32))),
-    "autoencoder": Kind(autoencoder, target=tfviz.ReconstructionError),
+    "autoencoder": Kind(
+        autoencoder,
+        target=tfviz.ReconstructionError,
+        methods=("guided_backprop", "layer_cam", "excitation_backprop", "visual_backprop"),
+    ),
     "detection": Kind(detector, target=lambda images: tfviz.Detection((0, 0, 1, 1), 2)),
     "segmentation": Kind(segmenter, target=lambda images: tfviz.At(1, (5, 4)), score=lambda outputs: outputs[:, 5, 4, 1]),
     "regression": Kind(regression, target=lambda images: 0),

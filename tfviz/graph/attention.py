@@ -178,13 +178,14 @@ def _before_normalization(graph: Graph, value: Value) -> Value:
     statistics along axes and apply elementwise functions.
     """
     for cut in _cuts(graph, [value]):
-        inside = graph.before([value], given=[cut])
-        if not all(map(_may_normalize, inside)):
-            break
-        producer = graph.producer(cut)
-        is_centered = producer is not None and isinstance(producer.operation, Normalization) and len(producer.inputs) > 1
-        if any(isinstance(step.operation, (Normalization, *_STATISTICS)) for step in inside) and not is_centered:
+        inside, step = graph.before([value], given=[cut]), graph.producer(cut)
+        is_centered = step is not None and isinstance(step.operation, Normalization) and len(step.inputs) > 1
+        is_part = is_centered and set(inside).issuperset(graph.consumers(cut))
+        has_statistics = any(isinstance(one.operation, (Normalization, *_STATISTICS)) for one in inside)
+        if has_statistics and not is_part and all(map(_may_normalize, inside)):
             return cut
+        if step is None or not _may_normalize(step):
+            break
     return value
 
 

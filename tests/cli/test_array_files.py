@@ -102,7 +102,7 @@ def test_files_that_do_not_fit_are_failures_with_a_reason(tmp_path: Path, capsys
     os.mkfifo(tmp_path / "data" / "f_pipe.npy")
     explained(tmp_path, saved(tmp_path, SIGNAL), code=1)
     out = capsys.readouterr().out
-    assert "Explained 1 of 6 images" in out
+    assert "Explained 1 of 6 signals" in out
     assert "b_long.npy does not fit the network, whose input is one signal of shape (64, 1). Received: float64 (65, 1)." in out
     assert "c_nan.npy contains NaN or infinite values" in out
     assert "d_objects.npy cannot be read" in out

@@ -274,7 +274,7 @@ def _reduced(step: Step, marks: Marks) -> list[Marks | None] | None:
             if not fits or np.any(abs(value - factor * part[..., 0].reshape(factor.shape)) > 1e-3 * max(factor.max(), 1)):
                 return None
     rows, columns = (part[..., 0].reshape(factor.shape) for part in marks)
-    return [(rows, columns)] * len(step.outputs)
+    return [(rows, columns) for _ in step.outputs]
 
 
 def _shared(step: Step, marks: Sequence[Marks]) -> list[Marks | None] | None:

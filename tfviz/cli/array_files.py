@@ -15,8 +15,7 @@ import numpy as np
 from tfviz.errors import ImageError, first_line, shown
 from tfviz.images.files import file_bytes
 from tfviz.render.canvas import Canvas, canvas_of
-
-_KINDS = {3: "signal", 5: "volume"}  # keyed by batch rank
+from tfviz.render.data_kinds import kind_of_batch
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Arrays:
 
     Attributes:
         shape: the shape of one array, (T, C) or (D, H, W, C). None stands for any size.
-        kind: "signal" or "volume".
+        kind: "signal", "volume" or "video".
     """
 
     shape: tuple[int | None, ...]
@@ -76,8 +75,9 @@ class Arrays:
 
 
 def arrays_of(model: keras.Model) -> Arrays | None:
-    """Return the `Arrays` for a model, or None if its input is neither a signal nor a volume."""
+    """Return the `Arrays` for a model, or None if its input is an image or of another kind."""
     shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
-    if len(shapes) != 1 or len(shapes[0]) not in _KINDS:
+    kind = kind_of_batch(shapes[0]) if len(shapes) == 1 else None
+    if kind is None or kind == "image":
         return None
-    return Arrays(shapes[0][1:], _KINDS[len(shapes[0])])
+    return Arrays(shapes[0][1:], kind)

@@ -6,7 +6,6 @@ import io
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from tfviz.image_rows import about_image, about_map, about_names
 from tfviz.images import shown, write_image
 from tfviz.methods.explainer import Explainer
 from tfviz.render.canvas import Canvas
-from tfviz.render.overlays import Look, Underlay, blended
+from tfviz.render.overlays import Look, Underlay
 from tfviz.render.strength import SCALES, Strength, common_limit, strengths_of
 from tfviz.row_columns import failure
 
@@ -69,8 +68,6 @@ class Results:
         self.scale, self.look = scale, Look(underlay=underlay)
         # Each image gets its own canvas when it is drawn.
         self.canvas = plan.inputs.canvas() if isinstance(plan.inputs, Arrays) else Canvas([])
-        if self.canvas.has_lines:
-            self.look = Look(alpha=1.0)  # colors behind lines need no transparency
         self.is_raw, self.has_pictures = is_raw, has_pictures
         self.failures: dict[Job, str] = {}
         self.failure_lines: list[str] = []
@@ -212,13 +209,12 @@ class Results:
         strengths: Sequence[Strength],
         files: Sequence[dict[str, Path]],
     ) -> None:
-        shared, look = common_limit(strengths), replace(self.look, cmap=canvas.color_map(style, None))
+        shared = common_limit(strengths)
         for attribution, strength, paths in zip(attributions, strengths, files, strict=True):
             limits = {"map": strength.limit, "image": shared}
             values = canvas.placed(attribution, 0)
             for scale, path in paths.items():
-                drawn = blended(canvas.pictures[0], values, style, look, limits[scale])
-                write_image(self.folder / path, canvas.finished(drawn, 0))
+                write_image(self.folder / path, canvas.drawn(values, 0, style, self.look, limits[scale]))
 
     def _canvas_of(self, image: np.ndarray) -> Canvas:
         inputs = self.plan.inputs

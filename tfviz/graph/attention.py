@@ -18,11 +18,14 @@ from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.operations import (
     Attention,
     Choice,
+    Constant,
     Contraction,
+    Deviation,
     Difference,
     Elementwise,
     Identity,
     Linear,
+    Moments,
     Move,
     Normalization,
     Opaque,
@@ -34,6 +37,7 @@ from tfviz.graph.operations import (
     Window,
 )
 
+_STATISTICS = (Deviation, Moments, Window)
 _BETWEEN_PRODUCTS = (Choice, Difference, Elementwise, Identity, Move, Normalization, Product, Sum)
 
 
@@ -162,11 +166,36 @@ def _source(graph: Graph, value: Value) -> Value:
 
 def _stream(graph: Graph, source: Value) -> Value:
     """Return the tokens that enter a block, which may normalize before or after attention."""
-    step = graph.producer(source)
-    if step is None or not isinstance(step.operation, Normalization):
-        return source
-    before = step.signal_inputs[0]
-    return before if len(graph.consumers(before)) > 1 else source
+    before = _before_normalization(graph, source)
+    inside = graph.before([source], given=[before])
+    return source if set(inside).issuperset(graph.consumers(before)) else before
+
+
+def _before_normalization(graph: Graph, value: Value) -> Value:
+    """Return the input of the normalization that computes a value, or the value if there is none.
+
+    A normalization is one step, or the steps of a handwritten formula. These steps compute
+    statistics along axes and apply elementwise functions.
+    """
+    for cut in _cuts(graph, [value]):
+        inside, step = graph.before([value], given=[cut]), graph.producer(cut)
+        is_centered = step is not None and isinstance(step.operation, Normalization) and len(step.inputs) > 1
+        is_part = is_centered and set(inside).issuperset(graph.consumers(cut))
+        has_statistics = any(isinstance(one.operation, (Normalization, *_STATISTICS)) for one in inside)
+        if has_statistics and not is_part and all(map(_may_normalize, inside)):
+            return cut
+        if step is None or not _may_normalize(step):
+            break
+    return value
+
+
+def _may_normalize(step: Step) -> bool:
+    operation = step.operation
+    if isinstance(operation, Window):
+        return operation.extent is None
+    if isinstance(operation, Elementwise):
+        return not operation.is_activation and not isinstance(operation, Softmax)
+    return isinstance(operation, (*_STATISTICS, Constant, Difference, Identity, Move, Normalization, Product, Sum))
 
 
 def entry_of(graph: Graph, block: Block) -> Value:
@@ -240,10 +269,8 @@ class Transformer:
                 f"('{last.step.path}'), so tfviz cannot separate the head from the blocks. Use saliency or grad_cam."
             )
         value = next((one for one in found if _is_residual(graph, one)), found[-1])
-        readers = graph.consumers(value)
-        normalizes_after = last.source is last.stream and _is_normalized(graph, last.stream)
-        if normalizes_after and len(readers) == 1 and isinstance(readers[0].operation, Normalization):
-            return readers[0].outputs[0]
+        if last.source is last.stream and _before_normalization(graph, last.stream) is not last.stream:
+            return next((one for one in found if _before_normalization(graph, one) is value), value)
         return value
 
     def _are_tokens(self, value: Value) -> bool:
@@ -265,9 +292,6 @@ class Transformer:
 
 def _is_residual(graph: Graph, value: Value) -> bool:
     step = graph.producer(value)
-    return step is not None and isinstance(step.operation, Sum) and len(set(step.inputs) - graph.constants) > 1
-
-
-def _is_normalized(graph: Graph, value: Value) -> bool:
-    step = graph.producer(value)
-    return step is not None and isinstance(step.operation, Normalization)
+    is_sum = step is not None and isinstance(step.operation, Sum) and len(set(step.inputs) - graph.constants) > 1
+    # A handwritten normalization may contain a sum, x · s + (b − mean · s).
+    return is_sum and _before_normalization(graph, value) is value

@@ -322,6 +322,11 @@ class Opaque(Operation):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Deviation(Opaque):
+    """The variance or the standard deviation along some axes."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Moments(Opaque):
     """The mean and the variance along some axes, as two outputs."""
 

@@ -21,10 +21,12 @@ from tfviz.graph.operations import (
     Choice,
     Constant,
     Crop,
+    Deviation,
     Difference,
     Elementwise,
     Identity,
     Linear,
+    Moments,
     Move,
     Normalization,
     Opaque,
@@ -229,6 +231,8 @@ def _made(step: Step, marks: dict[Value, Marks], known: dict[Value, tf.Tensor], 
         return [(rows, columns) for rows, columns in zip(*pairs, strict=True)]
     if isinstance(operation, Linear) and not _extends(operation) and not operation.mixes_pixels:
         return _projected(step, marks[marked[0]], from_image)
+    if isinstance(operation, (Deviation, Moments, Window)):
+        return _reduced(step, marks[marked[0]])
     return _shared(step, [marks[value] for value in marked]) if isinstance(operation, _POINTWISE) else None
 
 
@@ -255,6 +259,22 @@ def _projected(step: Step, marks: Marks, from_image: bool) -> list[Marks | None]
     means = (part.mean(axis=-1) for part in marks)
     rows, columns = (np.broadcast_to(one.reshape(*one.shape, *[1] * len(added)), (*one.shape, *added)) for one in means)
     return [(rows, columns)]
+
+
+def _reduced(step: Step, marks: Marks) -> list[Marks | None] | None:
+    """Return the marks after a statistic of each token's channels, or None if it mixes tokens."""
+    one, shape = step.inputs[0], marks[0].shape
+    if any(np.ptp(part, axis=-1).any() for part in marks):
+        return None
+    factors, *made = (step.compute([_tensor(one, part)]) for part in (np.ones(shape), *marks))
+    for outputs in zip(factors, *made, strict=True):
+        factor, *values = (np.asarray(tf.cast(y, tf.float32)) for y in outputs)
+        fits = factor.shape in (shape[:-1], (*shape[:-1], 1))
+        for value, part in zip(values, marks, strict=True):
+            if not fits or np.any(abs(value - factor * part[..., 0].reshape(factor.shape)) > 1e-3 * max(factor.max(), 1)):
+                return None
+    rows, columns = (part[..., 0].reshape(factor.shape) for part in marks)
+    return [(rows, columns) for _ in step.outputs]
 
 
 def _shared(step: Step, marks: Sequence[Marks]) -> list[Marks | None] | None:

@@ -20,6 +20,7 @@ from tfviz.graph.operations import (
     Concatenate,
     Constant,
     Contraction,
+    Deviation,
     Difference,
     Elementwise,
     Exponential,
@@ -251,6 +252,7 @@ TABLE: dict[str, Row] = {
     **rows(_function(0), "Log10 Exp2 NanToNum StopGradient Greater GreaterEqual Less LessEqual Equal NotEqual LogicalAnd"),
     **rows(_function(0), "LogicalOr LogicalNot LogicalXor Isnan Isinf Isfinite"),
     "Moments": _of(Moments),
+    **rows(_of(Deviation), "Var Std"),
     **rows(_runs_functions, "Map VectorizedMap Scan AssociativeScan Cond Switch WhileLoop ForiLoop"),
 }
 

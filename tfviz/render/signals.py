@@ -166,7 +166,7 @@ def _legend(columns: Sequence[Column], lines: Sequence[Signal], scale: str) -> l
 
 def signal_meaning(style: str, scale: str) -> str:
     """Return the legend text for a style and a scale when maps are drawn behind black lines."""
-    return meaning_of(style, scale).replace("dark is zero", "white is zero")
+    return meaning_of(style, scale, "signal").replace("dark is zero", "white is zero")
 
 
 def _title(column: Column, index: int) -> str:

@@ -107,6 +107,8 @@ class RunFolder:
         }
         if self._about.get("true_classes") is not None:
             run["true_classes"] = self._about["true_classes"]
+        if self._about.get("kind", "image") != "image":
+            run["kind"] = self._about["kind"]
         _require(RUN_FILE, run_fault(run))
         content = json.dumps(run, allow_nan=False, ensure_ascii=False, indent=1).encode("utf-8")
         _require(RUN_FILE, size_fault(content, MAX_RUN_BYTES))

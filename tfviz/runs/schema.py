@@ -81,9 +81,11 @@ class RunExtras(TypedDict, total=False):
 
     Attributes:
         true_classes: each image's true class, or None if it is unknown.
+        kind: what the pictures show, if they are not images.
     """
 
     true_classes: Annotated[list[Count | None], Length(1, MAX_IMAGES)]
+    kind: Literal["signal", "volume", "video"]
 
 
 class Run(RunExtras):

@@ -1,8 +1,8 @@
 """Targets define what to explain: a class, class weights, or a function of the outputs.
 
-Every target becomes a seed, an array with the outputs' shape that starts the backward pass. For a
-class, the seed is one-hot. For a function, the seed is the function's gradient. The score is
-Σ seed · outputs for a class or weights, and the return value for a function.
+Every target becomes a seed: an array of the same shape as the outputs, which starts the backward
+pass. For a class, the seed is one-hot. For a function, the seed is the function's gradient. The
+score is Σ seed · outputs for a class or weights, and the return value for a function.
 
 A function is traced on first use. After that, captured values such as `k` in
 `lambda outputs: outputs[:, k]` are fixed. To use another k, pass a new function.

@@ -238,7 +238,7 @@ def test_a_model_with_unknown_preprocessing_is_noted(explain, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert re.search(
-        r"Note: No preprocessing is known for tiny net\.keras, so images are fed as RGB in 0–255.*--preprocess", error
+        r"Note: No preprocessing is known for tiny net\.keras, so images are passed as RGB values in 0–255.*--preprocess", error
     )
 
 

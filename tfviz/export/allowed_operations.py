@@ -4,9 +4,9 @@ A SavedModel is a program, and loading it runs its initializers and the function
 tables. It may contain operations that read and write files, open connections or call Python.
 `require_harmless` parses the file without running anything, and allows only these operations:
 
-    stateless operations without strings    compute numbers from numbers, and cannot name a file
+    stateless numeric operations            compute numbers from numbers, and cannot name a file
     listed stateless string operations      strings, image and audio formats, equations: see _TEXT
-    listed stateful operations in memory    variables, tables, arrays, random numbers: see _STATE
+    listed in-memory stateful operations    variables, tables, arrays, random numbers: see _STATE
     calls to other functions                the called functions are checked as well
     SaveV2, RestoreV2, ...                  only in the checkpoint functions, which loading never
                                             calls

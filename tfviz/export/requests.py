@@ -76,13 +76,13 @@ def requests_for(explainer: Explainer, manifest: Manifest, target: Target = None
 
 
 def one_request(explainer: Explainer, manifest: Manifest, target: Target, image_shape: Shape | None, what: str) -> Request:
-    """Return the only request for a format whose files contain a single function.
+    """Return the single request for a format whose files contain a single function.
 
     The function accepts the images and, if a class can be chosen at run time, the classes.
 
     Args:
         explainer: the explainer to export.
-        manifest: the manifest, in which the image shape and the targets are set.
+        manifest: the manifest. Its image shape and targets are set.
         target: a fixed target, or None to choose the class at run time.
         image_shape: (height, width, channels) of the images, if the model does not fix it.
         what: a name for the exported file in error messages, such as "An ONNX file".

@@ -29,9 +29,9 @@ _STALE_BRIGHTNESS = 0.55
 
 
 class FramePainter:
-    """A painter that draws one run's frames in chronological order.
+    """Draws the frames of one run's film in chronological order.
 
-    If a picture is missing, the previous picture is shown, darkened and with a marked corner.
+    If a picture is missing, the previous picture is shown. It is darkened, and a corner is marked.
 
     Attributes:
         run: the content of run.json.

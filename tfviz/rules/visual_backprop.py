@@ -8,14 +8,14 @@ neurons; the weights are ignored. Each rule therefore depends only on which inpu
                         size, strides, padding and dilation scales the mask to the exact input size.
                         This is the paper's rule ("deconvolution"). The paper does not cover
                         pooling, which is treated as a window. For a transposed convolution, the
-                        rule is a convolution with ones. A global pooling's input gets no mask,
-                        because the single output pixel has no positions.
+                        rule is a convolution with ones. The input of a global pooling layer
+                        gets no mask, because the single output pixel has no spatial extent.
     Sum, Concatenate    Every input gets the full mask, because a path leads through each. If
                         several operations read a value, their masks are added. The paper covers
                         only networks without branches. A one-pixel input that is broadcast to all
                         pixels gets no mask.
-    Product             The signal gets the mask. The gate gets no mask, because it was squeezed to
-                        one pixel and has no positions.
+    Product             The signal gets the mask. The gate gets no mask, because it was reduced to
+                        one pixel and has no spatial extent.
     Pad, Crop           The mask is cropped where the input was padded, and padded with zeros where
                         the input was cropped.
     Upsample            Each pixel gets the mean over its copies: the transpose of copying, scaled

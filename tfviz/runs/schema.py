@@ -30,7 +30,7 @@ METHOD_PATTERN = r"^[a-z0-9_-]{1,64}$"
 
 @dataclass(frozen=True)
 class Range:
-    """The minimum and maximum of a number. None means that there is no maximum."""
+    """The minimum and maximum values allowed for a number. None means that there is no maximum."""
 
     least: float
     most: float | None = None

@@ -188,7 +188,7 @@ def _classes(given: Any) -> Array:
     array = np.asarray(given)
     if not np.issubdtype(array.dtype, np.integer) or array.ndim > 1 or array.size == 0:
         raise TargetError(
-            "`class_index` must be an int, or (N,) ints with one class per image. Received: "
+            "`class_index` must be an int, or an array of N ints, one per image. Received: "
             f"{type(given).__name__} {str(given)[:60]!r}."
         )
     return array.astype(np.int32).reshape(-1)

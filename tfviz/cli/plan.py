@@ -117,8 +117,8 @@ def plan_for(args: argparse.Namespace, say: Callable[[str], None], *, allows_arr
     arrays = arrays_of(model) if allows_arrays else None
     if arrays is None and not is_preprocessing_known(model):
         say(
-            f"Note: No preprocessing is known for {name}, so images are passed as RGB values in 0–255. If the model was trained on "
-            "other values, pass --preprocess."
+            f"Note: No preprocessing is known for {name}, so images are passed as RGB values in 0–255. If the model was "
+            "trained on other values, pass --preprocess."
         )
     classifier = Classifier(model)
     labels = labels_of(model)

@@ -258,7 +258,7 @@ def preprocessing_for_files(model: keras.Model) -> Preprocessing:
         _warned.add(model)
         warn(
             f"No preprocessing is known for the model '{model.name}', so images are passed as RGB values in 0-255. If the "
-            'model expects other values, pass preprocessing="unit" (0-1), "tf", "torch" or "caffe" to tfviz.load_model, or pass a '
+            'model expects other values, pass preprocessing="unit" (0-1), "tf", "torch" or "caffe" to tfviz.load_model, or a '
             'tfviz.images.Preprocessing to load_images instead of the model. If 0-255 is correct, pass preprocessing="none".'
         )
     return preprocessing

@@ -47,8 +47,8 @@ class NotebookFigure(Figure):
 
         Args:
             t: the text.
-            **options: options for Matplotlib's `suptitle`. If "x" or "y" is given, or the figure has
-                a layout engine, the figure keeps its size.
+            **options: options for Matplotlib's `suptitle`. If "x" or "y" is given, or the figure
+                has a layout engine, the figure keeps its size.
 
         Returns:
             The title.

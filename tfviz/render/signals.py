@@ -75,7 +75,7 @@ def signal_maps(attribution: Arrays, signals: Sequence[Signal]) -> list[Map]:
         The maps, float64.
 
     Raises:
-        ImageError: there are too many or too few maps, or a map has the wrong shape or is not finite.
+        ImageError: the number of maps is wrong, or a map has the wrong shape or is not finite.
     """
     single = len(signals) == 1 and not isinstance(attribution, list | tuple) and np.ndim(attribution) == 1  # type: ignore[arg-type]
     given: Any = [attribution] if single else attribution

@@ -70,6 +70,7 @@ html_sidebars = {"*": []}  # top-level pages have no section to navigate
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
+html_search_scorer = "search_scorer.js"
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

@@ -2,12 +2,12 @@
 
     pip install jax opencv-python                                     # .npy files only need JAX
     python run_stablehlo.py explainer/ dog.jpg map.png                # explain the top class
-    python run_stablehlo.py explainer/ dog.jpg map.npy --target 281   # raw values for another class
+    python run_stablehlo.py explainer/ dog.jpg map.npy --target 281   # another class's raw map
     python run_stablehlo.py explainer/ batch.npy maps.npy
 
 Create the folder with explainer.export("explainer/", format="stablehlo"). An .npy file holds a
-preprocessed batch, and an .npz file holds one array per input. JAX compiles the program for the
-device it runs on: CPU, GPU or TPU.
+preprocessed batch. If the network has several inputs, pass an .npz file with one array per input.
+JAX compiles the program for the device it runs on: CPU, GPU or TPU.
 """
 
 import argparse
@@ -26,7 +26,7 @@ TOP_CLASS = -1
 
 
 def load(folder):
-    """Return tfviz.json's content, and a function that maps arrays to results, keyed by name."""
+    """Load tfviz.json, and the program as a function from arrays to results keyed by name."""
     manifest = json.loads((folder / "tfviz.json").read_text(encoding="utf-8"))
     parts = manifest["extra"]
     if any(one["dtype"].endswith("64") for part in parts.values() for one in part):
@@ -35,7 +35,7 @@ def load(folder):
         [jax.ShapeDtypeStruct(one["shape"], one["dtype"]) for one in parts[part]]
         for part in ("arguments", "weights", "results")
     )
-    # JAX only runs its own exports, so export a stand-in with the same signature, and replace its
+    # JAX only runs its own exports, so export a function with the same signature, and replace its
     # code.
     stand_in = jax.jit(lambda *_: [jnp.zeros(one.shape, one.dtype) for one in results], keep_unused=True)
     exported = jax.export.export(stand_in)(*arguments, *weights)

@@ -19,6 +19,10 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports TensorFlow
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each core runs one process. With further threads, the processes wait for each other's cores.
+    for variable in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
 
 pytest.register_assert_rewrite("support")
 

@@ -339,11 +339,11 @@ def require_tensorflow(model: object = None) -> None:
         )
     if not tf.compat.v1.executing_eagerly_outside_functions():
         raise UnsupportedModelError(
-            "tfviz needs TensorFlow's eager execution, but it is disabled. Remove tf.compat.v1.disable_eager_execution() or "
-            "tf.compat.v1.disable_v2_behavior()."
+            "tfviz needs TensorFlow's eager execution, but it is disabled. Remove the call to "
+            "tf.compat.v1.disable_eager_execution() or tf.compat.v1.disable_v2_behavior()."
         )
     if not isinstance(model, keras.Layer) and any(cls.__module__.startswith("tf_keras.") for cls in type(model).__mro__):
         raise UnsupportedModelError(
-            f"'{getattr(model, 'name', 'model')}' is a Keras 2 model (tf_keras), but tfviz reads Keras 3 models. Save it with "
-            "model.save('model.h5') and load it with tfviz.load_model('model.h5')."
+            f"'{getattr(model, 'name', 'model')}' is a Keras 2 model (tf_keras), but tfviz supports only Keras 3 models. Save "
+            "the model with model.save('model.h5'), and load the file with tfviz.load_model('model.h5')."
         )

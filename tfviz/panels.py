@@ -15,14 +15,13 @@ from tfviz.class_scores import predictions, scores_of
 from tfviz.errors import ImageError
 from tfviz.images.preprocessing import Preprocessing
 from tfviz.numeric_options import positive_integer
+from tfviz.render.data_kinds import kind_of_batch
 from tfviz.render.overlays import Underlay
 from tfviz.render.panel import MOST_IMAGES, Panel, show
 from tfviz.render.pictures import Arrays, preprocessing_of_images
 
 if TYPE_CHECKING:
     from tfviz.methods.explainer import Explainer
-
-_KINDS = {3: "signal", 4: "image", 5: "volume"}  # keyed by the rank of the model's input
 
 
 @dataclass(frozen=True)
@@ -82,9 +81,11 @@ def panel_of(
         )
     array = images if isinstance(images, np.ndarray) else np.asarray(images)
     rank = explainer.graph.inputs[0].rank
+    kind = kind_of_batch(array.shape) if array.ndim == rank else None
     if array.ndim == rank and len(array) > MOST_IMAGES:
         raise ImageError(
-            f"A panel can show at most {MOST_IMAGES} images. Received: {len(array)} images. Pass a slice, such as images[:16]."
+            f"A panel can show at most {MOST_IMAGES} {kind or 'image'}s. Received: {len(array)} {kind or 'image'}s. Pass a "
+            "slice, such as images[:16]."
         )
     named = explainer.named_target(target)
     found = {
@@ -98,7 +99,7 @@ def panel_of(
     return show(
         array if pictures is None else pictures,
         {explainer.key: {name: one.maps for name, one in found.items()}},
-        kind=_KINDS.get(rank) if pictures is None else None,
+        kind=kind if pictures is None else None,
         captions=_captions(explainer, first) if captions is None else captions,
         scores={name or explainer.key: [pair[1] for pair in pairs if pair] for name, pairs in known.items()},
         classes={name: [explainer.labels.name(pair[0]) for pair in pairs if pair] for name, pairs in known.items()},

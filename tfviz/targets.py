@@ -1,8 +1,8 @@
 """Targets define what to explain: a class, class weights, or a function of the outputs.
 
-Every target becomes a seed, an array with the outputs' shape that starts the backward pass. For a
-class, the seed is one-hot. For a function, the seed is the function's gradient. The score is
-Σ seed · outputs for a class or weights, and the return value for a function.
+Every target becomes a seed: an array of the same shape as the outputs, which starts the backward
+pass. For a class, the seed is one-hot. For a function, the seed is the function's gradient. The
+score is Σ seed · outputs for a class or weights, and the return value for a function.
 
 A function is traced on first use. After that, captured values such as `k` in
 `lambda outputs: outputs[:, k]` are fixed. To use another k, pass a new function.
@@ -158,8 +158,8 @@ def rows_from(target: Target, outputs: Any, start: int, count: int) -> Target:
         return target
     if total < start + count:
         raise TargetError(
-            f"Expected one target per image. Received: {total} for at least {start + count} images. Pass a single target to "
-            "use it for all images."
+            f"Expected one target per image. Received: {total} targets for at least {start + count} images. Pass a single "
+            "target to use it for all images."
         )
     here = slice(start, start + count)
     if isinstance(target, ChoosingTarget):
@@ -236,8 +236,9 @@ def _require_known_size(outputs: tuple[int | None, ...]) -> None:
 def _require_classes(outputs: tuple[int | None, ...]) -> None:
     if len(outputs) not in (0, 2):
         raise TargetError(
-            f"The model's output has shape {outputs}, not (N, classes). Pass a class and its positions, target=tfviz.At(3, "
-            "mask), or a function, such as target=lambda outputs: tf.reduce_sum(outputs[..., 3], axis=(1, 2))."
+            f"The model's output has shape {outputs}, not (N, classes). To explain a class at certain positions, pass "
+            "target=tfviz.At(3, mask). To explain another score, pass a function, such as target=lambda outputs: "
+            "tf.reduce_sum(outputs[..., 3], axis=(1, 2))."
         )
 
 
@@ -319,7 +320,7 @@ def check_function(function: TargetFunction, outputs: Nested[tf.TensorSpec]) -> 
     if shape is not None and shape.rank == 1 and shape[0] not in (None, count):
         raise TargetError(
             f"The target function must return one number per image. Received: {shape[0]} numbers for a batch of {count}, "
-            "possibly because the function combines the outputs with an array of another length. In explain(), set "
+            "possibly because the function combines the outputs with an array of a different length. In explain(), set "
             "batch_size to that length."
         )
 

@@ -24,10 +24,12 @@ def scrape(block: tuple[str, str, int], block_vars: Mapping[str, Any], gallery_c
     """
     from sphinx_gallery.scrapers import figure_rst
 
-    paths = []
+    paths, content = [], "Chart"
     for name, value in block_vars["example_globals"].items():
         if isinstance(value, Figure) and f"{name} = " in block[1]:
             paths.append(next(block_vars["image_path_iterator"]))
             value.savefig(paths[-1], dpi=DOTS_PER_INCH, bbox_inches="tight")
+            if any(axes.images for axes in value.axes):
+                content = "Images beside their maps"
     title = Path(block_vars["src_file"]).stem.replace("_", " ")
-    return figure_rst(paths, gallery_conf["src_dir"], fig_titles=f"Images beside their maps: {title}")
+    return figure_rst(paths, gallery_conf["src_dir"], fig_titles=f"{content}: {title}")

@@ -38,10 +38,11 @@ images = tfviz.load_images([SAMPLES_DIR / "heart_star.png", SAMPLES_DIR / "ring_
 explainer = tfviz.{name}(model{arguments})
 attribution = explainer(images{target})
 figure = tfviz.plot(images, {{"{key}": attribution}})
+figure
 '''
 PACKAGED = 'model = tfviz.load_model("shapes")'
 TRANSFORMER = """\
-from shape_transformer import preprocessing, trained_transformer
+from shape_transformer import preprocessing, trained_transformer  # in the project's scripts folder
 
 model = trained_transformer()  # a small vision transformer, trained on the same scenes"""
 

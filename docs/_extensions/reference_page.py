@@ -27,7 +27,7 @@ INTRODUCTION = """\
 Every public name is an attribute of the package: ``import tfviz``. Other modules are private and
 change without notice, except those that a page of this documentation imports.
 
-All methods share the arguments of their constructor and call. `Explaining in Python
+All methods share the same constructor and call arguments. `Explaining in Python
 <../python.html>`__ describes them.
 """
 

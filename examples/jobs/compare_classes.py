@@ -15,3 +15,4 @@ explainer = tfviz.GradCAM(model)
 maps = {name: explainer(images, target=name) for name in ("crescent", "star", "ring")}
 maps["ring against its rivals"] = explainer(images, target=tfviz.Against(KINDS.index("ring")))
 figure = tfviz.plot(images, {"grad_cam": maps}, scale="image")
+figure

@@ -16,3 +16,4 @@ layers = ["block2_pool", "block3_pool", "block4_conv2"]
 maps = {layer: tfviz.LayerCAM(model, layer=layer)(images) for layer in layers}
 maps["product"] = tfviz.LayerCAM(model, layer=layers, combine="product")(images)
 figure = tfviz.plot(images, maps)
+figure

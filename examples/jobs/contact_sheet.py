@@ -18,3 +18,4 @@ sheet = tfviz.contact_sheet(images, maps)
 path = tfviz.write_image(Path(tempfile.mkdtemp()) / "sheet.png", sheet)
 print(path.name, sheet.shape)
 figure = tfviz.plot(images, maps)
+figure

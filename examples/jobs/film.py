@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 import tfviz
@@ -33,5 +33,5 @@ print(f"{film.snapshots} snapshots, {film.pace.fps:g} per second")
 
 with Image.open(film.path) as frames:
     frames.seek(frames.n_frames - 1)
-    figure = Figure(figsize=(8, 3))
+    figure = plt.figure(figsize=(8, 3))
     figure.subplots().imshow(frames.convert("RGB"))

@@ -8,7 +8,7 @@ Explain one file
 import tempfile
 from pathlib import Path
 
-from matplotlib.figure import Figure
+import matplotlib.pyplot as plt
 
 import tfviz
 from tfviz.shapes import SAMPLES_DIR
@@ -17,5 +17,5 @@ output = Path(tempfile.mkdtemp()) / "heart.png"
 tfviz.explain_file(SAMPLES_DIR / "heart_star.png", output, method="grad_cam", target="heart")
 picture = tfviz.read_image(output)
 print(picture.shape, picture.dtype)
-figure = Figure(figsize=(3, 3))
+figure = plt.figure(figsize=(3, 3))
 figure.subplots().imshow(picture)

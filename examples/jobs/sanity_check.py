@@ -14,3 +14,4 @@ images = tfviz.load_images(SAMPLES_DIR, model)[:4]
 check = tfviz.sanity_check(model, images, ["guided_backprop", "grad_cam"])
 print(check.to_markdown())
 figure = check.plot()
+figure

@@ -13,3 +13,4 @@ model = tfviz.load_model("shapes")
 images = tfviz.load_images([SAMPLES_DIR / "disc_heart.png", SAMPLES_DIR / "ring_cross.png"], model)
 maps = {key: tfviz.explain(model, images, key) for key in ("grad_cam", "guided_grad_cam", "visual_backprop")}
 figure = tfviz.plot(images, maps)
+figure

@@ -13,7 +13,8 @@ import tfviz
 from tfviz.shapes import KINDS, SAMPLES_DIR
 
 # %%
-# This detector has no box regression: each of 36 cells has a fixed box, and predicts its classes.
+# This detector has no box regression: each of the 36 cells has a fixed box and predicts its class
+# scores.
 
 packaged = tfviz.load_model("shapes")
 kernel, bias = packaged.get_layer("logits").get_weights()
@@ -33,3 +34,4 @@ images = tfviz.load_images(SAMPLES_DIR / "heart_star.png", packaged)
 target = tfviz.Detection((48, 32, 64, 48), KINDS.index("heart"))
 maps = {key: tfviz.explain(model, images, key, target) for key in ("saliency", "grad_cam")}
 figure = tfviz.plot(images, maps)
+figure

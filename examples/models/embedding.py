@@ -24,3 +24,4 @@ target = tfviz.Similarity(embeddings[::-1])  # each image is compared with the o
 maps = {key: tfviz.explain(model, images, key, target) for key in ("grad_cam", "hires_cam")}
 cosine = np.prod(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True), axis=0).sum()
 figure = tfviz.plot(images, maps, captions=[f"similarity {cosine:.2f}"] * 2)
+figure

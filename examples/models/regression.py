@@ -36,3 +36,4 @@ images = tfviz.load_images([SAMPLES_DIR / "arrow_disc.png", SAMPLES_DIR / "disc_
 captions = [f"column {value:+.2f}" for value in model.predict(images, verbose=0)[:, 0]]
 maps = {"visual_backprop": tfviz.VisualBackProp(model)(images), "saliency": tfviz.Saliency(model)(images, target=0)}
 figure = tfviz.plot(images, maps, captions=captions)
+figure

@@ -32,3 +32,4 @@ mask = np.asarray(model(images))[0].argmax(-1) == heart
 target = tfviz.At(heart, mask)
 maps = {key: tfviz.explain(model, images, key, target) for key in ("grad_cam", "saliency")}
 figure = tfviz.plot(images, maps, captions=[f"heart at {mask.sum()} pixels"])
+figure

@@ -25,4 +25,10 @@ second = tfviz.load_images(SAMPLES_DIR / "disc_heart.png", packaged)
 attribution = tfviz.GradientTimesInput(model)({"left": first, "right": second}, target=lambda outputs: outputs[:, 0])
 print({name: found.shape for name, found in attribution.items()})
 left_figure = tfviz.plot(first, {"gradient_times_input": attribution["left"]})
+left_figure
+
+# %%
+# The map of the second input:
+
 right_figure = tfviz.plot(second, {"gradient_times_input": attribution["right"]})
+right_figure

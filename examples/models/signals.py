@@ -36,3 +36,4 @@ model.fit(signals, has_bump, epochs=6, verbose=0)
 shown = signals[1:4:2]
 maps = {key: tfviz.explain(model, shown, key, 1) for key in ("grad_cam", "saliency")}
 figure = tfviz.plot(shown, maps, kind="signal")
+figure

@@ -31,3 +31,4 @@ model(images)  # a subclassed model is built by its first call
 # %%
 explainer = tfviz.GradCAM(model, class_names=KINDS)
 figure = tfviz.plot(images, {"grad_cam": explainer(images, target="top2")})
+figure

@@ -27,3 +27,4 @@ model.get_layer("score").set_weights([np.ones((1, 1)), np.zeros(1)])
 # %%
 maps = {key: tfviz.explain(model, volumes, key, 0) for key in ("grad_cam", "saliency")}
 figure = tfviz.plot(volumes, maps)
+figure

@@ -17,7 +17,7 @@ packaged = tfviz.load_model("shapes")
 
 
 def with_swish(layer):
-    """Replace a ReLU with x · sigmoid(8x), which is so similar that the weights still work."""
+    """Replace a ReLU with x · sigmoid(8x), which is so similar that the same weights work."""
     config = layer.get_config()
     if config.get("activation") != "relu":
         return layer.__class__.from_config(config)
@@ -33,3 +33,4 @@ maps = {
     "guided_backprop": tfviz.GuidedBackprop(model, activations="all")(images),
 }
 figure = tfviz.plot(images, maps)
+figure

@@ -28,6 +28,7 @@ for row in evaluation.rows:
 # Compare each method with the controls ``random`` and ``center``. The plot shows 95 % intervals.
 
 figure = evaluation.plot()
+figure
 
 # %%
 # If you know where the objects are, check whether the maps point at them. The sample images come

@@ -44,6 +44,7 @@ difference = np.abs(exported(images, target=7) - explainer(images, target=7)).ma
 print(f"largest difference: {difference:.1e}")
 
 figure = tfviz.plot(images, {"grad_cam": exported(images, target=7)})
+figure
 
 # %%
 # TensorFlow Serving loads the folder unchanged:
@@ -53,4 +54,4 @@ figure = tfviz.plot(images, {"grad_cam": exported(images, target=7)})
 #    docker run -p 8501:8501 -v "$PWD/explainer:/models/explainer/1" \
 #        -e MODEL_NAME=explainer tensorflow/serving
 #
-# :doc:`/export` shows a client and describes the other formats, with what each format supports.
+# :doc:`/export` shows a client, and describes the other formats and what each of them supports.

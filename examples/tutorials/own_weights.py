@@ -39,7 +39,7 @@ for row in probabilities:
     print({KINDS[label]: round(float(row[label]), 3) for label in np.argsort(row)[:-4:-1]})
 
 # %%
-# With the wrong preprocessing, the predictions change, and so do the maps. The images below keep
+# With the wrong preprocessing, the predictions change, and so do the maps. Here, the images keep
 # values from 0 to 255, which is also the default. A map can look plausible and still be wrong.
 
 wrong = tfviz.load_model(path, preprocessing="none", labels=KINDS)
@@ -53,6 +53,7 @@ for row in wrong.predict(wrong_images, verbose=0):
 explainer = tfviz.GradCAM(model)
 maps = {name: explainer(images[:1], target=name) for name in ("heart", "star")}
 figure = tfviz.plot(images[:1], {"grad_cam": maps})
+figure
 
 # %%
 # On the command line, state the same preprocessing:

@@ -54,6 +54,7 @@ for row in (rows[0], rows[-1]):
 images = tfviz.load_images([SAMPLES_DIR / Path(row["path"]).name for row in (rows[0], rows[-1])], tfviz.load_model("shapes"))
 maps = np.stack([np.frombuffer(row["map"], np.float16).reshape(row["map_shape"]) for row in (rows[0], rows[-1])])
 figure = tfviz.plot(images, {"grad_cam": maps.astype("float32")}, captions=["least concentrated", "most concentrated"])
+figure
 
 # %%
 # On a cluster, give each task a part of the shards. Run the same command again to resume.

@@ -82,6 +82,7 @@ chosen = test_marked[test == 1][:2]
 images = np.stack([preprocessing.tensor(p) for p in chosen])
 maps = {name: tfviz.GradCAM(model)(images, target=1) for name, model in models.items()}
 figure = tfviz.plot(chosen, maps, captions=["a star, with the mark"] * 2)
+figure
 
 # %%
 # To quantify this, compare the share of each map that lies in the corner.

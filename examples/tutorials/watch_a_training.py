@@ -42,7 +42,7 @@ network.compile(keras.optimizers.Adam(3e-3), "binary_crossentropy")
 
 # %%
 # The callback takes a snapshot before training, every four batches and at the end. It needs the
-# images, one or more methods, and a folder. The callback does not change the resulting weights.
+# images, one or more methods, and a folder. The callback does not affect the weights.
 
 images = tfviz.load_images([SAMPLES_DIR / "heart_star.png", SAMPLES_DIR / "ring_cross.png"], packaged)
 folder = Path(tempfile.mkdtemp()) / "runs" / "1"
@@ -57,15 +57,16 @@ for record in records[:: len(records) - 1]:
     print(record["when"], record["step"], record["predictions"][0])
 
 # %%
-# These are the first and the last map of the class heart:
+# These are the first and the last map for the heart class:
 
 maps = {
     f"step {record['step']}": np.load(folder / "maps" / f"{record['number']:08}.npz") for record in records[:: len(records) - 1]
 }
 figure = tfviz.plot(images, {"grad_cam": {step: arrays[arrays.files[0]] for step, arrays in maps.items()}})
+figure
 
 # %%
-# While a network trains, watch the folder live in a browser, and make a film of the run afterwards:
+# You can watch the run live in a browser during training, and make a film of it afterwards:
 #
 # .. code-block:: console
 #

@@ -25,10 +25,10 @@ present = np.array([[any(thing.kind == kind for thing in scene.objects) for kind
 images = np.stack([preprocessing.tensor(scene.image) for scene in scenes])
 probabilities = model.predict(images, verbose=0)
 wrong = np.flatnonzero((~present & (probabilities > 0.5)).any(axis=1))
-print(f"{len(wrong)} of {len(scenes)} scenes have a shape too many")
+print(f"The network finds a shape that isn't there in {len(wrong)} of {len(scenes)} scenes")
 
 # %%
-# Select the most confident of these mistakes.
+# Choose the most confident mistake.
 
 absent = np.where(present, 0, probabilities)
 number, label = np.unravel_index(absent.argmax(), absent.shape)
@@ -37,8 +37,8 @@ print(f"The network finds a {kind} with p = {absent[number, label]:.2f}")
 print("In the scene:", [thing.kind for thing in scene.objects])
 
 # %%
-# Where does the network see that shape? ``Against`` subtracts the scores of the class's nearest
-# rivals, so the map shows what distinguishes the class from them.
+# Where does the network see that shape? ``Against`` subtracts the scores of the most similar
+# classes, so the map shows what distinguishes the class from them.
 
 one = images[number : number + 1]
 explainer = tfviz.GradCAM(model)
@@ -47,6 +47,7 @@ maps = {
     f"{kind} against its rivals": explainer(one, target=tfviz.Against(int(label))),
 }
 figure = tfviz.plot([scene.image], {"grad_cam": maps})
+figure
 
 # %%
 # Test the explanation by covering each object in turn. If the map is right, the score falls most

@@ -49,15 +49,22 @@ def colored(out: Path, name: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("size", "start", "stop", "first", "last"),
+    ("kind", "size", "start", "stop", "first", "last"),
     [
-        (SIGNAL, 40, 44, 400, 439),  # 640 pixels for 64 time steps
-        (VOLUME, 3, 4, 3 * 164 + 80, 3 * 164 + 111),  # 160 pixels and a gap of 4
-        (VIDEO, 1, 2, 164 + 80, 164 + 111),
+        ("signal", SIGNAL, 40, 44, 400, 439),  # 640 pixels for 64 time steps
+        ("volume", VOLUME, 3, 4, 3 * 164 + 80, 3 * 164 + 111),  # 160 pixels and a gap of 4
+        ("video", VIDEO, 1, 2, 164 + 80, 164 + 111),
     ],
 )
 def test_a_map_lies_over_the_samples_that_it_explains(
-    size: tuple[int, ...], start: int, stop: int, first: int, last: int, tmp_path: Path
+    kind: str,
+    size: tuple[int, ...],
+    start: int,
+    stop: int,
+    first: int,
+    last: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "data").mkdir()
     np.save(tmp_path / "data" / "spot.npy", spot(size, start, stop))
@@ -72,6 +79,8 @@ def test_a_map_lies_over_the_samples_that_it_explains(
     assert "spot/grad_cam-1.png" in page
     assert '<div class="maps wide">' in page
     assert ("white is zero" in page) == (size == SIGNAL)
+    assert f"2 {kind}s · " in page and "2 images" not in page
+    assert f"Explained 2 of 2 {kind}s" in capsys.readouterr().out
     assert len((out / "predictions.csv").read_text().splitlines()) == 5
 
 
@@ -93,8 +102,8 @@ def test_files_that_do_not_fit_are_failures_with_a_reason(tmp_path: Path, capsys
     os.mkfifo(tmp_path / "data" / "f_pipe.npy")
     explained(tmp_path, saved(tmp_path, SIGNAL), code=1)
     out = capsys.readouterr().out
-    assert "Explained 1 of 6 images" in out
-    assert "b_long.npy does not fit the network, whose input is one signal of shape (64, 1). Received: float64 (65, 1)." in out
+    assert "Explained 1 of 6 signals" in out
+    assert "b_long.npy does not match the network, which expects one signal of shape (64, 1). Received: float64 (65, 1)." in out
     assert "c_nan.npy contains NaN or infinite values" in out
     assert "d_objects.npy cannot be read" in out
     assert "e_text.npy cannot be read" in out

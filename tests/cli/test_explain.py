@@ -195,8 +195,8 @@ def test_a_nearly_empty_map_is_dim_and_noted(explain, tmp_path, photos, capsys):
     gray = cv2.cvtColor(read_image(folder / "a/image.png"), cv2.COLOR_RGB2GRAY)[..., None]
     assert np.abs(weak - gray * (1 - 0.5**1.4)).max() < np.abs(strong - gray * (1 - 0.5**1.4)).max() / 2
     out = capsys.readouterr().out
-    assert "Note: grad_cam is zero everywhere on 3 maps" in out
-    assert "Note: grad_cam is nearly empty on 3 maps, which are drawn dimmed" in out
+    assert "Note: 3 maps of grad_cam are zero everywhere" in out
+    assert "Note: 3 maps of grad_cam are nearly empty and drawn dimmed" in out
 
 
 @pytest.mark.parametrize("scale", ["map", "image"])
@@ -238,7 +238,7 @@ def test_a_model_with_unknown_preprocessing_is_noted(explain, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert re.search(
-        r"Note: No preprocessing is known for tiny net\.keras, so images are fed as RGB in 0–255.*--preprocess", error
+        r"Note: No preprocessing is known for tiny net\.keras, so images are passed as RGB values in 0–255.*--preprocess", error
     )
 
 

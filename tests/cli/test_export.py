@@ -122,7 +122,7 @@ WRONG = {
     "no name": (["--option", "red"], "Expected NAME=VALUE, such as batch_size=8. Received: 'red'."),
     "unknown preprocessing": (
         ["--include", "image"],
-        "include='image' needs the preprocessing, but none is known for the model 'functional",
+        "include='image' needs the preprocessing, which is unknown for the model 'functional",
     ),
     "overlay alone": (["--overlay"], "overlay=True requires include='image'"),
 }

@@ -135,7 +135,7 @@ def test_maps_that_are_zero_everywhere_are_noted(run, tmp_path, capsys):
     dead.get_layer("conv2").set_weights([np.zeros((3, 3, 6, 8)), -np.ones(8)])
     dead.save(tmp_path / "dead.keras")
     assert run(save_pictures(tmp_path / "in", ["a.png", "b.png"]), "--method", "grad_cam", model=tmp_path / "dead.keras") == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "Note: grad_cam is zero everywhere on 2 maps"
+    assert capsys.readouterr().out.splitlines()[-1] == "Note: 2 maps of grad_cam are zero everywhere"
 
 
 @pytest.fixture
@@ -280,7 +280,7 @@ def test_sigint_leaves_no_partial_file(model_file, tmp_path):
     # A background job of a shell ignores SIGINT, and child processes inherit that.
     command = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import tfviz.__main__"
     argv = [sys.executable, "-c", command, "explain", folder, "--model", model_file, "--output", tmp_path / "out"]
-    argv += ["--method", "all", "--batch-size", "4", "--raw", "--preprocess", "none"]
+    argv += ["--method", "grad_cam,smooth_grad", "--batch-size", "4", "--raw", "--preprocess", "none"]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(tmp_path / "out/005/grad_cam.png", process)
     os.kill(process.pid, signal.SIGINT)

@@ -41,7 +41,7 @@ def test_earlier_results_are_not_explained_unless_given_as_a_path(tmp_path):
     assert folders([tmp_path], tmp_path / "out") == ["a"]
     assert folders([tmp_path / "out/a/image.png"], tmp_path / "out") == ["image"]
     (tmp_path / "a.png").unlink()
-    with pytest.raises(ImageError, match="All images found are in the output folder"):
+    with pytest.raises(ImageError, match="All of the images are in the output folder"):
         folders([tmp_path], tmp_path / "out")
 
 

@@ -41,7 +41,7 @@ def test_all_leaves_out_what_takes_longest_and_says_so(
 ) -> None:
     assert explain(model_file, photos, tmp_path, "--method", "all") == 0
     said = capsys.readouterr().err
-    assert "Skipped rise: This method runs the network 4000 times per image" in said and "--method all,rise" in said
+    assert "Skipped rise: This method needs 4000 forward passes per image" in said and "--method all,rise" in said
     assert "Skipped expected_gradients: This method compares the image with typical images" in said
     assert (
         "integrated_gradients 32, smooth_grad 25, square_grad 25, var_grad 25, score_cam 8, ablation_cam 8, occlusion" in said

@@ -118,6 +118,6 @@ def test_the_environment_sets_the_default_token(tmp_path: Path, monkeypatch: pyt
     assert tokens == ["from-the-environment", "given", None]
     monkeypatch.setenv("TFVIZ_TOKEN", "too-short")
     with pytest.raises(
-        OptionError, match=r"The token has 9 characters, so machines that can reach .* Choose one of at least 16"
+        OptionError, match=r"The token has 9 characters, so machines that can reach .* Choose a token of at least 16"
     ):
         watch.run(parsed(str(tmp_path), "--port=0", "--host=0.0.0.0"))

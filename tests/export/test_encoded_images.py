@@ -367,7 +367,7 @@ def test_contradictory_options_for_files_are_rejected(network: Path, tmp_path: P
 
 def test_a_network_with_unknown_preprocessing_takes_no_files(tmp_path: Path) -> None:
     with pytest.raises(
-        tfviz.ExportError, match=r"needs the preprocessing, but none is known for the model 'functional.*'.*preprocessing='tf'"
+        tfviz.ExportError, match=r"needs the preprocessing, which is unknown for the model 'functional.*'.*preprocessing='tf'"
     ):
         tfviz.GradCAM(cli_material.network()).export(tmp_path / "x", include="image")
 

@@ -190,8 +190,8 @@ def test_errors_for_unknown_formats_and_options_list_the_known_ones(explainer: A
 
 
 BAD_SHAPES: dict[str, Any] = {
-    r"must fit the model's input shape, \(20, 17, 3\)\. Received: \(20, 20, 3\)": (20, 20, 3),
-    r"must fit the model's input shape, \(20, 17, 3\)\. Received: \(20, 17\)": (20, 17),
+    r"must match the model's input shape, \(20, 17, 3\)\. Received: \(20, 20, 3\)": (20, 20, 3),
+    r"must match the model's input shape, \(20, 17, 3\)\. Received: \(20, 17\)": (20, 17),
     r"must be \(height, width, channels\).*Received: 20": 20,
     r"must be \(height, width, channels\).*Received: \(0, 17, 3\)": (0, 17, 3),
 }

@@ -18,8 +18,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from support import networks, zoo
-from support.explainers import KEYS, built
-from support.exported import assert_near, images_for
+from support.exported import assert_near, explainers_of, images_for
 from support.golden import GOLDEN, golden
 from support.purity import assert_untouched, snapshot
 
@@ -84,17 +83,6 @@ def correlation(one: Any, other: Any) -> float:
     return float(np.corrcoef(np.ravel(one), np.ravel(other))[0, 1])
 
 
-def explainers(model: keras.Model, *keys: str) -> list[Explainer]:
-    """Return explainers for those methods that can explain the model."""
-    found = []
-    for key in keys or KEYS:
-        try:
-            found.append(built(key, model))
-        except tfviz.UnsupportedModelError:
-            continue
-    return found
-
-
 def operations_of(file: Path) -> set[int]:
     """Return the operations in a file, all of which must be built in."""
     whole = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
@@ -128,7 +116,7 @@ def ask(phone: Phone, explainer: Explainer, folder: Path, images: np.ndarray, **
 def test_every_method_on_a_golden_network_gives_the_same_results_on_a_phone(name: str, shared: Path, tmp_path: Path) -> None:
     phone, wanted = Phone(tmp_path), []
     network, _ = golden(shared, name)
-    for explainer in explainers(network):
+    for explainer in explainers_of(network, name):
         wanted += ask(phone, explainer, tmp_path / explainer.key, images_for(explainer, IMAGES))
     phone.run()
     for what, want, path in wanted:
@@ -143,7 +131,8 @@ def test_every_method_on_a_golden_network_gives_the_same_results_on_a_phone(name
 def test_int8_weights_hardly_change_the_maps_of_golden_networks(name: str, shared: Path, tmp_path: Path) -> None:
     phone, wanted = Phone(tmp_path), []
     network, _ = golden(shared, name)
-    for explainer in explainers(network, "saliency", "contrastive_excitation_backprop"):
+    for method in (tfviz.Saliency, tfviz.ContrastiveExcitationBackprop):
+        explainer = method(network)
         images = images_for(explainer, IMAGES)
         wanted += ask(phone, explainer, tmp_path / explainer.key, images, quantize="int8")
     phone.run()

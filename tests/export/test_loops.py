@@ -106,9 +106,18 @@ def test_a_loop_and_its_gradient_give_the_same_results(network: str, format: str
     images[:, -2:] *= network != "masked"
     if network == "cond":  # its condition depends on the whole batch
         images = images[:1]
-    for explainer in (tfviz.Saliency(model), *([tfviz.GradCAM(model, layer="conv")] if len(model.input_shape) == 4 else [])):
-        loaded = tfviz.load_explainer(explainer.export(tmp_path / explainer.key, format=format))
-        assert_near(loaded(images, 1), explainer(images, 1), TOLERANCE)
+    explainer = tfviz.Saliency(model)
+    loaded = tfviz.load_explainer(explainer.export(tmp_path / "x", format=format))
+    assert_near(loaded(images, 1), explainer(images, 1), TOLERANCE)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_map_in_front_of_a_loop_gives_the_same_results(format: str, tmp_path: Path) -> None:
+    """The gradient passes the same loops as on its way to the images, so one network is enough."""
+    explainer = tfviz.GradCAM(NETWORKS["lstm"](), layer="conv")
+    images = np.random.default_rng(0).normal(size=(3, 8, 6, 3)).astype("float32")
+    loaded = tfviz.load_explainer(explainer.export(tmp_path / "x", format=format))
+    assert_near(loaded(images, 1), explainer(images, 1), TOLERANCE)
 
 
 @pytest.mark.parametrize("format", ["litert", "onnx"])

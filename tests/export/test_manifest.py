@@ -143,7 +143,7 @@ def test_inputs_that_do_not_fit_together_are_rejected(tmp_path: Path) -> None:
     explainer = tfviz.GradCAM(keras.Model(inputs, layers.Dense(3)(x)))
     loaded = tfviz.load_explainer(explainer.export(tmp_path / "x"))
     one, two = np.zeros((1, 8, 8, 3)), np.zeros((2, 8, 8, 3))
-    with pytest.raises(tfviz.ImageError, match=r"expects 2 inputs\. Received: 1\. Pass them nested.*\['left', 'right'\]"):
+    with pytest.raises(tfviz.ImageError, match=r"expects 2 inputs\. Received: 1\. Arrange them like.*\['left', 'right'\]"):
         loaded([one])
     with pytest.raises(tfviz.ImageError, match=r"the same number of images\. Received: \[1, 2\]"):
         loaded([one, two])
@@ -216,7 +216,7 @@ BAD_FILES = {
     "a list": ("[]", "does not contain a JSON object"),
     "another version": (
         '{"versions": {"format_version": 99}}',
-        "has format version 99, but this version of tfviz reads 1. Export it again",
+        "has format version 99, but this version of tfviz reads only version 1. Export the explainer again",
     ),
     "a part of it": ('{"versions": {"format_version": 1}}', r"is incomplete or damaged \(KeyError: 'inputs'\)"),
     "an unknown part": ('{"versions": {"format_version": 1}, "inputs": [], "color": 1}', "is incomplete or damaged .*color"),

@@ -72,7 +72,7 @@ def test_loading_does_not_write_a_file(export: Path, tmp_path: Path) -> None:
     resource.resource_handle  # noqa: B018 - created on first use
     folder = tampered(export, tmp_path / "x", lambda _: None, resource=resource)
     (tmp_path / "written").unlink(missing_ok=True)
-    with pytest.raises(tfviz.ExportError, match=r"can do more than compute: WriteFile\. .*pass trusted=True"):
+    with pytest.raises(tfviz.ExportError, match=r"may not be safe to run: WriteFile\. .*pass trusted=True"):
         tfviz.load_explainer(folder)
     assert not (tmp_path / "written").exists()
     tfviz.load_explainer(folder, trusted=True)

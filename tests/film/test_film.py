@@ -481,7 +481,7 @@ def test_the_command_prints_a_summary(trainer: FakeTrainer, tmp_path: Path, caps
     output = capsys.readouterr()
     assert output.out.splitlines()[0].startswith(f"{tmp_path / 'film.mp4'}: 3.0 s, 300x")
     assert output.out.splitlines()[1:] == [
-        "It shows 7 of 30 snapshots. To show all of them, pass --every 1.",
+        "The film shows 7 of 30 snapshots. To show all of them, pass --every 1.",
         "1 picture is missing. The previous one is shown instead, darkened and with a marked corner.",
     ]
     assert output.err == "" and len(frames_of(tmp_path / "film.mp4")) == 15

@@ -80,7 +80,8 @@ def test_missing_files_of_a_list_are_named(photos: list[Path], tmp_path: Path) -
 def test_a_list_without_a_column_of_paths_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("label,name\n0,a.png\n")
     with pytest.raises(
-        ImageError, match=r"has no column 'path'\. Its columns: 'label', 'name'\. Name the column with the file paths 'path'"
+        ImageError,
+        match=r"has no column 'path'\. Its columns: 'label', 'name'\. Rename the column that contains the file paths to 'path'",
     ):
         find_inputs([str(tmp_path / "list.csv")])
 

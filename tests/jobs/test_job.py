@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -20,7 +20,10 @@ from tfviz.class_scores import Classifier
 from tfviz.cli.main import main
 from tfviz.cli.plan import Plan
 from tfviz.errors import JobError
-from tfviz.jobs.inputs import find_inputs
+from tfviz.jobs import attempts
+from tfviz.jobs.engines import ENGINES
+from tfviz.jobs.engines.crew import Crew
+from tfviz.jobs.inputs import Input, find_inputs
 from tfviz.jobs.schema import arrow, result_schema
 from tfviz.jobs.shard_work import ShardWorker
 from tfviz.jobs.shards import ExplainShard
@@ -45,6 +48,16 @@ def job(*args: object) -> int:
     return main(["job", *map(str, args)])
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the shards without worker processes, each of which imports TensorFlow."""
+
+    def run_here(crew: Crew, shards: Sequence[int]) -> Iterator[int]:
+        return map(ExplainShard(crew.root, crew.is_retry), shards)
+
+    monkeypatch.setitem(ENGINES, "local", run_here)
+
+
 def in_process(*args: object, **options: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tfviz", "job", *map(str, args)]
     return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)  # type: ignore[call-overload,no-any-return]
@@ -65,6 +78,14 @@ def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("job") / "done"
     assert job(photos, "--output", folder, "--shard-size", SHARD, "--method", "grad_cam,saliency", "--overlays") == 1
     return folder
+
+
+@pytest.fixture(scope="module")
+def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Return the files of a job with one image per shard that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("job") / "whole"
+    assert job(photos, "--output", folder, "--shard-size", 1) == 1
+    return contents(folder)
 
 
 def test_there_is_a_row_per_image_and_method_in_the_order_of_the_paths(finished: Path, photos: Path) -> None:
@@ -133,6 +154,7 @@ def test_the_last_shard_removes_what_killed_processes_left(finished: Path, monke
     assert len(synced) == 2  # report.json and _SUCCESS survive a power failure
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_folder_that_is_removed_is_not_created_again(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,11 +188,12 @@ def test_a_second_run_repeats_nothing_and_other_options_are_refused(
     assert 'methods was ["grad_cam", "saliency"] and is now ["grad_cam"]' in capsys.readouterr().err
     assert job(photos / "00.png", *same[1:]) == 2
     assert (
-        "a job with other images: 0 of the given images are new, and 10 of the job's images were not given"
+        "a job with different images: 0 of the given images are new, and 10 of the job's images were not given"
         in capsys.readouterr().err
     )
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_shares_make_one_complete_folder(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for share in ("1/2", "2/2"):
         assert not (tmp_path / "_SUCCESS").exists()
@@ -182,6 +205,7 @@ def test_shares_make_one_complete_folder(photos: Path, tmp_path: Path, capsys: p
     assert "3 of 3 shards done, 11 rows" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_the_labels_file_is_stored_by_its_absolute_path(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers may run in other folders."""
     monkeypatch.chdir(tmp_path)
@@ -198,6 +222,7 @@ def test_the_labels_file_is_stored_by_its_absolute_path(photos: Path, tmp_path: 
     assert {row["target_name"][:6] for row in rows(tmp_path / "done")} == {"class "}
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_images_are_added_and_failed_ones_tried_again(photos: Path, tmp_path: Path) -> None:
     folder, output = tmp_path / "photos", tmp_path / "job"
     folder.mkdir()
@@ -214,10 +239,9 @@ def test_images_are_added_and_failed_ones_tried_again(photos: Path, tmp_path: Pa
     assert (output / "_SUCCESS").exists()
 
 
-def test_ray_writes_the_same_files_also_if_it_was_stopped(photos: Path, tmp_path: Path) -> None:
+def test_ray_writes_the_same_files_also_if_it_was_stopped(photos: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    args = (photos, "--shard-size", 1)
-    on_ray = (*args, "--output", tmp_path / "ray", "--engine", "ray", "--workers", 2)
+    on_ray = (photos, "--shard-size", 1, "--output", tmp_path / "ray", "--engine", "ray", "--workers", 2)
     stopped = in_process(*on_ray)
     while not list(tmp_path.glob("ray/shards/*.parquet")) and stopped.poll() is None:
         time.sleep(0.02)
@@ -227,8 +251,7 @@ def test_ray_writes_the_same_files_also_if_it_was_stopped(photos: Path, tmp_path
     process = in_process(*on_ray)
     out, err = process.communicate(timeout=500)
     assert process.returncode == 1, out + err
-    assert job(*args, "--output", tmp_path / "local") == 1
-    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+    assert contents(tmp_path / "ray") == whole
 
 
 POISON = """
@@ -248,32 +271,54 @@ def test_an_image_that_kills_its_process_is_found(photos: Path, tmp_path: Path) 
     (tmp_path / "site" / "sitecustomize.py").write_text(POISON)
     folder = tmp_path / "photos"
     folder.mkdir()
-    for name in ("00.png", "01.png", "02.png"):
-        (folder / name).write_bytes((photos / name).read_bytes())
+    (folder / "00.png").write_bytes((photos / "00.png").read_bytes())
     cv2.imwrite(str(folder / "011.png"), np.zeros((13, 17, 3), np.uint8))
+    (tmp_path / "job" / "attempts").mkdir(parents=True)
+    for number in (1, 2):  # earlier commands whose processes died
+        (tmp_path / "job" / "attempts" / f"000000-{number}").write_text("")
     paths = os.pathsep.join([str(tmp_path / "site"), *sys.path])
     process = in_process(folder, "--output", tmp_path / "job", env=os.environ | {"PYTHONPATH": paths})
     out, err = process.communicate(timeout=500)
     assert process.returncode == 1, out + err
     found = rows(tmp_path / "job")
-    assert [Path(row["path"]).name for row in found] == ["00.png", "01.png", "011.png", "02.png"]
-    assert [row["status"] for row in found] == ["explained", "explained", "failed", "explained"]
-    assert "died while it explained this image (signal 9)" in found[2]["error"]
+    assert [Path(row["path"]).name for row in found] == ["00.png", "011.png"]
+    assert [row["status"] for row in found] == ["explained", "failed"]
+    assert "died while explaining this image (signal 9)" in found[1]["error"]
     assert not list((tmp_path / "job" / "attempts").iterdir())
 
 
-def test_a_job_that_is_killed_goes_on_where_it_was(photos: Path, tmp_path: Path) -> None:
-    args = (photos, "--output", tmp_path / "killed", "--shard-size", 1)
-    moments = random.Random(3)
-    for _ in range(3):
-        process = in_process(*args, start_new_session=True)
-        time.sleep(moments.uniform(8, 16))
+def test_images_that_kill_their_processes_are_found_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = [Input(f"{number}.png", "folder") for number in range(7)]
+    sizes: list[int] = []
+
+    def run_or_die(run: dict, part: Sequence[Input]) -> tuple[object, int]:
+        sizes.append(len(part))
+        if {"2.png", "6.png"} & {one.path for one in part}:
+            return None, -9
+        table = [{"path": one.path, "status": "explained"} for one in part]
+        return arrow().Table.from_pylist(table, schema=result_schema()), 0
+
+    monkeypatch.setattr(attempts, "_in_another_process", run_or_die)
+    found = attempts.table_by_halves({}, inputs).to_pylist()
+    assert [row["path"] for row in found] == [one.path for one in inputs]
+    assert [row["path"] for row in found if row["status"] == "failed"] == ["2.png", "6.png"]
+    assert sizes == [7, 3, 1, 2, 1, 1, 4, 2, 2, 1, 1]
+
+
+def test_a_job_that_is_killed_goes_on_where_it_was(photos: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    args = (photos, "--output", folder, "--shard-size", 1)
+    for done in (0, 5):  # while the workers start, and between two shards
+        process, deadline = in_process(*args, start_new_session=True), time.monotonic() + 120
+        while not (folder / "job.json").exists() or len(list(folder.glob("shards/*.parquet"))) < done:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+        assert not (folder / "_SUCCESS").exists()
     assert job(*args) == 1
-    assert job(photos, "--output", tmp_path / "whole", "--shard-size", 1) == 1
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-    assert not list((tmp_path / "killed").rglob("*.tmp"))
+    assert contents(folder) == whole
+    assert not list(folder.rglob("*.tmp"))
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def test_visual_backprop_requires_activations() -> None:
     model = keras.Sequential([keras.Input((9, 9, 3)), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(2)], name="linear")
     for build in (tfviz.VisualBackProp, tfviz.with_visual_backprop):
         with pytest.raises(
-            tfviz.UnsupportedModelError, match="the model 'linear' has no ReLU or other activation with height and width"
+            tfviz.UnsupportedModelError, match="the model 'linear' has no ReLU or other activation that outputs a feature map"
         ):
             build(model)
 
@@ -222,7 +222,7 @@ def test_excitation_names_an_operation_without_a_rule(method: str) -> None:
     x = layers.Subtract(name="difference")([x, layers.Conv2D(4, 3, name="other")(inputs)])
     x = layers.Conv2D(4, 3, activation="relu", name="above")(x)
     model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
-    message = r"Excitation backprop has no rule for 'difference' \(Subtract\).*Explain a layer above it"
+    message = r"Excitation backprop has no rule for 'difference' \(Subtract\).*Explain a layer above this operation"
     for layer in (None, "below"):
         with pytest.raises(tfviz.UnsupportedModelError, match=message):
             tfviz.METHODS[method](model, layer)
@@ -319,7 +319,7 @@ def test_a_guided_method_warns_of_a_relu_in_a_function_of_tensorflow(name: str, 
     tfviz.GuidedBackprop(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x))))
     (warning,) = warned
     assert "cannot redirect ReLUs inside the opaque layer 'hidden" in str(warning.message)
-    assert "They keep their own derivative" in str(warning.message)
+    assert "These ReLUs keep their ordinary derivative" in str(warning.message)
 
 
 def test_no_guided_method_warns_of_a_function_without_a_relu(warned: list[warnings.WarningMessage]) -> None:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from support.explainers import KEYS, SAMPLED
 from support.networks import EXCITATIONS
 from support.purity import assert_untouched, snapshot
-from support.second_route import assert_equal, build, call, second_route
+from support.second_route import SecondRoute, assert_equal, build, call
 from support.tape import compiled
 from support.zoo import ALL_CAMS, Head, Species, alive, noise
 
@@ -104,15 +104,17 @@ def species(request: pytest.FixtureRequest) -> Species:
 
 
 @pytest.fixture(scope="module")
-def pair(species: Species) -> tuple[Any, Any]:
-    """Return the classifier and its twin, which ends in its logits."""
+def pair(species: Species) -> tuple[Any, SecondRoute]:
+    """Return the classifier and the second route on its twin, which ends in its logits."""
     model = species.model()
-    return model, species.twin_of(model)
+    return model, SecondRoute(species, species.twin_of(model), noise(*SHAPE))
 
 
 @pytest.mark.parametrize("method", [key for key in KEYS if key not in SAMPLED])
-def test_a_convolutional_classifier_is_explained_correctly(method: str, species: Species, pair: tuple[Any, Any]) -> None:
-    (model, twin), images = pair, noise(*SHAPE)
+def test_a_convolutional_classifier_is_explained_correctly(
+    method: str, species: Species, pair: tuple[Any, SecondRoute]
+) -> None:
+    (model, second), images = pair, noise(*SHAPE)
     before = snapshot(model)
     if method in species.errors:
         with pytest.raises(species.error, match=species.errors[method]):
@@ -123,7 +125,7 @@ def test_a_convolutional_classifier_is_explained_correctly(method: str, species:
         if method in ALL_CAMS:
             assert explainer.layer_path.split("/")[-1] == species.cam
         assert got.dtype == tf.float32
-        assert_equal(got, second_route(method, species, twin, images)[0], species.tolerance)
+        assert_equal(got, second.maps(method)[0], species.tolerance)
     assert_untouched(model, before)
 
 
@@ -132,8 +134,9 @@ def test_custom_block_layers_are_opened() -> None:
     species = Species(classifier("MobileNet", **MOBILENET))
     model, images = species.model(), noise(*SHAPE)
     twin = species.twin_of(model)
+    second = SecondRoute(species, twin, images)
     for method in ("saliency", "guided_backprop"):
-        assert_equal(call(build(method, species, model), images, 1), second_route(method, species, twin, images)[0], 1e-4)
+        assert_equal(call(build(method, species, model), images, 1), second.maps(method)[0], 1e-4)
     explainer = tfviz.GradCAM(model)
     block = explainer.layer_path.split("/")[0]
     kinds = {type(step.operation) for step in explainer.graph.steps if step.path.startswith(block)}
@@ -154,7 +157,9 @@ def test_a_vision_transformer_is_explained_where_methods_are_defined() -> None:
     for method, message in NOT_ON_ATTENTION.items():
         with pytest.raises(tfviz.UnsupportedModelError, match=message):
             tfviz.METHODS[method](model)
-    assert_equal(tfviz.Saliency(model)(images, 1), second_route("saliency", species, species.twin_of(model), images)[0], 1e-4)
+    assert_equal(
+        tfviz.Saliency(model)(images, 1), SecondRoute(species, species.twin_of(model), images).maps("saliency")[0], 1e-4
+    )
     assert tfviz.GradCAM(model).layer_path.endswith("transformer_block_1/ln_1")
 
 
@@ -216,4 +221,4 @@ def test_layers_that_reshape_by_the_batch_size_are_opened_or_opaque() -> None:
     model = species.model()
     twin = species.twin_of(model)
     images = noise(*SHAPE, count=3)
-    assert_equal(tfviz.Saliency(model)(images, 1), second_route("saliency", species, twin, images)[0], 1e-4)
+    assert_equal(tfviz.Saliency(model)(images, 1), SecondRoute(species, twin, images).maps("saliency")[0], 1e-4)

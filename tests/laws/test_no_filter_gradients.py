@@ -122,6 +122,9 @@ def test_no_method_computes_a_filter_gradient(method: str, model: Callable[[], k
         "compute": lambda: explainer.compute([tf.constant(images)], None if target is None else tf.constant([target])),
         "attribute": lambda: explainer.attribute([tf.constant(images)], targets.seed_for(None)),
     }
+    if model is not residual:
+        # Only the other ways search for the reason of a blank map.
+        del ways["compute"], ways["attribute"]
     assert {name: filter_gradients(way) for name, way in ways.items()} == dict.fromkeys(ways, 0)
 
 

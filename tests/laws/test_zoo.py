@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import tree
 from support.explainers import KEYS
 from support.purity import assert_untouched, snapshot
-from support.second_route import EXACT, assert_equal, build, call, second_route
+from support.second_route import EXACT, SecondRoute, assert_equal, build, call
 from support.zoo import ZOO, Species
 
 import tfviz
@@ -35,8 +35,8 @@ def images(species: Species, model: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def twin(species: Species, model: Any) -> Any:
-    return species.twin_of(model)
+def second(species: Species, model: Any, images: Any) -> SecondRoute:
+    return SecondRoute(species, species.twin_of(model), images)
 
 
 def tolerance_for(method: str, species: Species) -> float:
@@ -47,7 +47,7 @@ def tolerance_for(method: str, species: Species) -> float:
 
 @pytest.mark.parametrize("method", KEYS)
 def test_every_method_is_correct_or_raises_the_documented_error(
-    method: str, species: Species, model: Any, images: Any, twin: Any
+    method: str, species: Species, model: Any, images: Any, second: SecondRoute
 ) -> None:
     before = snapshot(model)
     if method in species.errors:
@@ -55,7 +55,7 @@ def test_every_method_is_correct_or_raises_the_documented_error(
             call(build(method, species, model), images, species.target)
     else:
         attribution = call(build(method, species, model), images, species.target)
-        for got, want in zip(tree.flatten(attribution), second_route(method, species, twin, images), strict=True):
+        for got, want in zip(tree.flatten(attribution), second.maps(method), strict=True):
             assert got.dtype == tf.float32
             if method == "var_grad" and want is not None and got.shape.rank == 2:
                 assert not np.any(want), "the gradient of a linear branch does not vary with the noise"

@@ -36,7 +36,9 @@ def images() -> np.ndarray:
 def test_it_warns_once_when_more_than_half_is_lost(call: str) -> None:
     explainer = tfviz.ExcitationBackprop(network(0.75))
     run = explainer if call == "one batch" else lambda *args: explainer.explain(*args, verbose=0)
-    with pytest.warns(UserWarning, match=f"1 of 1 maps of excitation_backprop at 'image' {LOST}.*0.25 instead of 1.*higher"):
+    with pytest.warns(
+        UserWarning, match=f"1 of 1 maps of excitation_backprop at 'image' {LOST}.*0.25 instead of being 1.*higher"
+    ):
         attribution = run(images(), 0)
     np.testing.assert_allclose(np.sum(attribution), 0.25, rtol=1e-5)
     run(images(), 0)  # Warnings are errors here.

@@ -168,10 +168,12 @@ def test_wrong_options_are_rejected(method: str, options: dict[str, Any], said: 
 
 
 def test_draws_of_another_size_are_rejected(model: keras.Model, images: np.ndarray) -> None:
-    with pytest.raises(tfviz.ImageError, match=r"`draws` has shape \(2, 9, 9, 3\), but the images have shape"):
+    with pytest.raises(
+        tfviz.ImageError, match=r"Each sample in `draws` must have .* Received: `draws` of shape \(2, 9, 9, 3\)"
+    ):
         tfviz.SmoothGrad(model, draws=np.zeros((2, 9, 9, 3)))(images, 1)
     for draws in (np.zeros(SHAPE), np.zeros(3)):
-        with pytest.raises(tfviz.ImageError, match="`draws` has shape"):
+        with pytest.raises(tfviz.ImageError, match="Each sample in `draws` must have the shape"):
             tfviz.SmoothGrad(model, draws=draws)(images, 1)
 
 

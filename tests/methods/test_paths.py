@@ -128,7 +128,7 @@ def test_a_wrong_number_of_baselines_is_rejected(model: keras.Model) -> None:
     [
         ("blak", r"Unknown baseline 'blak'\. Did you mean 'black'"),
         ([], "`baseline` is an empty list"),
-        ("white", "The baseline 'white' needs the preprocessing, but none is known for the model 'model'"),
+        ("white", "The baseline 'white' depends on the preprocessing, which is unknown for the model 'model'"),
         (np.full((20, 17, 3), np.nan), "`baseline` contains NaN or infinity"),
         (["black", "grey"], "Unknown baseline 'grey'"),
         ([np.zeros((2, 20, 17, 3)), np.zeros((3, 20, 17, 3))], r"the same number of rows\. Received: \[2, 3\]"),
@@ -194,7 +194,7 @@ def test_the_completeness_error_is_measured() -> None:
     explainer = tfviz.IntegratedGradients(model, steps=1)
     exact = explainer(images, 0)
     np.testing.assert_allclose(explainer.completeness_error(images, exact, 0), [0, 0], atol=1e-6)
-    with pytest.warns(UserWarning, match="the sum differs from the score difference"):
+    with pytest.warns(UserWarning, match="have a sum that differs from the score difference"):
         rough = explainer(images, 4)  # 2 · 4 · 1³ = 8 instead of 2⁴ = 16
     np.testing.assert_allclose(explainer.completeness_error(images, rough, 4), [0.5, 0], atol=1e-6)
     np.testing.assert_array_equal(explainer.completeness_error(images, np.ones_like(rough), 4)[1], np.inf)
@@ -207,8 +207,8 @@ def test_an_error_above_5_percent_is_warned_of_once(is_call: bool) -> None:
     explainer = tfviz.IntegratedGradients(model, steps=1)
     explain = explainer if is_call else (lambda x, t: explainer.explain(x, t, batch_size=2, verbose=0))
     message = (
-        r"For [23] of [23] maps of integrated_gradients, the sum differs from the score difference by more than 5% \(by "
-        r"up to 50%\)\. Increase `steps` from 1, or choose a baseline whose score differs more\."
+        r"[23] of [23] maps of integrated_gradients have a sum that differs from the score difference by more than 5% \("
+        r"up to 50%\)\. Increase `steps` \(now 1\), or choose a baseline whose score differs more\."
     )
     with pytest.warns(UserWarning, match=message) as caught:
         explain(images, 4)

@@ -182,7 +182,9 @@ def test_wrong_options_are_rejected(method: str, options: dict[str, Any], said: 
 
 def test_masks_of_another_size_are_rejected(model: keras.Model, images: np.ndarray) -> None:
     for masks in (np.ones((2, 9, 9)), np.ones(SIZE), np.ones((2, *SIZE, 3))):
-        with pytest.raises(tfviz.ImageError, match=r"`masks` has shape .* but the images have size \(20, 17\)"):
+        with pytest.raises(
+            tfviz.ImageError, match=r"must have the same size as the images, \(20, 17\)\. Received: `masks` of shape"
+        ):
             tfviz.RISE(model, masks=masks)(images, 1)
 
 

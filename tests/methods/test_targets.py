@@ -117,7 +117,7 @@ def test_several_outputs_require_a_choice_or_a_function() -> None:
 def test_a_map_of_classes_requires_a_position() -> None:
     with pytest.raises(
         tfviz.TargetError,
-        match=r"The model's output has shape \(None, 8, 8, 4\), not \(N, classes\)\. Pass a class and its positions",
+        match=r"The model's output has shape \(None, 8, 8, 4\), not \(N, classes\)\. To explain a class at certain positions",
     ):
         prepare(1, (None, 8, 8, 4), 2)
 

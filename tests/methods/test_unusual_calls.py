@@ -100,7 +100,7 @@ def test_an_infinite_dataset_is_rejected_immediately(model: keras.Model) -> None
 def test_images_with_labels_are_recognized_in_the_error(model: keras.Model) -> None:
     images = networks.pictures(model)
     for call in (tfviz.Saliency(model), lambda x: tfviz.explain(model, x, "saliency")):
-        with pytest.raises(tfviz.ImageError, match=r"images with labels\. Pass only its first element"):
+        with pytest.raises(tfviz.ImageError, match=r"images with labels\. Pass only the first element"):
             call((images, np.array([1, 2])))
 
 

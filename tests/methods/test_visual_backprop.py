@@ -356,7 +356,7 @@ def test_a_mask_does_not_pass_an_opaque_layer_unscaled(name: str) -> None:
     model = network(lambda x: layers.ReLU()(HIDING[name](x)))
     opaque = r"cannot scale its mask back through '.*each output pixel depends on several input pixels"
     # Attention is opened, and a branch of the model cannot start inside its layer.
-    inside = "cannot add a branch inside those layers of" if name == "attention" else opaque
+    inside = "cannot add a branch inside the nested layers of" if name == "attention" else opaque
     explainers = ((tfviz.VisualBackProp(model), opaque), (lambda x: tfviz.with_visual_backprop(model)(x), inside))
     for explain, message in explainers:
         with pytest.raises(tfviz.UnsupportedModelError, match=message):
@@ -404,7 +404,7 @@ def test_a_relu_inside_an_opaque_layer_causes_a_warning() -> None:
     inputs = keras.Input((*SIZE, 3))
     x = layers.GlobalAveragePooling2D()(hidden(conv(4, 3, "first")(inputs)))
     model = networks.with_random_weights(keras.Model(inputs, layers.Dense(2)(x)), 0)
-    with pytest.warns(UserWarning, match=r"opaque layer 'hidden' \(SpectralNormalization\), so its mask does not cover"):
+    with pytest.warns(UserWarning, match=r"opaque layer 'hidden' \(SpectralNormalization\), so the mask does not cover"):
         tfviz.with_visual_backprop(model)
     assert [step.path for step in tfviz.VisualBackProp(model).maps] == ["first", "hidden/inside"]
 
@@ -415,5 +415,5 @@ def test_a_mask_that_cannot_reach_the_image_raises_an_error() -> None:
     x = layers.Reshape((*SIZE, 3))(layers.Dense(SIZE[0] * SIZE[1] * 3)(x))
     model = networks.with_random_weights(keras.Model(inputs, conv(2, 3, "second")(x)), 0)
     for explain in (tfviz.VisualBackProp(model), lambda images: tfviz.with_visual_backprop(model)(images)):
-        with pytest.raises(tfviz.UnsupportedModelError, match=r"cannot scale the feature maps of .* discard positions"):
+        with pytest.raises(tfviz.UnsupportedModelError, match=r"cannot scale the feature maps of .* do not preserve positions"):
             explain(networks.pictures(model))

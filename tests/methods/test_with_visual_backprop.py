@@ -125,16 +125,16 @@ def block(activation: str) -> keras.Model:
 REFUSED: dict[str, tuple[Any, str]] = {
     "a free image size": (
         lambda: networks.build("separable"),
-        r"needs a fixed image size\. This model's input shape is .*any size",
+        r"needs a fixed image size, but this model's input shape is .*any size",
     ),
-    "no map": (lambda: networks.build("dense"), "has no ReLU or other activation with height and width"),
+    "no map": (lambda: networks.build("dense"), "has no ReLU or other activation that outputs a feature map"),
     "one name at two depths": (
         lambda: keras.Sequential([keras.Input((9, 9, 3)), block("relu"), block("relu"), layers.Flatten(), layers.Dense(2)]),
         "cannot be flattened.*unique names",
     ),
     "two inputs": (
         lambda: keras.Model(pair := [keras.Input((9, 9, 3)), keras.Input((9, 9, 3))], block("relu")(layers.Add()(pair))),
-        r"supports models with one input\. This model has 2",
+        r"supports only models with one input, but this model has 2",
     ),
     "no model": (lambda: "vgg16", "Expected a keras.Model. Received: str"),
 }

@@ -245,7 +245,7 @@ def test_paths_that_hold_no_annotations_are_errors(tmp_path: Path) -> None:
         (AnnotatedImage("a.jpg", (8, 9), []), "has 9x8 pixels, but the image has 10x8"),
         (
             AnnotatedImage("a.jpg", None, [AnnotatedObject((1,), [[1, 2, 40, 6]])]),
-            r"'a\.jpg': .*extends beyond the image of 10x8",
+            r"'a\.jpg': .*extends beyond the 10x8 image",
         ),
         (AnnotatedImage("a.jpg", None, [AnnotatedObject((1,), [["x", 2, 4, 6]])]), r"'a\.jpg': .*four numbers"),
         (AnnotatedImage("a.jpg", None, [AnnotatedObject((1,), mask=lambda size: np.ones((2, 2), bool))]), "size"),

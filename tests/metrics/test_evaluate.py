@@ -76,7 +76,7 @@ def test_a_blank_map_scores_as_the_random_control_and_hits_nothing(model, images
 
 def test_the_batch_size_does_not_change_the_result(model, images) -> None:
     methods = ["saliency", "grad_cam", "visual_backprop"]
-    first, *others = (evaluate(model, images, methods, "all", BOXES, batch_size=size) for size in (1, 7, 32))
+    first, *others = (evaluate(model, images[:3], methods, "all", BOXES[:3], batch_size=size) for size in (1, 3, 32))
     for other in others:
         for mine, yours in zip(first.scores, other.scores, strict=True):
             # a pixel that nearly ties with another may change its place
@@ -162,11 +162,12 @@ def test_a_resumed_evaluation_equals_an_uninterrupted_one(model, images) -> None
     def scorer() -> ImageScorer:
         return ImageScorer(model, ["saliency", "grad_cam"], "all", has_regions=True, mean_color=COLOR, batch_size=3)
 
-    whole = list(scorer().score_images(images, BOXES))
-    first = [rows for _, rows in zip(range(4), scorer().score_images(images, BOXES))]  # noqa: B905 - killed after four
+    few, boxes = images[:4], BOXES[:4]
+    whole = list(scorer().score_images(few, boxes))
+    first = [rows for _, rows in zip(range(2), scorer().score_images(few, boxes))]  # noqa: B905 - killed after two
     stored = json.loads(json.dumps(first))
-    rest = list(scorer().score_images(images, BOXES, done={rows[0]["image"] for rows in stored}))
-    assert [rows[0]["image"] for rows in rest] == [4, 5, 6]
+    rest = list(scorer().score_images(few, boxes, done={rows[0]["image"] for rows in stored}))
+    assert [rows[0]["image"] for rows in rest] == [2, 3]
     one, two = (tfviz.Evaluation.of([row for rows in many for row in rows]) for many in (whole, [*stored, *rest]))
     for mine, yours in zip(one.rows, two.rows, strict=True):
         assert mine["value"] == pytest.approx(yours["value"], abs=2e-4)
@@ -398,7 +399,12 @@ def test_the_tables_hold_every_row(model, images, tmp_path) -> None:
 
 def test_the_plot_has_a_panel_per_measure_and_per_curve(model, images) -> None:
     found = evaluate(model, images, ["grad_cam", "saliency"], [*FAST, "road"])
-    titles = [axes.get_title() for axes in found.plot().axes]
+    figure = found.plot()
+    assert figure._repr_png_()  # displayed in a notebook without a magic
+    size = figure.get_size_inches().tolist()
+    figure.suptitle("title")
+    assert figure.get_size_inches().tolist() == size
+    titles = [axes.get_title() for axes in figure.axes]
     assert [title.split(" ")[0] for title in titles] == [
         "single_deletion", "deletion", "insertion", "insertion_minus_deletion", "road", "deletion", "insertion", "road"
     ]  # fmt: skip
@@ -454,7 +460,7 @@ def test_datasets_are_evaluated_like_arrays(model, images) -> None:
         (
             {"boxes": [{0: [[0, 0, 40, 9]]}] * COUNT},
             OptionError,
-            "image 0 are invalid. A box for class 0 extends beyond the image",
+            "image 0 are invalid. A box for class 0 extends beyond the ",
         ),
         ({"boxes": [{0: []}] * COUNT}, OptionError, "image 0 are invalid. Class 0 has no boxes"),
         ({"boxes": [{9: [[0, 0, 4, 9]]}] * COUNT}, OptionError, "contain class 9, but the model has 4 classes"),
@@ -503,7 +509,7 @@ def test_images_that_do_not_fit_are_reported(model, shape: tuple[int, ...]) -> N
 )
 def test_a_model_without_classes_is_reported(images, head: list[keras.Layer]) -> None:
     model = keras.Sequential([keras.Input((13, 17, 3)), *head])
-    with pytest.raises(UnsupportedModelError, match=r"classifier with outputs \(N, classes\)"):
+    with pytest.raises(UnsupportedModelError, match=r"classifier whose output has shape \(N, classes\)"):
         evaluate(model, images, "saliency", FAST)
 
 

@@ -327,7 +327,9 @@ def test_an_npy_file_with_other_content_is_rejected(tmp_path: Path, content: Any
 
 def test_an_npy_file_with_one_array_is_rejected(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", np.zeros((2, 3)))
-    assert "It contains an array of float64 (2, 3). Expected a dictionary" in error_of("vgg19", tmp_path / "one.npy")
+    assert "It contains an array of type float64 and shape (2, 3). Expected a dictionary" in error_of(
+        "vgg19", tmp_path / "one.npy"
+    )
 
 
 # Files that do not fit
@@ -362,7 +364,7 @@ def test_a_state_dict_of_another_network_is_recognized(tmp_path: Path, suffix: s
 
 def test_foreign_weights_are_supported_for_some_networks_only(tmp_path: Path) -> None:
     path = write_npy(tmp_path / "vgg16.npy", random_vgg("vgg16"))
-    assert "cannot be loaded into MobileNetV2. Files of this kind are supported for VGG16, VGG19" in error_of(
+    assert "cannot be loaded into MobileNetV2. Files of this format are supported only for VGG16, VGG19" in error_of(
         "mobilenet_v2", path
     )
     assert "Its arrays belong to VGG16. Load it by that name." in error_of("vgg19", path)

@@ -288,7 +288,7 @@ def test_misshaped_and_missing_arrays_are_named(shapes: list[tuple[int, ...]], t
     ):
         with pytest.raises(
             tfviz.WeightsError,
-            match=r"The bias of layer 'out' has shape \(4,\), but in the file its shape is \(2,\)\."
+            match=r"The bias of layer 'out' has shape \(4,\), but its shape in the file is \(2,\)\."
             r"|'out' has 2 arrays, but the file has 1\.",
         ):
             tfviz.load_model(path)

@@ -102,8 +102,8 @@ def test_an_empty_line_is_a_class_without_a_name(tmp_path: Path) -> None:
         ([{"label": "cat"}], "has an unknown format"),
         ({"labels": "see the other file"}, "Expected a list or an object. Received: 'see the other file'"),
         ({"cat": "dog"}, "has an unknown format"),
-        ({"99999999999": "cat"}, "Class numbers range from 99999999999"),
-        ({"-1": "cat"}, "Class numbers range from -1"),
+        ({"99999999999": "cat"}, "Received: 99999999999"),
+        ({"-1": "cat"}, "Received: -1"),
         ([], "contains no names"),
     ],
 )

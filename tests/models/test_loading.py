@@ -301,7 +301,7 @@ def test_a_missing_model_file_and_a_folder_are_rejected(tmp_path: Path) -> None:
 def test_weights_files_are_not_models(tmp_path: Path) -> None:
     weights = saved(tmp_path, network(), "model.weights.h5")
     assert "is not a complete model" in error_of(weights)
-    assert "pass the network's name, and the file as `weights`" in error_of(weights.rename(tmp_path / "renamed.h5"))
+    assert "pass the network's name, and pass the file as `weights`" in error_of(weights.rename(tmp_path / "renamed.h5"))
 
 
 def test_the_error_for_a_model_that_would_run_code_names_the_way_out(tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_the_error_for_a_model_that_would_run_code_names_the_way_out(tmp_path: P
 def test_weights_of_another_network_are_rejected_with_the_differences(tmp_path: Path, small: str, suffix: str) -> None:
     deeper, wider = saved(tmp_path, network(7, deep=True), f"deep{suffix}"), saved(tmp_path, network(7, 9), f"wide{suffix}")
     message = (
-        r"contains weights for another network, not for Small\. Unexpected: "
+        r"do not match Small\. Unexpected: "
         r"\S*/conv_2/\w+ \([^/]*\), \S*/conv_2/\w+ \([^/]*\)\."
     )
     # Keras itself would load the first one silently.

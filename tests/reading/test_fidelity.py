@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 from support import networks
-from support.explainers import KEYS, built
+from support.explainers import KEYS, READERS, built
 from support.tape import compiled_gradient
 from support.zoo import ZOO, noise
 
@@ -324,19 +324,28 @@ def with_functions(relu: Any, softmax: Any, *, apart: bool = False) -> keras.Mod
     return alive(keras.Model(inputs, x))
 
 
-@pytest.mark.parametrize("apart", [False, True], ids=["fused", "apart"])
-@pytest.mark.parametrize("relu, softmax", [*((relu, "softmax") for relu in RELUS), *(("relu", one) for one in SOFTMAXES)])
-def test_an_activation_is_recognized_in_every_form(relu: str, softmax: str, apart: bool) -> None:
+def maps_of(model: keras.Model) -> dict[str, np.ndarray]:
     images = noise(*SIZE)
-    plain = with_functions("relu", "softmax", apart=apart)
-    model = with_functions(RELUS.get(relu, relu), SOFTMAXES.get(softmax, softmax), apart=apart)
-    for key in KEYS:
-        target = 1 if tfviz.METHODS[key].takes_target else None
-        got, want = (built(key, one)(images, target).numpy() for one in (model, plain))
+    return {key: built(key, model)(images, 1 if tfviz.METHODS[key].takes_target else None).numpy() for key in READERS}
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["fused", "apart"])
+def by_name(request: pytest.FixtureRequest) -> tuple[bool, dict[str, np.ndarray]]:
+    """Return whether activations are layers, and the maps with "relu" and "softmax"."""
+    return request.param, maps_of(with_functions("relu", "softmax", apart=request.param))
+
+
+@pytest.mark.parametrize("relu, softmax", [*((relu, "softmax") for relu in RELUS), *(("relu", one) for one in SOFTMAXES)])
+def test_an_activation_is_recognized_in_every_form(
+    relu: str, softmax: str, by_name: tuple[bool, dict[str, np.ndarray]]
+) -> None:
+    apart, wanted = by_name
+    got = maps_of(with_functions(RELUS.get(relu, relu), SOFTMAXES.get(softmax, softmax), apart=apart))
+    for key, want in wanted.items():
         if key == "ablation_cam" and not np.any(want):  # no channel raises this score
-            assert not np.any(got)
+            assert not np.any(got[key])
         else:
-            assert_same(got, want)
+            assert_same(got[key], want)
 
 
 def hidden_softmax(x: Any) -> Any:
@@ -564,7 +573,9 @@ def test_a_model_with_its_own_preprocessor_causes_a_warning() -> None:
     inputs = keras.Input(SIZE)
     model = alive(keras.Model(inputs, head(conv()(inputs))))
     model.preprocessor = layers.Rescaling(1 / 255)
-    with pytest.warns(UserWarning, match=r"predict\(\) of .* applies model\.preprocessor, but grad_cam needs") as caught:
+    with pytest.warns(
+        UserWarning, match=r"The predict\(\) method of .* applies model\.preprocessor, but grad_cam needs"
+    ) as caught:
         tfviz.GradCAM(model)
     assert caught[0].filename == __file__
 

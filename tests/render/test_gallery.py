@@ -172,8 +172,8 @@ def test_maps_are_captioned_with_scores_and_strengths(tmp_path):
     assert "\nprobability 0.00\n" in page.text and "\npeak 3% of <dog>\n" in page.text
     captions = [link["data-caption"] for link in page.all("a") if link.get("class") == "picture"]
     assert captions[1] == "Grad-CAM for cat · cat.jpg · probability 0.00 · peak 3% of <dog>"
-    assert "Neither is a confidence" in page.text
-    assert "Neither is a confidence" not in written(tmp_path, [entry()]).text
+    assert "Neither number is a confidence" in page.text
+    assert "Neither number is a confidence" not in written(tmp_path, [entry()]).text
 
 
 def test_the_page_switches_between_two_scales(tmp_path):

@@ -122,7 +122,8 @@ KINDS: dict[str, tuple[Any, Any, str]] = {
     "a list of signals": ([np.zeros((50, 1))], np.zeros((1, 7)), "signal"),
     "a list of images": ([np.zeros((9, 9, 3))], np.zeros((1, 7, 7)), "image"),
     "volumes": (np.zeros((2, 5, 9, 9, 1)), np.zeros((2, 2, 3, 3)), "volume"),
-    "a list of videos": ([np.zeros((5, 9, 9, 3))], np.zeros((1, 2, 3, 3)), "volume"),
+    "videos": (np.zeros((2, 5, 9, 9, 3)), np.zeros((2, 2, 3, 3)), "video"),
+    "a list of videos": ([np.zeros((5, 9, 9, 3))], np.zeros((1, 2, 3, 3)), "video"),
 }
 
 
@@ -203,6 +204,17 @@ def test_a_map_without_depth_is_the_same_on_every_slice() -> None:
     assert any("one map for" in words for words in words_of(figure))
 
 
+@pytest.mark.parametrize(("kind", "plane"), [("volume", "slice"), ("video", "frame"), (None, "slice")])
+def test_a_volume_has_slices_and_a_video_has_frames(kind: str | None, plane: str) -> None:
+    figure = plot(VOLUMES[:1, :4], {"grad_cam": RANDOM.random((1, 6, 8))}, kind=kind, scale="image")
+    assert [axes.get_title() for axes in figure.axes[:4]] == [f"{plane} {number} (0–3)" for number in range(4)]
+    title, planes, method, meaning = words_of(figure)
+    assert title == f"{kind or 'volume'} 0".capitalize()
+    assert planes == f"{plane}s".capitalize()
+    assert f"one map for all {plane}s" in method.replace("\n", " ")
+    assert f"all targets of a {kind or 'volume'} and method, over all {plane}s" in meaning
+
+
 def test_slices_of_a_volume_share_one_gray_scale() -> None:
     """Hounsfield units: the darkest slice is dark beside the brightest."""
     volume = np.linspace(-1000, 1000, 5)[:, None, None, None] * np.ones((5, 8, 8, 1))
@@ -233,6 +245,7 @@ def test_slices_are_for_volumes() -> None:
         (VOLUMES, np.ones((1, 2, 2, 2)), "one map per volume. Received: 1 maps for 2 volumes"),
         (VOLUMES, np.ones((2, 5)), r"depth, height, width.* Received: shape \(5,\)"),
         (VOLUMES, np.full((2, 5, 2, 2), np.nan), "attribution contains NaN"),
+        (np.zeros((1, 2, 4, 4, 3)), np.ones((1, 2)), r"one map per video, of shape \(frames, .* for all frames"),
         ([VOLUMES[0], VOLUMES[0, 0]], np.ones((2, 5, 2, 2)), r"Expected a volume of shape .* Received: shape \(12, 16, 1\)"),
     ],
 )

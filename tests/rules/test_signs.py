@@ -42,7 +42,7 @@ def crelu(turned: Callable[[Any], Any]) -> keras.Model:
 @pytest.mark.parametrize("name", TURNED)
 def test_operations_that_negate_have_no_rule(name: str, method: str) -> None:
     model = crelu(TURNED[name])
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"has no rule for .* This operation negates its input"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"has no rule for .* because this operation negates its input"):
         tfviz.METHODS[method](model)
     assert np.any(tfviz.METHODS[method](model, "last")(noise(*SIZE), 1))
     assert np.any(tfviz.GuidedBackprop(model)(noise(*SIZE), 1))

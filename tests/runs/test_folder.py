@@ -204,7 +204,7 @@ def test_snapshots_without_their_run_file_are_rejected(tmp_path: Path, opened: O
     opened(tmp_path).add(snapshot(1))
     (tmp_path / "run.json").unlink()
     with pytest.raises(
-        OutputError, match=r"contains a run's snapshots \(snapshots.jsonl\), but its run.json is missing. Restore that file"
+        OutputError, match=r"contains a run's snapshots \(snapshots.jsonl\), but run.json is missing. Restore this file"
     ):
         check_folder(tmp_path, IMAGES)
 

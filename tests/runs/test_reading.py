@@ -176,7 +176,7 @@ def test_a_run_inside_the_folder_of_another_is_found(tmp_path: Path) -> None:
         (b"{", r"is not a valid run.json \("),
         (b"[]", "is not a valid run.json"),
         (b'{"id": 3, "format": 1}', "is not a valid run.json"),
-        (b'{"id": "a", "format": 2}', "has format 2, but this version of tfviz reads format 1"),
+        (b'{"id": "a", "format": 2}', "has format 2, but this version of tfviz reads only format 1"),
     ],
 )
 def test_a_folder_without_a_valid_run_is_rejected(tmp_path: Path, content: bytes | None, match: str) -> None:

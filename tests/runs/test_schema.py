@@ -21,7 +21,7 @@ def test_what_a_callback_writes_conforms_to_the_schema() -> None:
     assert record_fault(RECORD, RUN) is None
     assert json.loads(schema.line_of(RECORD)) == RECORD
     more = {"explained": RECORD["predictions"], "strengths": {"grad_cam": ["sum 0.01 of 1", ""]}}
-    assert run_fault({**RUN, "true_classes": [3, None]}) is None
+    assert run_fault({**RUN, "true_classes": [3, None], "kind": "video"}) is None
     assert record_fault({**RECORD, **more}, RUN) is None
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import pytest
 import shape_transformer
+from matplotlib.figure import Figure
 
 import tfviz
 from tfviz.cli.main import _parse
@@ -57,6 +58,17 @@ def test_every_entry_leads_to_a_page() -> None:
     assert {entry for entry in toctree_entries() if not (DOCS / f"{entry}.md").is_file()} == BUILT
 
 
+def test_the_links_of_the_cards_have_the_cards_titles() -> None:
+    cards = re.findall(r"^:::{grid-item-card} (.+)\n((?::.+\n)+)", (DOCS / "index.md").read_text("utf-8"), re.MULTILINE)
+    assert len(cards) == 6
+    for title, text in cards:
+        options = dict(re.findall(r"^:([\w-]+): (.+)$", text, re.MULTILINE))
+        page = DOCS / f"{options['link']}.md"
+        # Without link-alt, the name of a link is the title of its page.
+        name = page.read_text("utf-8").splitlines()[0].removeprefix("# ") if page.is_file() else "Tutorials"
+        assert options.get("link-alt", name) == title
+
+
 def test_every_group_of_examples_has_a_header_and_is_built() -> None:
     configuration = (DOCS / "conf.py").read_text("utf-8")
     for folder in {path.parent for path in EXAMPLES}:
@@ -94,6 +106,29 @@ def test_formulas_of_docstrings_are_no_markup(extensions: None) -> None:
     assert escaped("    **options: the options") == "    **options: the options"
 
 
+def test_a_chart_is_described_as_a_chart(extensions: None, tmp_path: Path) -> None:
+    pytest.importorskip("sphinx_gallery", reason="pip install '.[docs]'")
+    from figures import scrape
+
+    chart, maps = Figure(), Figure()
+    chart.subplots().plot([1, 2])
+    maps.subplots().imshow([[1, 2]])
+    for figure, text in ((chart, "Chart: evaluate"), (maps, "Images beside their maps: evaluate")):
+        names = {"example_globals": {"figure": figure}, "image_path_iterator": iter([str(tmp_path / "1.png")])}
+        found = scrape(("code", "figure = ", 1), names | {"src_file": "evaluate.py"}, {"src_dir": str(tmp_path)})
+        assert f":alt: {text}\n" in found
+
+
+def test_search_ranks_equal_results_with_troubleshooting_first_and_the_changelog_last(browser: Any) -> None:
+    scorer = (DOCS / "search_scorer.js").read_text("utf-8")
+    pages = ["changes", "start", "troubleshooting"]
+    page = browser.new_page()
+    script = f"(pages) => {{ {scorer} return pages.map((one) => Scorer.score([one, '', '', null, 15])); }}"
+    scores = page.evaluate(script, pages)
+    page.close()
+    assert scores == [5, 15, 16]
+
+
 # --- snippets and examples ------------------------------------------------------------------------
 
 
@@ -128,6 +163,14 @@ def test_an_example_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     names = runpy.run_path(str(path))
     assert any(name.endswith("figure") for name in names)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_a_downloaded_notebook_displays_the_figures(path: Path) -> None:
+    """A notebook displays pyplot's figures, and a figure in the last line of a cell."""
+    for cell in path.read_text("utf-8").split("\n# %%\n"):
+        for name, maker in re.findall(r"^(?:    )?(\w*figure) = ([\w.]+)", cell, re.MULTILINE):
+            assert maker == "plt.figure" or cell.rstrip().endswith(f"\n{name}")
 
 
 VARIABLE = re.compile(r"\$\(\(.*?\)\)|\$\w+")

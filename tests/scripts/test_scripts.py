@@ -83,7 +83,7 @@ def test_errors_come_without_log_messages() -> None:
     assert result.returncode == 2 and result.stdout == ""
     assert result.stderr.splitlines() == [
         "guided_backprop_vgg19: error: The file or folder nowhere does not exist. "
-        "Pass image files (JPEG, PNG, BMP, WebP or TIFF) or folders with such files."
+        "Pass image files (JPEG, PNG, BMP, WebP or TIFF) or folders that contain such files."
     ]
 
 

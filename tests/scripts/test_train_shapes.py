@@ -17,7 +17,7 @@ from tfviz.models import load_model, preprocessing_of
 from tfviz.shapes import KINDS
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train_shapes"
-QUICK = ("--scenes", "128", "--test-scenes", "40", "--epochs", "6")
+QUICK = ("--scenes", "64", "--test-scenes", "16", "--epochs", "3")
 
 
 @pytest.fixture
@@ -47,12 +47,12 @@ def test_a_network_learns_and_is_saved_with_its_specification(
     file = tmp_path / "network.keras"
     run(script, monkeypatch, "--architecture", architecture, "--output", str(file), *QUICK)
     losses = [float(loss) for loss in re.findall(r"loss: ([\d.]+)\n", capsys.readouterr().out)]
-    assert len(losses) == 6 and losses[-1] < losses[0]
+    assert len(losses) == 3 and losses[-1] < losses[0]
     model = load_model(file, preprocessing=file.with_suffix(".json"), labels=file.with_suffix(".json"))
     assert model.input_shape == (None, 96, 96, 3) and model.output_shape == (None, len(KINDS))
     assert model.count_params() < 400_000
     spec = json.loads(file.with_suffix(".json").read_text("utf-8"))
-    assert spec["training"].startswith("6 epochs of 128 scenes each") and {"accuracy", "one_blank_cell"} <= set(spec)
+    assert spec["training"].startswith("3 epochs of 64 scenes each") and {"accuracy", "one_blank_cell"} <= set(spec)
 
 
 def test_a_round_draws_new_scenes_and_learns_at_half_the_rate(

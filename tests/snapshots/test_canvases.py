@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import tfviz
 from tfviz.images.files import read_image
 from tfviz.render.canvas import GAP_PX, LABEL_PX, SignalCanvas, VolumeCanvas
 from tfviz.runs.layout import image_path, picture_path
+from tfviz.snapshots.fixed_images import fixed_images
 
 RANDOM = np.random.default_rng(0)
 SIGNALS = RANDOM.normal(size=(4, 96, 2)).cumsum(1).astype("float32")
@@ -58,6 +60,25 @@ def test_a_run_holds_a_picture_per_element_and_the_raw_maps(name: str, tmp_path:
     maps = np.load(tmp_path / "maps" / "00000000.npz")
     assert maps["saliency"].shape == (2, *data.shape[1:])
     assert maps["excitation_backprop"].shape == (2, *data.shape[1:-1])
+
+
+def test_a_run_of_signals_has_the_colors_of_a_plot(tmp_path: Path) -> None:
+    """Otherwise, the legend of the live page and the pictures do not match."""
+    model = of_signals()
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    methods = ["saliency", "guided_backprop"]
+    callback = tfviz.SnapshotCallback(methods, SIGNALS[:1], log_dir=tmp_path, kind="signal", every=10)
+    model.fit(SIGNALS, np.zeros(len(SIGNALS)), verbose=0, callbacks=[callback])
+    run = json.loads((tmp_path / "run.json").read_text("utf-8"))
+    assert run["kind"] == "signal"
+    assert [method["style"] for method in run["methods"]] == ["signed", "signed"]
+    maps = np.load(tmp_path / "maps" / "00000000.npz")["saliency"][0]
+    drawn, line = read_image(picture_path(tmp_path, 0, "saliency", 0)), read_image(image_path(tmp_path, 0))
+    weakest, strongest = (int(find(np.abs(maps[:, 0]))) for find in (np.argmin, np.argmax))
+    columns = [drawn[: len(drawn) // 2, round((step + 0.5) / 96 * drawn.shape[1])] for step in (weakest, strongest)]
+    assert (np.median(columns[0], axis=0) > 225).all(), "zero is white"
+    assert np.ptp(np.median(columns[1], axis=0)) > 80
+    assert drawn[(line < 60).all(-1)].max() < 60
 
 
 def test_a_dataset_of_single_signals_is_batched(tmp_path: Path) -> None:
@@ -118,6 +139,16 @@ def test_the_map_of_a_slice_lies_on_that_slice() -> None:
     columns = np.flatnonzero(placed[-1])
     np.testing.assert_array_equal(columns, [*range(2 * width, 3 * width - GAP_PX), *range(3 * width, 4 * width - GAP_PX)])
     assert not placed[:LABEL_PX].any()
+
+
+def test_videos_are_told_by_their_channels_or_by_their_kind() -> None:
+    gray, color = np.zeros((1, 3, 8, 12, 1), np.uint8), np.zeros((1, 3, 8, 12, 3), np.uint8)
+    slices, *frames = (fixed_images(data, 1, kind=kind).canvas for data, kind in [(gray, None), (gray, "video"), (color, None)])
+    assert [slices.noun, *(one.noun for one in frames)] == ["volume", "video", "video"]
+    labels = [one.pictures[0][:LABEL_PX] for one in (slices, *frames)]
+    assert (labels[0] != labels[1]).any()
+    np.testing.assert_array_equal(labels[1], labels[2])
+    assert fixed_images(color, 1, kind="volume").canvas.noun == "volume"
 
 
 def test_the_strength_of_an_excitation_map_counts_each_layer_once() -> None:

@@ -191,7 +191,8 @@ def test_training_does_not_wait_for_an_unresponsive_viewer(viewer: FakeViewer, t
     (error,) = training.raised
     assert str(error) == (
         f"50 snapshots were not sent to the viewer at {viewer.url}. Nothing is lost: all snapshots are in {trainer.folder}. "
-        f"The next training run with that folder sends the missing ones, and `tfviz watch {trainer.folder}` shows them all."
+        f"The next training run with this folder sends the missing snapshots, and `tfviz watch {trainer.folder}` "
+        "shows all of them."
     )
 
 
@@ -232,7 +233,7 @@ def failing(times: int, answer: tuple[int, bytes], of: str = "") -> Callable[[st
     [
         (
             (500, b"Internal Server Error"),
-            "cannot accept snapshots now (500: Internal Server Error). They will be sent later",
+            "cannot accept snapshots now (500: Internal Server Error). The snapshots will be sent later",
         ),
         ((507, b'{"detail": "The disk\\n is full."}'), "cannot accept snapshots now (507: The disk is full)."),
         ((429, b'{"detail": "too many"}'), "cannot accept snapshots now (429: too many)"),

@@ -16,6 +16,15 @@ TARGETED = tuple(key for key in KEYS if tfviz.METHODS[key].takes_target)
 SAMPLED = tuple(key for key in KEYS if issubclass(tfviz.METHODS[key], SampledExplainer))
 CHANNEL_CAMS = ("score_cam", "ablation_cam")
 
+# One method for each way to read a graph: the derivative, the two rules for ReLUs, the layer search
+# with a map's gradient, both excitation passes, VisualBackProp's masks, a loop over copies, copies
+# without gradients, and runs that start at a layer. If two graphs are the same to these methods,
+# they are the same to all.
+READERS = (
+    *("saliency", "guided_backprop", "deconvnet", "grad_cam", "excitation_backprop", "contrastive_excitation_backprop"),
+    *("visual_backprop", "smooth_grad", "occlusion", "ablation_cam"),
+)
+
 _FEW: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"steps": 3},
     "expected_gradients": {"samples": 8},

@@ -14,9 +14,18 @@ import keras
 import numpy as np
 from keras import layers
 
+import tfviz
+from support.explainers import KEYS, built
 from tfviz.methods.explainer import Explainer
 
 BATCHES = (1, 3, 8)
+COMPLETE = ("residual", "mlp")  # the golden networks that are exported with every method
+# One method for each kind of graph: a rule for ReLU and a CAM, a run per channel, a loop over
+# noisy copies, a loop over covered copies, both excitation passes, and VisualBackProp.
+KINDS = (
+    *("guided_grad_cam", "ablation_cam", "smooth_grad", "occlusion"),
+    *("contrastive_excitation_backprop", "visual_backprop"),
+)
 
 # Runs each question of a JSON file, {"folder", "signature", "inputs"} with arrays in .npz files,
 # and saves the answers.
@@ -73,6 +82,21 @@ class Elsewhere:
         done = subprocess.run(command, capture_output=True, text=True, cwd=self.folder)
         assert done.returncode == 0, done.stderr
         return [dict(np.load(self.folder / f"{number}.npz.answer.npz")) for number in range(len(self.questions))]
+
+
+def explainers_of(network: keras.Model, name: str) -> list[Explainer]:
+    """Explainers of a golden network: for every method, or one of each kind that explains it.
+
+    An export writes the graph of the explainer. A network's operations are in the graphs of all
+    kinds, and methods of one kind differ in a few operations that no network changes.
+    """
+    found = []
+    for key in KEYS if name in COMPLETE else KINDS:
+        try:
+            found.append(built(key, network))
+        except tfviz.UnsupportedModelError:
+            continue
+    return found
 
 
 def assert_near(got: Any, want: Any, share: float = 1e-5, what: str = "") -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import time
 import warnings
+from collections.abc import Iterable
 from functools import cached_property, partial
 from typing import Any
 
@@ -121,9 +122,9 @@ class Matrix:
         self.backs: dict[Any, np.ndarray] = {}  # a second route is slow
         self.has_relu = any(map(rewritten.is_relu, rewritten.leaves(self.twin)))
 
-    def fill(self) -> None:
+    def fill(self, methods: Iterable[str] = METHODS) -> None:
         before = fingerprint(self.model), fingerprint(self.precise)
-        for method in METHODS:
+        for method in methods:
             start = time.perf_counter()
             self.cells[method] = self._cell(method)
             print(f"{self.name} {method}: {self.cells[method]} ({time.perf_counter() - start:.0f} s)", flush=True)

@@ -52,6 +52,7 @@ class NetworkRow:
         self.images = self.network.images()
         self.cells: dict[str, str] = {}
         self.wrong: list[str] = []
+        self.backs: dict[type[rewritten.Rewritten], np.ndarray] = {}  # a second route is slow
 
     def fill(self) -> None:
         before = snapshot(self.model)
@@ -120,8 +121,10 @@ class NetworkRow:
         return tree.pack_sequence_as(outputs, found)
 
     def _back(self, kind: type[rewritten.Rewritten]) -> np.ndarray:
-        with kind(self.twin) as second:
-            return np.asarray(second.back(self.images.astype(np.float64), self._seed)[1][0])
+        if kind not in self.backs:
+            with kind(self.twin) as second:
+                self.backs[kind] = np.asarray(second.back(self.images.astype(np.float64), self._seed)[1][0])
+        return self.backs[kind]
 
     @cached_property
     def _at_cam(self) -> tuple[np.ndarray, np.ndarray]:

@@ -34,6 +34,7 @@ class SampledRoute:
     ) -> None:
         self.twin, self.nested, self.seed, self.cam, self.probability = twin, images, seed, cam, probability
         self.inputs: Arrays = [np.asarray(x, np.float32) for x in tree.flatten(images)]
+        self.noisy: dict[int, list[Arrays]] = {}  # three methods share these gradients
         self.image = max(range(len(self.inputs)), key=lambda i: (self.inputs[i].ndim, -i))
 
     def maps(self, method: str) -> list[Any]:
@@ -88,7 +89,12 @@ class SampledRoute:
         return [np.var(np.asarray(maps, np.float64), 0) for maps in self._noisy(samples)]
 
     def _noisy(self, samples: int) -> list[Arrays]:
-        copies = []
+        if samples not in self.noisy:
+            self.noisy[samples] = self._gradients_of_noisy(samples)
+        return self.noisy[samples]
+
+    def _gradients_of_noisy(self, samples: int) -> list[Arrays]:
+        copies: list[Arrays] = []
         for k in range(samples):
             copies.append([])
             for i, x in enumerate(self.inputs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,12 @@ from keras import tree
 
 from support import rewritten
 from support.explainers import CHANNEL_CAMS, SAMPLED, backgrounds_for, built
-from support.networks import EXCITATIONS
+from support.networks import CAMS, EXCITATIONS
 from support.sampled_route import SampledRoute
 from support.zoo import ALL_CAMS, Species
 from tfviz.methods.explainer import Explainer
 
 EXACT = 1e-4
-GRADIENTS = {"saliency": rewritten.Rewritten, "guided_backprop": rewritten.Guided, "deconvnet": rewritten.Deconvnet}
 
 
 def build(method: str, species: Species, model: Any) -> Explainer:
@@ -41,61 +41,93 @@ def call(explainer: Explainer, images: Any, target: Any) -> Any:
     return explainer(images, target if explainer.takes_target else None)
 
 
-def second_route(method: str, species: Species, twin: Any, images: Any) -> list[Any]:
-    """Return what the method must give for each input of the model."""
-    if method in GRADIENTS:
-        with (rewritten.Rewritten if species.warns else GRADIENTS[method])(twin) as second:
-            return second.back(images, seed_of(species))[1]
-    if method == "gradient_times_input":
-        return [
-            np.asarray(x) * g
-            for x, g in zip(tree.flatten(images), second_route("saliency", species, twin, images), strict=True)
-        ]
-    if method in SAMPLED:
-        return sampled(method, species, twin, images)
-    if method in ALL_CAMS:
-        return cam(method, species, twin, images)
-    if method in EXCITATIONS:
-        return excitation(method, species, twin, images)
-    with rewritten.Masks(twin) as second:
-        return second.masks(images)
-
-
-def sampled(method: str, species: Species, twin: Any, images: Any) -> list[Any]:
-    def probability(logits: Any) -> Any:
-        if species.head == "sigmoid":  # z of class 1, −z of class 0
-            return tf.sigmoid(logits)
-        return logits if logits.shape[-1] == 1 else tf.nn.softmax(tf.cast(logits, tf.float32))
-
-    return SampledRoute(twin, images, seed_of(species), species.cam, probability).maps(method)
-
-
 def seed_of(species: Species) -> Any:
     return species.seed or (lambda outputs: np.eye(outputs.shape[-1], dtype=np.float32)[[species.target] * outputs.shape[0]])
 
 
-def cam(method: str, species: Species, twin: Any, images: Any) -> list[Any]:
-    with rewritten.Rewritten(twin) as second:
-        (G,), _ = second.back(images, seed_of(species), [species.cam])
-        A = second.output_of(species.cam)
-    maps = rewritten.cam(method, np.asarray(A), np.asarray(G))
-    if method != "guided_grad_cam":
-        return [maps]
-    with (rewritten.Rewritten if species.warns else rewritten.Guided)(twin) as second:
-        guided = second.back(images, seed_of(species))[1]
-    return [
-        np.asarray(g) * rewritten.resized(maps, tuple(g.shape[1:-1]))[..., None] if len(g.shape) == A.shape.rank else g
-        for g in guided
-    ]
+class SecondRoute:
+    """All methods on one network and batch. Shared gradients are computed once."""
 
+    def __init__(self, species: Species, twin: Any, images: Any) -> None:
+        self.species, self.twin, self.images, self.seed = species, twin, images, seed_of(species)
 
-def excitation(method: str, species: Species, twin: Any, images: Any) -> list[Any]:
-    at = [species.cam] if "layer" in species.options else []
-    is_contrastive = method == "contrastive_excitation_backprop"
-    with rewritten.Contrastive(twin, images) if is_contrastive else rewritten.Excitation(twin) as second:
-        at_layers, at_images = second.back(images, seed_of(species), at)
-    found = [np.asarray(p).sum(-1) if len(p.shape) > 2 else np.asarray(p) for p in (at_layers or at_images)]
-    return [np.maximum(p, 0) for p in found] if is_contrastive else found
+    def maps(self, method: str) -> list[Any]:
+        """Return what the method must give for each input of the model."""
+        if method in SAMPLED:
+            return self._sampled.maps(method)
+        if method in CAMS:
+            return [self._cam(method)]
+        if method in EXCITATIONS:
+            return self._excitation(method)
+        return getattr(self, f"_{method}")()
+
+    # --- gradients
+
+    @cached_property
+    def _plain(self) -> list[Any]:
+        return self._gradient(rewritten.Rewritten)
+
+    @cached_property
+    def _guided(self) -> list[Any]:
+        return self._plain if self.species.warns else self._gradient(rewritten.Guided)
+
+    def _gradient(self, kind: type[rewritten.Rewritten]) -> list[Any]:
+        with kind(self.twin) as second:
+            return second.back(self.images, self.seed)[1]
+
+    def _saliency(self) -> list[Any]:
+        return self._plain
+
+    def _guided_backprop(self) -> list[Any]:
+        return self._guided
+
+    def _deconvnet(self) -> list[Any]:
+        return self._plain if self.species.warns else self._gradient(rewritten.Deconvnet)
+
+    def _gradient_times_input(self) -> list[Any]:
+        return [np.asarray(x) * g for x, g in zip(tree.flatten(self.images), self._plain, strict=True)]
+
+    # --- class activation maps
+
+    @cached_property
+    def _at_layer(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the maps of the CAMs' layer, and their gradient."""
+        with rewritten.Rewritten(self.twin) as second:
+            (G,), _ = second.back(self.images, self.seed, [self.species.cam])
+            return np.asarray(second.output_of(self.species.cam)), np.asarray(G)
+
+    def _cam(self, method: str) -> np.ndarray:
+        return rewritten.cam(method, *self._at_layer)
+
+    def _guided_grad_cam(self) -> list[Any]:
+        maps, rank = self._cam("guided_grad_cam"), self._at_layer[0].ndim
+        return [
+            np.asarray(g) * rewritten.resized(maps, tuple(g.shape[1:-1]))[..., None] if len(g.shape) == rank else g
+            for g in self._guided
+        ]
+
+    # --- the others
+
+    @cached_property
+    def _sampled(self) -> SampledRoute:
+        return SampledRoute(self.twin, self.images, self.seed, self.species.cam, self._probability)
+
+    def _probability(self, logits: Any) -> Any:
+        if self.species.head == "sigmoid":  # z of class 1, −z of class 0
+            return tf.sigmoid(logits)
+        return logits if logits.shape[-1] == 1 else tf.nn.softmax(tf.cast(logits, tf.float32))
+
+    def _excitation(self, method: str) -> list[Any]:
+        at = [self.species.cam] if "layer" in self.species.options else []
+        is_contrastive = method == "contrastive_excitation_backprop"
+        with rewritten.Contrastive(self.twin, self.images) if is_contrastive else rewritten.Excitation(self.twin) as second:
+            at_layers, at_images = second.back(self.images, self.seed, at)
+        found = [np.asarray(p).sum(-1) if len(p.shape) > 2 else np.asarray(p) for p in (at_layers or at_images)]
+        return [np.maximum(p, 0) for p in found] if is_contrastive else found
+
+    def _visual_backprop(self) -> list[Any]:
+        with rewritten.Masks(self.twin) as second:
+            return second.masks(self.images)
 
 
 def assert_equal(got: Any, want: Any, tolerance: float) -> None:

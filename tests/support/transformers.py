@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,15 @@ def by_operation(x: Any, number: int) -> Any:
 
 
 def by_hand(x: Any, number: int) -> Any:
-    joint = ops.transpose(ops.reshape(layers.Dense(36, name=f"qkv_{number}")(x), (-1, 12, 3, 2, 6)), (2, 0, 3, 1, 4))
+    return layers.Dense(12, name=f"out_{number}")(mixed(layers.Dense(36, name=f"qkv_{number}")(x)))
+
+
+def mixed(joint: Any) -> Any:
+    """Attention between joint queries, keys and values (N, 12, 36), by hand."""
+    joint = ops.transpose(ops.reshape(joint, (-1, 12, 3, 2, 6)), (2, 0, 3, 1, 4))
     queries, keys, values = joint[0], joint[1], joint[2]
     P = ops.softmax(ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2))) * 6**-0.5)
-    mixed = ops.reshape(ops.transpose(ops.matmul(P, values), (0, 2, 1, 3)), (-1, 12, 12))
-    return layers.Dense(12, name=f"out_{number}")(mixed)
+    return ops.reshape(ops.transpose(ops.matmul(P, values), (0, 2, 1, 3)), (-1, 12, 12))
 
 
 class TensorFlowAttention(layers.Layer):
@@ -101,13 +106,74 @@ ATTENTIONS: dict[str, Callable[[Any, int], Any]] = {
 }
 
 
-def encoder(x: Any, attend: Callable[[Any, int], Any] = multi_head, blocks: int = 2) -> Any:
+def encoder(
+    x: Any,
+    attend: Callable[[Any, int], Any] = multi_head,
+    blocks: int = 2,
+    norm: Callable[..., layers.Layer] = layers.LayerNormalization,
+) -> Any:
     """Return the tokens behind pre-normalized blocks and a final normalization."""
     for number in range(blocks):
-        x = x + attend(layers.LayerNormalization(name=f"norm_{number}a")(x), number)
-        y = layers.Dense(16, activation="gelu", name=f"up_{number}")(layers.LayerNormalization(name=f"norm_{number}b")(x))
+        x = x + attend(norm(name=f"norm_{number}a")(x), number)
+        y = layers.Dense(16, activation="gelu", name=f"up_{number}")(norm(name=f"norm_{number}b")(x))
         x = layers.Add(name=f"sum_{number}")([x, layers.Dense(12, name=f"down_{number}")(y)])
-    return layers.LayerNormalization(name="norm")(x)
+    return norm(name="norm")(x)
+
+
+def post_encoder(x: Any, norm: Callable[..., layers.Layer] = layers.LayerNormalization) -> Any:
+    """Return the tokens behind blocks that normalize after their sums."""
+    for number in range(2):
+        x = norm(name=f"n{number}a")(x + multi_head(x, number))
+        x = norm(name=f"n{number}b")(x + layers.Dense(12, activation="gelu", name=f"d{number}")(x))
+    return x
+
+
+class HandwrittenNorm(layers.Layer):
+    """A normalization by a formula of the tokens and of weights, such as a scale and a shift."""
+
+    def __init__(self, formula: Callable[..., Any], **options: Any) -> None:
+        super().__init__(**options)
+        self.formula = formula
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        count = len(signature(self.formula).parameters) - 1
+        self.parameters = [self.add_weight(shape=shape[-1:], name=f"weight_{number}") for number in range(count)]
+
+    def call(self, x: Any) -> Any:
+        return self.formula(x, *self.parameters)
+
+
+def centered(x: Any, scale: Any, shift: Any) -> Any:
+    difference = x - ops.mean(x, axis=-1, keepdims=True)
+    return difference * ops.rsqrt(ops.mean(ops.square(difference), axis=-1, keepdims=True) + 1e-3) * scale + shift
+
+
+def divided(x: Any, scale: Any, shift: Any) -> Any:
+    return scale * (x - ops.mean(x, -1)[..., None]) / ops.sqrt(ops.var(x, axis=-1, keepdims=True) + 1e-3) + shift
+
+
+def with_moments(x: Any, scale: Any, shift: Any) -> Any:
+    mean, variance = ops.moments(x, axes=[-1], keepdims=True)
+    return (x - mean) / ops.sqrt(variance + 1e-3) * scale + shift
+
+
+def as_affine_map(x: Any, scale: Any, shift: Any) -> Any:
+    factor = scale * ops.rsqrt(ops.var(x, axis=-1, keepdims=True) + 1e-3)
+    return x * factor + (shift - ops.mean(x, axis=-1, keepdims=True) * factor)
+
+
+def in_tensorflow_code(x: Any, scale: Any, shift: Any) -> Any:
+    return tf.nn.batch_normalization(x, *tf.nn.moments(x, [-1], keepdims=True), shift, scale, 1e-3)
+
+
+def root_mean_square(x: Any, scale: Any) -> Any:
+    return x * ops.rsqrt(ops.mean(x * x, axis=-1, keepdims=True) + 1e-6) * scale
+
+
+NORMALIZATIONS: dict[Callable[..., Any], type[layers.Layer]] = {
+    **dict.fromkeys([centered, divided, with_moments, as_affine_map, in_tensorflow_code], layers.LayerNormalization),
+    root_mean_square: layers.RMSNormalization,
+}
 
 
 def network(attend: Callable[[Any, int], Any] = multi_head, head: str | None = "softmax", seed: int = 0) -> keras.Model:
@@ -117,21 +183,43 @@ def network(attend: Callable[[Any, int], Any] = multi_head, head: str | None = "
     return with_random_weights(keras.Model(image, layers.Dense(5, activation=head, name="out")(x)), seed)
 
 
-def nested() -> keras.Model:
-    """The same network as `network()`, with its encoder inside a model."""
-    image, inside = keras.Input(SIZE), keras.Input(SIZE)
-    backbone = keras.Model(inside, encoder(patches(inside)), name="backbone")
-    x = layers.GlobalAveragePooling1D()(backbone(image))
-    return with_random_weights(keras.Model(image, layers.Dense(5, activation="softmax", name="out")(x)), 0)
+class Handwritten(layers.Layer):
+    """`by_hand` as a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.joint, self.out = layers.Dense(36), layers.Dense(12)
+
+    def build(self, shape: tuple[int | None, ...], _: Any) -> None:
+        self.joint.build(shape)
+        self.out.build(shape)
+
+    def call(self, x: Any, _: Any) -> Any:
+        return self.out(mixed(self.joint(x)))
+
+
+class SingleHead(layers.Layer):
+    """`single_head` as a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.value, self.attention = layers.Dense(12), layers.Dense(12), layers.Attention(use_scale=True)
+
+    def build(self, shape: tuple[int | None, ...], _: Any) -> None:
+        self.query.build(shape)
+        self.value.build(shape)
+        self.attention.build([shape, shape])
+
+    def call(self, x: Any, _: Any) -> Any:
+        return self.attention([self.query(x), self.value(x)])
 
 
 class EncoderBlock(layers.Layer):
     """One block of `encoder`."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(name=f"block_{number}")
-        self.first, self.attention = layers.LayerNormalization(), layers.MultiHeadAttention(2, 6)
-        self.second = layers.LayerNormalization()
+    def __init__(self, attention: layers.Layer) -> None:
+        super().__init__()
+        self.first, self.attention, self.second = layers.LayerNormalization(), attention, layers.LayerNormalization()
         self.up, self.down = layers.Dense(16, activation="gelu"), layers.Dense(12)
 
     def build(self, shape: tuple[int | None, ...]) -> None:
@@ -146,43 +234,21 @@ class EncoderBlock(layers.Layer):
         x = x + self.attention(y, y)
         return x + self.down(self.up(self.second(x)))
 
+    def get_config(self) -> dict[str, Any]:
+        return {}
 
-def stack() -> list[layers.Layer]:
+
+def stack(attention: Callable[[], layers.Layer]) -> list[layers.Layer]:
+    """Return the layers of `network`, one per block."""
     return [
-        layers.Conv2D(12, 8, strides=8),
+        layers.Conv2D(12, 8, strides=8, name="patches"),
         layers.Reshape((12, 12)),
-        EncoderBlock(0),
-        EncoderBlock(1),
+        EncoderBlock(attention()),
+        EncoderBlock(attention()),
         layers.LayerNormalization(),
         layers.GlobalAveragePooling1D(),
         layers.Dense(5, activation="softmax"),
     ]
-
-
-def sequential() -> keras.Model:
-    return with_random_weights(keras.Sequential([keras.Input(SIZE), *stack()]), 0)
-
-
-class Subclassed(keras.Model):
-    """The same layers, called in a loop."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.parts = stack()
-
-    def call(self, x: Any) -> Any:
-        for layer in self.parts:
-            x = layer(x)
-        return x
-
-
-def subclassed() -> keras.Model:
-    model = Subclassed()
-    model(np.zeros((1, *SIZE), np.float32))
-    return with_random_weights(model, 0)
-
-
-BUILT: dict[str, Callable[[], keras.Model]] = {"nested": nested, "Sequential": sequential, "subclassed": subclassed}
 
 
 def images(size: tuple[int, ...] = SIZE, count: int = 2) -> np.ndarray:

@@ -659,7 +659,7 @@ def activation_named(function: str) -> Callable[[Head], keras.Model]:
 NO_RULE = dict.fromkeys(EXCITATIONS, "Excitation backprop has no rule for")
 ONE_INPUT = {"expected_gradients": "expected_gradients supports only models with one input"}
 ONE_IMAGE = dict.fromkeys(("occlusion", "rise", "score_cam"), r"needs exactly one image input, but .* has 2")
-NO_MAPS = dict.fromkeys(ALL_CAMS, "has no feature map with height and width")
+NO_MAPS = dict.fromkeys(ALL_CAMS, "No feature map with height and width")
 SMOOTH = {"warns": "has none"}
 
 ZOO: dict[str, Species] = {

@@ -9,6 +9,7 @@ import pytest
 
 import tfviz
 from tfviz.render.colors import MEANINGS, STYLES, ramp
+from tfviz.render.signals import signal_colors
 from tfviz.viewer.assets import read_assets
 
 PACKAGE = Path(tfviz.__file__).parent
@@ -53,12 +54,13 @@ def test_all_referenced_files_and_ids_exist(folder: Path) -> None:
     assert len(re.findall(r'\bid="', page)) == len(ids)
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", [*STYLES, "heatmap.light", "signed.light"])
 def test_legends_match_the_colors_and_meanings_of_the_pictures(style: str) -> None:
     (stops,) = re.findall(rf"\.ramp\.{style} {{ background: linear-gradient\(to right, ([^)]+)\)", text("style.css"))
+    style, *light = style.split(".")
     colors = [[int(stop[place : place + 2], 16) for place in (1, 3, 5)] for stop in stops.split(", ")]
     steps = [round(255 * number / (len(colors) - 1)) for number in range(len(colors))]
-    assert colors == ramp(style)[steps].tolist()
+    assert colors == ramp(style, signal_colors(style, None) if light else None)[steps].tolist()
     assert f'{style}: "{MEANINGS[style]}"' in text("words.js")
 
 

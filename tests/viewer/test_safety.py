@@ -155,7 +155,7 @@ def test_two_viewers_on_one_machine_keep_their_cookies_apart(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("token", ["x", "fifteen-letters"])
 def test_a_token_that_other_machines_can_guess_must_be_long(tmp_path: Path, token: str) -> None:
-    with pytest.raises(OptionError, match=rf"The token has {len(token)} characters.*Choose one of at least 16, for instance"):
+    with pytest.raises(OptionError, match=rf"The token has {len(token)} characters.*Choose a token of at least 16 characters"):
         Viewer(tmp_path, host="0.0.0.0", port=0, token=token)
     with Viewer(tmp_path, host="127.0.0.1", port=0, token=token):
         pass

@@ -1,1 +1,1 @@
-"""The command line, with one module per command of `tfviz`."""
+"""The `tfviz` command line, with one module per command."""

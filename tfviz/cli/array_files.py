@@ -15,8 +15,7 @@ import numpy as np
 from tfviz.errors import ImageError, first_line, shown
 from tfviz.images.files import file_bytes
 from tfviz.render.canvas import Canvas, canvas_of
-
-_KINDS = {3: "signal", 5: "volume"}  # keyed by the rank of a batch
+from tfviz.render.data_kinds import kind_of_batch
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Arrays:
 
     Attributes:
         shape: the shape of one array, (T, C) or (D, H, W, C). None stands for any size.
-        kind: "signal" or "volume".
+        kind: "signal", "volume" or "video".
     """
 
     shape: tuple[int | None, ...]
@@ -41,19 +40,21 @@ class Arrays:
             The array, of shape (T, C) or (D, H, W, C).
 
         Raises:
-            ImageError: the file cannot be read, or the array is not a valid input of the network.
+            ImageError: the file cannot be read, or the array is not a valid input for the network.
         """
         data = file_bytes(Path(path))
         try:
             array = np.load(io.BytesIO(data), allow_pickle=False)  # Loading objects could run code.
         except (OSError, ValueError, EOFError, MemoryError) as error:
-            raise ImageError(f"{shown(path)} cannot be read ({first_line(error)}). Save one array with np.save.") from error
+            raise ImageError(
+                f"{shown(path)} cannot be read ({first_line(error)}). Save a single array to this file with np.save."
+            ) from error
         fits = isinstance(array, np.ndarray) and array.dtype.kind in "biuf" and array.ndim == len(self.shape)
         if not (fits and array.size and all(own in (None, n) for own, n in zip(self.shape, array.shape, strict=True))):
             expected = ", ".join("any" if n is None else str(n) for n in self.shape)
             raise ImageError(
-                f"{shown(path)} does not fit the network, whose input is one {self.kind} of shape ({expected}). "
-                f"Received: {getattr(array, 'dtype', 'several arrays')} {getattr(array, 'shape', '')}."
+                f"{shown(path)} does not match the network, which expects one {self.kind} of shape ({expected}). Received: "
+                f"{getattr(array, 'dtype', 'several arrays')} {getattr(array, 'shape', '')}."
             )
         if not np.isfinite(array).all():
             raise ImageError(f"{shown(path)} contains NaN or infinite values, so it cannot be explained. Remove them.")
@@ -74,8 +75,9 @@ class Arrays:
 
 
 def arrays_of(model: keras.Model) -> Arrays | None:
-    """Return the `Arrays` for a model, or None if its input is neither a signal nor a volume."""
+    """Return the `Arrays` for a model, or None if its input is an image or of another kind."""
     shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
-    if len(shapes) != 1 or len(shapes[0]) not in _KINDS:
+    kind = kind_of_batch(shapes[0]) if len(shapes) == 1 else None
+    if kind is None or kind == "image":
         return None
-    return Arrays(shapes[0][1:], _KINDS[len(shapes[0])])
+    return Arrays(shapes[0][1:], kind)

@@ -26,9 +26,9 @@ and write a report:
 To resume a run that was stopped, run the same command again.
 """
 _EXIT_CODES = """\
-metrics: single_deletion, deletion_insertion, road, pointing_game and mass_in_region (these two need
-         --boxes) and sanity; mu_fidelity, max_sensitivity and average_drop are optional.
-         "default" selects all that are not optional; "all" selects every metric
+metrics: "default" selects single_deletion, deletion_insertion, road, sanity and, with --boxes,
+         pointing_game and mass_in_region; "all" also selects mu_fidelity, max_sensitivity and
+         average_drop
 
 boxes:   a JSON file of boxes, a COCO annotation file, a Pascal VOC .xml file or a folder of such
          files, or a folder of masks with one subfolder per class
@@ -76,7 +76,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--batch-size", type=count, default=16, metavar="N", help="images per batch; default: %(default)s")
     parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="random seed; default: %(default)s")
     parser.add_argument(
-        "--overwrite", action="store_true", help="discard an earlier evaluation in the output folder that used other arguments"
+        "--overwrite",
+        action="store_true",
+        help=("discard an earlier evaluation in the output folder that used different arguments"),
     )
     return parser
 

@@ -135,7 +135,7 @@ def _caption(scores: Sequence[dict[str, Any]], method: str, target: int) -> str:
 
 
 def closing_lines(run: EvaluationRun, page: Path | None, is_stopped: bool) -> list[str]:
-    """Return the lines of the summary: the number of evaluated images, the page and failures."""
+    """Return the summary lines: the number of evaluated images, the page and failures."""
     where = f": {shown(page)}" if page else ""
     count, total, methods = len(_latest(run)), len(run.jobs), len(run.plan.explainers)
     if is_stopped:

@@ -130,7 +130,8 @@ class EvaluationRun:
         scores = self.plan.classifier.scores(batch.tensors)
         if scores is None:
             raise UnsupportedModelError(
-                "Metrics need a classifier with one output (N, classes), which this model is not. Choose another --model."
+                "This model is not a classifier with a single output (N, classes), so it cannot be evaluated. Choose another "
+                "--model."
             )
         targets = self._targets(scores)
         found = [self._scored_image(batch, row, place, scores[row], targets[row]) for row, place in enumerate(places)]

@@ -33,7 +33,7 @@ def preface(evaluation: Evaluation, sanity: SanityCheck, figures: Sequence[str])
 
     Args:
         evaluation: the scores.
-        sanity: the results of the sanity checks.
+        sanity: the sanity check results.
         figures: the figure paths, relative to the page.
     """
     measures = list(dict.fromkeys(row["metric"] for row in evaluation.rows))

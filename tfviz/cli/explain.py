@@ -51,7 +51,8 @@ that shows them next to the predicted classes and opens without a server:
   OUTPUT/IMAGE/METHOD-281-tabby.png   the map for a class from --target, by number and name
   OUTPUT/IMAGE/image-scale/METHOD…    if there are several classes: the same maps, with all classes
                                       of the image on one scale. With --scale image, the files
-                                      above have that scale, and map-scale/ contains the others
+                                      above use that scale, and map-scale/ contains the maps with
+                                      separate scales
   OUTPUT/IMAGE/METHOD.npy             with --raw: the map itself, float32, neither resized nor
                                       scaled: (h, w) at the layer's resolution, or
                                       (height, width, channels) of the network's input
@@ -59,8 +60,8 @@ that shows them next to the predicted classes and opens without a server:
 If the network's input is a signal (T, C), or a volume or video (D, H, W, C), pass .npy files
 instead, one array per file. They are passed to the network unchanged.
 
-IMAGE is the file's path inside the given folder without its extension. The extension is kept if
-two images would otherwise share a name.
+IMAGE is the file's path relative to the given folder, without the extension. The extension is kept
+if two images would otherwise have the same name.
 
 To resume a run that was stopped or killed, run the same command again. Finished images are not
 explained again, and new images are added to the page and the table. To use other options, choose
@@ -68,7 +69,7 @@ another --output, or pass --overwrite.
 """
 _EXIT_CODES = """\
 exit code: 0 all images explained
-           1 some images could not be read or explained; the last lines list them with the reason
+           1 some images could not be read or explained; the last lines list them and the reasons
            2 a usage error, a missing path, or a model that cannot be explained
            130, 143, 129 stopped by Ctrl-C, SIGTERM or SIGHUP; the finished maps are kept and
            appear in index.html
@@ -122,7 +123,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--no-pictures", dest="pictures", action="store_false", help="write only the table (and, with --raw, the arrays)"
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="discard an earlier run in the output folder that used other options"
+        "--overwrite", action="store_true", help="discard an earlier run in the output folder that used different options"
     )
     return parser
 

@@ -50,7 +50,7 @@ def explainers_for(
     classes: int | None,
     say: Callable[[str], None],
 ) -> list[Explainer]:
-    """Build an explainer of the model for each chosen method.
+    """Build an explainer for the model with each chosen method.
 
     Methods that are named explicitly must support the model. Methods selected by "all" or by
     default are skipped with a note if they do not support the model, or if they would run it too
@@ -95,15 +95,15 @@ def explainers_for(
     for unsuitable in skipped:
         say(f"Skipped {unsuitable}")
     if slow := [f"{one.key} {rows_per_image(one)}" for one in built if one.takes_copies]:
-        say(f"Note: Some methods run the network many times per image: {', '.join(slow)} times.")
+        say(f"Note: Some methods need many forward passes per image: {', '.join(slow)}.")
     return built
 
 
 def _require_few_rows(explainer: Explainer) -> None:
     if (rows := rows_per_image(explainer)) > MOST_ROWS_OF_ALL:
         raise OptionError(
-            f"This method runs the network {rows} times per image, but --method all skips methods that need more than "
-            f"{MOST_ROWS_OF_ALL} runs. To include it, add its name: --method all,{explainer.key}."
+            f"This method needs {rows} forward passes per image, but --method all skips methods that need more than "
+            f"{MOST_ROWS_OF_ALL}. To include the method, name it: --method all,{explainer.key}."
         )
 
 

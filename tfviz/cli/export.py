@@ -147,7 +147,7 @@ def _require_of_format(options: list[tuple[str, Any]]) -> None:
 
 
 def closing_lines(path: Path, manifest: Manifest) -> list[str]:
-    """Return the lines of the summary: folder, size, inputs and outputs, and the next steps."""
+    """Return the summary lines: folder, size, inputs and outputs, and the next steps."""
     files = [file for file in path.rglob("*") if file.is_file()]
     megabytes = sum(file.stat().st_size for file in files) / 1e6
     layer = f" at {manifest.layer}" if manifest.layer else ""

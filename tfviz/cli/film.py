@@ -53,7 +53,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
-        "--seconds", type=float, metavar="S", help="maximum length; longer runs are sampled evenly; default: 60"
+        "--seconds",
+        type=float,
+        metavar="S",
+        help="maximum length of the film in seconds; longer runs are sampled evenly; default: 60",
     )
     length.add_argument(
         "--every",
@@ -97,7 +100,7 @@ def _closing_lines(film: Film) -> list[str]:
     pace, megabytes = film.pace, film.path.stat().st_size / 1e6
     lines = [f"{shown(film.path)}: {pace.duration_s:.1f} s, {width}x{height} pixels, {megabytes:.1f} MB."]
     if len(pace.shown) < film.snapshots:
-        lines.append(f"It shows {len(pace.shown)} of {film.snapshots} snapshots. To show all of them, pass --every 1.")
+        lines.append(f"The film shows {len(pace.shown)} of {film.snapshots} snapshots. To show all of them, pass --every 1.")
     if film.missing == 1:
         lines.append("1 picture is missing. The previous one is shown instead, darkened and with a marked corner.")
     elif film.missing:

@@ -43,7 +43,7 @@ _INPUTS = (
 )
 _EXIT_CODES = """\
 exit code: 0 all shards of this command are done
-           1 some images could not be explained; report.json lists them with the reason
+           1 some images could not be explained; report.json lists them and the reasons
            2 a usage error, a missing path, another job in OUTPUT, or an unsuitable model
            130, 143, 129 stopped by Ctrl-C, SIGTERM or SIGHUP; run the command again to resume
 """
@@ -158,7 +158,7 @@ def _plan(args: argparse.Namespace, storage: Storage, say: Callable[[str], None]
 
 
 def _require_no_results(storage: Storage, output: str) -> None:
-    """Raise JobError if a folder without job.json contains results, perhaps of another job."""
+    """Raise JobError if a folder without job.json contains results, perhaps from another job."""
     from tfviz.jobs.plan import done_shards
 
     if done_shards(storage):
@@ -180,8 +180,8 @@ def _with_new_inputs(args: argparse.Namespace, storage: Storage, known: JobPlan,
         return plan
     if added or missing:
         raise JobError(
-            f"{args.output} contains a job with other images: {len(added)} of the given images are new, and {missing} of the "
-            "job's images were not given. Pass --extend to add the new images, or choose another --output."
+            f"{args.output} contains a job with different images: {len(added)} of the given images are new, and {missing} of "
+            "the job's images were not given. Pass --extend to add the new images, or choose another --output."
         )
     return known
 
@@ -212,7 +212,7 @@ def _fingerprint(args: argparse.Namespace, run: dict[str, Any], say: Callable[[s
 
 
 def _todo(args: argparse.Namespace, storage: Storage, plan: JobPlan) -> list[int]:
-    """Return the numbers of the shards that this command has to process.
+    """Return the shard numbers that this command has to process.
 
     These are the unfinished shards in the command's share and, with --retry-failed, also the shards
     in its share that contain failed images.
@@ -241,7 +241,7 @@ def _engine(name: str) -> Any:
 
 
 def _absolute(model: str) -> str:
-    """Return a model file's absolute path, which all workers can open, or any other name as is."""
+    """Return a model file's absolute path, which all workers can open, or a network's name."""
     return str(Path(model).resolve()) if Path(model).exists() else model
 
 

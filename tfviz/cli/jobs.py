@@ -61,7 +61,7 @@ def find_jobs(paths: Sequence[str], output: Path) -> list[Job]:
     found = [one for one in find_images(paths, otherwise=(ARRAYS,)) if is_within or root not in _real(one.path).parents]
     if not found:
         raise ImageError(
-            f"All images found are in the output folder {shown(output)}, which is not searched. Choose another --output."
+            f"All of the images are in the output folder {shown(output)}, which is not searched. Choose another --output."
         )
     folders = _folders([one.relative for one in found])
     return [Job(one.path, folder, _name(one)) for one, folder in zip(found, folders, strict=True)]
@@ -129,7 +129,7 @@ def _name(found: FoundImage) -> str:
 
 
 def require_writable(output: Path) -> None:
-    """Raise OutputError if the folder cannot be written to or created. Do not create it."""
+    """Raise OutputError if the folder cannot be written to or created, but don't create it."""
     folder = output.absolute()
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent

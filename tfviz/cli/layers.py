@@ -54,7 +54,7 @@ def _grids(graph: Graph) -> dict[Value, TokenGrid]:
 
 
 def _automatic(graph: Graph) -> tuple[str | None, str]:
-    """Return the path of the default layer for class activation maps, or None, and a remark."""
+    """Return the path of the default layer for class activation maps (or None) and a remark."""
     from tfviz.graph.layer_search import automatic_layer
 
     try:

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the arguments. Their `module` attribute is the name of the command's module.
+    """Parse the arguments. Their `module` attribute names the command's module.
 
     Raises:
         SystemExit: the help or the version was printed, or the usage is wrong.

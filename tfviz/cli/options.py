@@ -5,16 +5,37 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tfviz.errors import escaped
+from tfviz.errors import escaped, near_matches
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that escapes control characters in error messages, which quote user input."""
+    """A parser that suggests similar options for unknown ones.
+
+    It escapes control characters in error messages, which quote user input.
+    """
+
+    def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
+        """Parse the arguments, but report unknown options before missing arguments."""
+        words = list(sys.argv[1:] if args is None else args)
+        if unknown := self._unknown_options(words):
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            hints = [f"Unknown option '{name}'. {near_matches(name, known)}" for name in unknown]
+            self.error(f"{' '.join(hints)} See `{self.prog} --help`.")
+        return super().parse_known_args(words, namespace)
+
+    def _unknown_options(self, words: Sequence[str]) -> list[str]:
+        if self._subparsers is not None:  # The command parses the words after its name.
+            words = list(takewhile(lambda word: word.startswith("-"), words))
+        options = [word.partition("=")[0] for word in takewhile(lambda word: word != "--", words)]
+        # argparse treats negative numbers and words with spaces as values.
+        return [name for name in options if re.fullmatch(r"--?[A-Za-z]\S*", name) and name not in self._option_string_actions]
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and the escaped message, and exit."""
@@ -46,7 +67,7 @@ def add_model(parser: argparse.ArgumentParser, weights: str, choices: str) -> No
         default="shapes",
         metavar="M",
         help='name of a keras.applications network such as "resnet50", or a .keras or .h5 file; default: the small network '
-        "for shapes that is included in tfviz",
+        "that ships with tfviz",
     )
     parser.add_argument(
         "--weights",
@@ -63,7 +84,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         "--preprocess",
         metavar="MODE",
         help="preprocessing for a model file: tf, torch, caffe (as in keras.applications), unit (0..1), none (0..255), or a "
-        "JSON file; default: the network's own, if tfviz knows it",
+        "JSON file; default: the network's own preprocessing, if it is known",
     )
     parser.add_argument(
         "--image-size",

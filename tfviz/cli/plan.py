@@ -29,9 +29,9 @@ MOST_BACKGROUNDS = 64  # expected_gradients uses this many samples
 
 @dataclass(frozen=True)
 class Plan:
-    """The model, methods and target classes that apply to every image of a run.
+    """The model, methods and target classes that apply to every image in a run.
 
-    `inputs` is the preprocessing of images, or the `Arrays` that reads signals or volumes.
+    `inputs` is the image preprocessing, or the `Arrays` that reads signals or volumes.
     """
 
     model_name: str
@@ -45,7 +45,7 @@ class Plan:
     def preprocessing(self) -> Preprocessing:
         """The images' preprocessing. Runs on arrays have none; only `tfviz explain` plans them."""
         if isinstance(self.inputs, Arrays):
-            raise TypeError(f"Arrays have no preprocessing. Received: {self.inputs}. Use `inputs`.")
+            raise TypeError(f"Arrays have no preprocessing. Received: {self.inputs}. Use `inputs` instead.")
         return self.inputs
 
     def steps(self, scores: ClassScores | None) -> list[tuple[Explainer, list[np.ndarray | None]]]:
@@ -117,8 +117,8 @@ def plan_for(args: argparse.Namespace, say: Callable[[str], None], *, allows_arr
     arrays = arrays_of(model) if allows_arrays else None
     if arrays is None and not is_preprocessing_known(model):
         say(
-            f"Note: No preprocessing is known for {name}, so images are fed as RGB in 0–255. If the model was trained on "
-            "other values, pass --preprocess."
+            f"Note: No preprocessing is known for {name}, so images are passed as RGB values in 0–255. If the model was "
+            "trained on other values, pass --preprocess."
         )
     classifier = Classifier(model)
     labels = labels_of(model)
@@ -157,7 +157,7 @@ def load_backgrounds(path: Path, preprocessing: Preprocessing) -> np.ndarray:
 
 
 def background_files(path: Path) -> list[Path]:
-    """Return at most 64 evenly spaced image files from the path that `--backgrounds` gives."""
+    """Return at most 64 evenly spaced image files from the `--backgrounds` path."""
     files = [found.path for found in find_images([path])]
     chosen = np.unique(np.linspace(0, len(files) - 1, MOST_BACKGROUNDS).round().astype(int))
     return [files[i] for i in chosen]

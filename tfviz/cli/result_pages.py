@@ -23,7 +23,7 @@ class ResultPages:
     """Keeps the page and the table up to date with the finished images.
 
     Args:
-        results: the results of the run.
+        results: the run's results.
         table: the table format, a key of `TABLES`.
     """
 
@@ -141,8 +141,8 @@ def _entry(record: Record, score_kind: str) -> GalleryEntry:
 
 
 def closing_lines(results: Results, page: Path | None, is_stopped: bool) -> list[str]:
-    """Return the lines of the summary: the number of explained images, page, notes and failures."""
-    where = f": {shown(page)}" if page else ""
+    """Return the summary lines: the number of explained images, the page, notes and failures."""
+    where, noun = f": {shown(page)}" if page else "", results.canvas.noun
     own, total, explained = {job.key for job in results.jobs}, len(results.jobs), 0
     blank: Counter[str] = Counter()
     nearly_empty: Counter[str] = Counter()
@@ -152,13 +152,13 @@ def closing_lines(results: Results, page: Path | None, is_stopped: bool) -> list
             blank.update(one["method"] for one in record["maps"] if one["is_blank"])
             nearly_empty.update(one["method"] for one in record["maps"] if one["is_nearly_empty"])
     if is_stopped:
-        return [f"Stopped after {explained} of {total} images; finished maps are kept{where}"]
+        return [f"Stopped after {explained} of {total} {noun}s; finished maps are kept{where}"]
     methods, earlier = len(results.plan.explainers), total - len(results.pending)
     before = f" ({earlier} of them in an earlier run)" if earlier else ""
-    lines = [f"Explained {explained} of {total} images{before} with {methods} method{'s' * (methods > 1)}{where}"]
-    lines += [f"Note: {key} is zero everywhere on {_maps(count)}" for key, count in blank.items()]
+    lines = [f"Explained {explained} of {total} {noun}s{before} with {methods} method{'s' * (methods > 1)}{where}"]
+    lines += [f"Note: {_maps(count)} of {key} {'are' if count > 1 else 'is'} zero everywhere" for key, count in blank.items()]
     for key, count in nearly_empty.items():
-        lines.append(f"Note: {key} is nearly empty on {_maps(count)}, which {'are' if count > 1 else 'is'} drawn dimmed")
+        lines.append(f"Note: {_maps(count)} of {key} {'are' if count > 1 else 'is'} nearly empty and drawn dimmed")
     return lines + [f"Not explained: {line}" for line in results.failure_lines]
 
 

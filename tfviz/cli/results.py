@@ -6,7 +6,6 @@ import io
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from tfviz.image_rows import about_image, about_map, about_names
 from tfviz.images import shown, write_image
 from tfviz.methods.explainer import Explainer
 from tfviz.render.canvas import Canvas
-from tfviz.render.overlays import Look, Underlay, blended
+from tfviz.render.overlays import Look, Underlay
 from tfviz.render.strength import SCALES, Strength, common_limit, strengths_of
 from tfviz.row_columns import failure
 
@@ -52,7 +51,7 @@ class Results:
         is_raw: bool = False,
         has_pictures: bool = True,
     ) -> None:
-        """Find the images that earlier runs finished, and remove temporary files of killed runs.
+        """Find the images that earlier runs finished, and remove temporary files from killed runs.
 
         Args:
             folder: the output folder.
@@ -69,8 +68,6 @@ class Results:
         self.scale, self.look = scale, Look(underlay=underlay)
         # Each image gets its own canvas when it is drawn.
         self.canvas = plan.inputs.canvas() if isinstance(plan.inputs, Arrays) else Canvas([])
-        if self.canvas.has_lines:
-            self.look = Look(alpha=1.0)  # colors behind lines need no transparency
         self.is_raw, self.has_pictures = is_raw, has_pictures
         self.failures: dict[Job, str] = {}
         self.failure_lines: list[str] = []
@@ -114,7 +111,7 @@ class Results:
         return is_same and all((self.folder / file).is_file() for file in files_of(record))
 
     def _remove_unfinished_files(self) -> None:
-        """Remove the temporary files that a killed run may have left."""
+        """Remove the temporary files that a killed run may have left behind."""
         for folder in dict.fromkeys(self.folder / part for part in [Path(), *(job.folder for job in self.pending)]):
             for scale in ("", *(f"{scale}-scale" for scale in SCALES)):
                 remove_unfinished(folder / scale)
@@ -163,7 +160,7 @@ class Results:
         """Write one method's maps, drawn over the image, and also the arrays if `is_raw` is set.
 
         Args:
-            job: the job of an image that was passed to `add_image`.
+            job: the job for an image that was passed to `add_image`.
             image: the image, signal or volume.
             explainer: the method.
             targets: the explained classes, or [None] for a method without a target.
@@ -212,20 +209,19 @@ class Results:
         strengths: Sequence[Strength],
         files: Sequence[dict[str, Path]],
     ) -> None:
-        shared, look = common_limit(strengths), replace(self.look, cmap=canvas.color_map(style, None))
+        shared = common_limit(strengths)
         for attribution, strength, paths in zip(attributions, strengths, files, strict=True):
             limits = {"map": strength.limit, "image": shared}
             values = canvas.placed(attribution, 0)
             for scale, path in paths.items():
-                drawn = blended(canvas.pictures[0], values, style, look, limits[scale])
-                write_image(self.folder / path, canvas.finished(drawn, 0))
+                write_image(self.folder / path, canvas.drawn(values, 0, style, self.look, limits[scale]))
 
     def _canvas_of(self, image: np.ndarray) -> Canvas:
         inputs = self.plan.inputs
         return inputs.canvas(image) if isinstance(inputs, Arrays) else Canvas([image])
 
     def _paths(self, job: Job, explainer: Explainer, target: int | None, count: int) -> dict[str, Path]:
-        """Return the path of a map's file for each scale, relative to the output folder."""
+        """Return a map file's path for each scale, relative to the output folder."""
         path = job.folder / f"{self._stem(explainer, target)}.png"
         others = [scale for scale in SCALES if scale != self.scale and count > 1]
         return {self.scale: path} | {scale: job.folder / f"{scale}-scale" / path.name for scale in others}
@@ -276,7 +272,10 @@ class Results:
         self._store(len(self.jobs) if last is None else self._places[last], is_whole=True)
 
     def keep_unfinished(self) -> None:
-        """Store the records of unfinished images for the page. A later run repeats these images."""
+        """Store the records of unfinished images for the page.
+
+        A later run explains these images again.
+        """
         self._store(len(self.jobs), is_whole=False)
 
     def _store(self, last: int, *, is_whole: bool) -> None:

@@ -3,7 +3,7 @@
     OUTPUT/.evaluation/arguments.json   what the results depend on
     OUTPUT/.evaluation/finished.jsonl   one line per finished part
 
-The folder's name states the kind of work, such as `.explanation`. A line is appended after
+The folder's name indicates the kind of work, such as `.explanation`. A line is appended after
 everything that it describes has been written. If a killed run leaves an incomplete line, the line
 is dropped and its part is repeated.
 """
@@ -66,8 +66,8 @@ class RunStore:
         differences = _differences(before, arguments) if before is not None else []
         if differences and not overwrite:
             raise OptionError(
-                f"{shown(self._output)} contains an {self._work} run with other arguments: {'; '.join(differences)}. Choose "
-                "another --output, or pass --overwrite to discard it."
+                f"{shown(self._output)} contains an {self._work} run with different arguments: {'; '.join(differences)}. "
+                "Choose another --output, or pass --overwrite to discard it."
             )
         if before is None or differences:
             self._path.unlink(missing_ok=True)
@@ -76,7 +76,7 @@ class RunStore:
         _drop_cut_line(self._path)
 
     def add(self, record: Record) -> None:
-        """Append the record of a finished part, and wait until it is on the disk.
+        """Append a finished part's record, and wait until it is on the disk.
 
         Raises:
             OutputError: the record cannot be written.
@@ -97,7 +97,7 @@ class RunStore:
         if not self.is_present():
             raise OutputError(
                 f"{shown(self._output)} was removed or replaced during the run. Run the command again, and do not change the "
-                "folder while it runs."
+                "folder during the run."
             )
 
     def is_present(self) -> bool:
@@ -108,7 +108,7 @@ class RunStore:
             return False
 
     def records(self) -> Iterator[Record]:
-        """Yield the records of the finished parts, in the order in which they were added."""
+        """Yield the finished parts' records, in the order in which they were added."""
         with suppress(FileNotFoundError), self._path.open("rb") as file:
             for line in file:
                 with suppress(ValueError):
@@ -139,7 +139,7 @@ def _drop_cut_line(path: Path) -> None:
 
 
 def _stored(path: Path) -> dict[str, str] | None:
-    """Return the arguments of the folder's run, or None if there is no run."""
+    """Return the arguments for the folder's run, or None if there is no run."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:

@@ -1,8 +1,8 @@
 """Draw the maps that `tfviz evaluate` scores, with the regions that they are compared with.
 
-Unlike the overlays of `tfviz explain`, these pictures show the scored values, for which a map's
-channels are summed with their signs. The white outline is the annotated region of the class. The
-ring shows the distance from the maximum within which the pointing game counts a hit.
+Unlike `tfviz explain`'s overlays, these pictures show the scored values, for which a map's channels
+are summed with their signs. The white outline is the class's annotated region. The ring shows the
+distance from the maximum within which the pointing game counts a hit.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """One image of a batch.
+    """One image in a batch.
 
     Attributes:
         job: the image's job.
@@ -118,7 +118,7 @@ def _outlined(picture: np.ndarray, image: ScoredImage, classes: Sequence[int]) -
 
 
 def _draw_point(picture: np.ndarray, scored: PixelMap, size: tuple[int, int]) -> None:
-    """Draw a ring around the maximum of the map, which was scored at resolution `size`."""
+    """Draw a ring around the maximum of a map that was scored at resolution `size`."""
     row, column = point(scored.resized(size))
     scale = picture.shape[0] / size[0], picture.shape[1] / size[1]
     center = round((column + 0.5) * scale[1]), round((row + 0.5) * scale[0])

@@ -12,7 +12,7 @@ _TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasat
 
 
 class Stopped(KeyboardInterrupt):
-    """SIGTERM or SIGHUP arrived. The command stops as it does on Ctrl-C."""
+    """Raised on SIGTERM or SIGHUP, so that the command stops as it does on Ctrl-C."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"signal {number}")

@@ -16,7 +16,7 @@ class ClassTargets:
     """The requested classes, each given by rank ("top", "top3"), number or name."""
 
     def __init__(self, words: Sequence[str], labels: Labels, classes: int) -> None:
-        """Parse the words.
+        """Parse the values of `--target`.
 
         Args:
             words: the values of `--target`.

@@ -42,7 +42,10 @@ def ignored_write_errors(stream: TextIO) -> Iterator[None]:
 
 
 def open_standard_streams() -> None:
-    """Open missing standard streams. Otherwise, the next opened files would take their places."""
+    """Open missing standard streams.
+
+    Otherwise, the next opened files would take their descriptors.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)

@@ -1,4 +1,4 @@
-"""The explorer: a page that explains images with one model, interactively.
+"""The explorer: an interactive page that explains images with one model.
 
 limits           limits on sizes and counts
 image_store      the images from a folder and from uploads

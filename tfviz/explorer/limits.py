@@ -13,8 +13,8 @@ class ExplorerLimits(ServerLimits):
 
     Attributes:
         image_bytes: the size of an uploaded image file.
-        image_pixels: the number of pixels of an image file.
-        network_pixels: the number of pixels of an image, for a network that accepts any size.
+        image_pixels: the number of pixels in an image file.
+        network_pixels: the number of pixels in an image, for a network that accepts any size.
         uploads: the number of uploaded images that the server keeps.
         kept_bytes: the total file size of these uploaded images.
         listed: the number of images that the page lists.

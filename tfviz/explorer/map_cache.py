@@ -37,7 +37,7 @@ class ComputedMap:
         values: the map as the method returned it, float32 (h, w) or (h, w, channels).
         drawn: the same values, converted for drawing.
         style: the map's style.
-        layer: the path of the explained layer, "image", or None for a method without layers.
+        layer: the explained layer's path, "image", or None for a method without layers.
         strength: the map's strength, for the caption and the colors.
         scores: the image's class scores, or None.
         note: the method's warnings, or "".
@@ -159,6 +159,6 @@ def _first_map(call: PreparedCall, turn: Turn) -> np.ndarray:
     call.check(attribution)
     if not hasattr(attribution, "shape"):
         raise ImageError(
-            "The model has several inputs, and their maps cannot be drawn over one image. Explain this model in Python."
+            "The model has several inputs, so its maps cannot be drawn over a single image. Explain this model in Python."
         )
     return np.asarray(attribution, np.float32)[0]

@@ -44,7 +44,7 @@ class Network:
 
     Args:
         model: the model, with one image input.
-        backgrounds: the baseline images of `expected_gradients`.
+        backgrounds: the baseline images for `expected_gradients`.
     """
 
     def __init__(self, model: keras.Model, backgrounds: np.ndarray | None = None) -> None:
@@ -112,7 +112,7 @@ class Network:
     def methods(self) -> list[dict[str, Any]]:
         """Return a description of each method for the page.
 
-        In a description, `reason` says why the method does not support the model, or is None.
+        In a description, `reason` states why the method does not support the model, or is None.
         `needs_layer` is true if the method supports the model, but has no default layer.
         """
         return [self._described_method(key, method) for key, method in METHODS.items()]
@@ -145,7 +145,7 @@ class Network:
         return self._layers[method.key]
 
     def default_layer(self, key: str) -> str | None:
-        """Return the path of a method's default layer or "image", or None if it has no default."""
+        """Return a method's default layer path or "image", or None if it has no default."""
         if not takes(method_named(key), "layer"):
             return None
         try:

@@ -14,8 +14,8 @@ class ModelCode:
 
     Attributes:
         model: an expression for the model.
-        backgrounds: an expression for the baseline images of `expected_gradients`, which may use
-            the variable `model`, or None.
+        backgrounds: an expression for `expected_gradients`' baseline images, which may use the
+            variable `model`, or None.
     """
 
     model: str

@@ -34,7 +34,7 @@ class Recipe:
         """Return the target in a form that explainers accept.
 
         The difference between two classes is expressed as a row of weights, one for each class. The
-        weights are an input of the compiled explainer, so all pairs of classes share one compiled
+        weights are an input to the compiled explainer, so all pairs of classes share one compiled
         function.
 
         Args:

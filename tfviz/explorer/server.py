@@ -37,7 +37,7 @@ class Explorer(PageServer):
         found: images that the page offers, from `tfviz.images.find_images`.
         name: the model's name on the page. None means `model.name`.
         code: expressions that load the model, for the Python code that the page shows.
-        backgrounds: the baseline images of `expected_gradients`, (B, H, W, C).
+        backgrounds: the baseline images for `expected_gradients`, (B, H, W, C).
         host: the address to listen on.
         port: the port to listen on. 0 selects a free one.
         token: the token that pages must send. If other machines can reach the host, a token of at

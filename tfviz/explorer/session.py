@@ -28,7 +28,7 @@ class Session:
         found: the images in a folder.
         name: the model's name on the page.
         code: expressions that load the model.
-        backgrounds: the baseline images of `expected_gradients`.
+        backgrounds: the baseline images for `expected_gradients`.
         limits: limits on sizes and counts.
 
     Attributes:

@@ -14,7 +14,7 @@ Each format is implemented by a module with three functions:
         loads such a folder; raises an error if the program in an untrusted folder could do more
         than compute
 
-The keyword arguments of `write` are the format's options.
+`write`'s keyword arguments are the format's options.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def export(
     """Export an explainer atomically to a folder that can be used without tfviz.
 
     Args:
-        explainer: any explainer of `METHODS`. The model is not changed, and later changes to its
-            weights do not affect the export.
+        explainer: an explainer for any method in `METHODS`. The model is not changed, and later
+            changes to its weights do not affect the export.
         path: the folder to create.
         format: a key of FORMATS.
         overwrite: whether to replace an existing export once the new one is complete.

@@ -4,14 +4,14 @@ A SavedModel is a program, and loading it runs its initializers and the function
 tables. It may contain operations that read and write files, open connections or call Python.
 `require_harmless` parses the file without running anything, and allows only these operations:
 
-    stateless operations without strings    compute numbers from numbers, and cannot name a file
+    stateless numeric operations            compute numbers from numbers, and cannot name a file
     listed stateless string operations      strings, image and audio formats, equations: see _TEXT
-    listed stateful operations in memory    variables, tables, arrays, random numbers: see _STATE
+    listed in-memory stateful operations    variables, tables, arrays, random numbers: see _STATE
     calls to other functions                the called functions are checked as well
     SaveV2, RestoreV2, ...                  only in the checkpoint functions, which loading never
                                             calls
 
-Operations that are not registered in TensorFlow, such as those of other libraries, are not allowed.
+Operations that are not registered in TensorFlow, such as those from other libraries, are rejected.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def require_harmless(folder: Path) -> None:
         ) from error
     if found := sorted(set(_disallowed(meta_graph))):
         raise ExportError(
-            f"The SavedModel in {shown(folder)} was not loaded, because it contains operations that can do more than compute: "
+            f"The SavedModel in {shown(folder)} was not loaded, because it contains operations that may not be safe to run: "
             f"{', '.join(map(shown, found))}. If you created this export yourself or trust its author, pass trusted=True."
         )
 
@@ -112,7 +112,7 @@ def _takes_text(operation: Any) -> bool:
 
 
 def _checkpoint_functions(meta_graph: Any, functions: dict[str, Any]) -> set[str]:
-    """Return the names of the functions that are called only to save or restore weights.
+    """Return the names of functions that are called only to save or restore weights.
 
     TensorFlow Serving restores weights with these functions. The result does not include functions
     that any other part of the model can call.

@@ -1,11 +1,11 @@
-"""Store the weights of a .tflite file as int8, which shrinks the file to about a third.
+"""Store a .tflite file's weights as int8, which shrinks the file to about a third of its size.
 
 Before the graph is built, each kernel's values are rounded to whole steps from -127 to 127, with
 one step size per output channel. The exported explainer therefore explains the network with rounded
 weights, and computes in float32. LiteRT's converter would also quantize activations, which would
 destroy the small numbers that excitation backprop divides by.
 
-    rounded(function)           rounds the weights of a function
+    rounded(function)           rounds a function's weights
     with_int8_weights(model)    converts a .tflite file that was created from such a function;
                                 constants that consist of whole steps are stored as int8
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ai_edge_litert.schema_py_generated import ModelT, SubGraphT
 
 _MIN_SIZE = 1024  # Arrays with fewer values stay in float32, as in LiteRT's converter.
-_UNROUNDED_SHARE = 0.1  # the fraction of all weight values that are not rounded
+_UNROUNDED_SHARE = 0.1  # the fraction of all weight values to leave unrounded
 _MAX_STEPS = 127  # steps on each side of 0
 _TOLERANCE = 0.01  # a fraction of a step; float32 rounding causes errors of 1e-5
 _SAMPLED = 64  # values per channel that are checked first
@@ -31,7 +31,7 @@ _PER_CHANNEL_VERSION = 5  # the version of DEQUANTIZE that supports step sizes p
 
 
 def rounded(function: tf.types.experimental.ConcreteFunction) -> dict[int, np.ndarray]:
-    """Return a concrete function's rounded weights, keyed by the ids of the variables' handles.
+    """Return a concrete function's rounded weights, keyed by variable handle id.
 
     The smallest kernels, which together hold up to a tenth of all weights, are not rounded. They
     usually include those near the image, whose rounding errors would affect all later layers.
@@ -150,7 +150,7 @@ def _store(
 
 
 def _dequantize(whole: ModelT, schema: ModuleType) -> int:
-    """Return the index of DEQUANTIZE in the file's operator table. Add it if it is missing."""
+    """Return the index of DEQUANTIZE in the file's operator table, adding it if necessary."""
     code = schema.BuiltinOperator.DEQUANTIZE
     codes = [max(row.builtinCode, row.deprecatedBuiltinCode) for row in whole.operatorCodes]
     if code not in codes:

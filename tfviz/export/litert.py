@@ -10,7 +10,7 @@ size, but `LiteRTExplainer` accepts batches of any size.
 
 LiteRT stores separate kernels for the forward and the backward pass. Class activation maps and
 VisualBackProp need hardly any backward pass, so their files are about as large as the model's
-weights. Files of methods that backpropagate to the image are twice that size. Files of excitation
+weights. Files for methods that backpropagate to the image are twice that size. Files for excitation
 backprop, which also needs positive kernels, are three to four times that size.
 """
 

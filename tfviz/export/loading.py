@@ -1,4 +1,4 @@
-"""Define the base class of loaded explainers, which are called like the original explainers.
+"""Define the base class for loaded explainers, which are called like the original explainers.
 
 This module imports no machine learning framework. Each format's module imports the runtime that the
 format needs.
@@ -39,7 +39,7 @@ class LoadedExplainer(abc.ABC):
     """An exported explainer, loaded from a folder.
 
     Attributes:
-        manifest: the content of the folder's tfviz.json.
+        manifest: the contents of the folder's tfviz.json.
         key, style, takes_target, labels, preprocessing: the corresponding values in the manifest.
     """
 
@@ -64,7 +64,7 @@ class LoadedExplainer(abc.ABC):
         """
 
     def __call__(self, images: Nested[npt.ArrayLike], target: npt.ArrayLike | None = None) -> Any:
-        """Return the attribution of a batch of images as a float32 NumPy array.
+        """Return the attribution for a batch of images as a float32 NumPy array.
 
         Args:
             images: (N, H, W, C) as the model expects them (see `preprocessing`). For several
@@ -106,8 +106,8 @@ class LoadedExplainer(abc.ABC):
             raise
         except Exception as error:  # the runtime may raise anything
             raise ExportError(
-                f"The exported explainer failed ({type(error).__name__}: {first_line(error)}). If the images are large or "
-                "numerous, pass fewer at a time. Otherwise, export the explainer again."
+                f"The exported explainer failed ({type(error).__name__}: {first_line(error)}). If the batch is large, pass "
+                "fewer images at a time. Otherwise, export the explainer again."
             ) from error
 
     def _nested(self, results: Mapping[str, npt.ArrayLike]) -> tuple[Any, np.ndarray | None, Any]:
@@ -128,8 +128,8 @@ class LoadedExplainer(abc.ABC):
     def _by_name(self, images: Any) -> dict[str, Any]:
         """Return each input's value, keyed by the input's name.
 
-        If `images` is a dict, its keys must be those of the model's input dict or, if the model
-        does not take a dict, the input names.
+        If `images` is a dict, its keys must be those of the model's input dict or, if the model's
+        inputs are not a dict, the input names.
         """
         structure, inputs = self.manifest.input_structure, self.manifest.inputs
         names = flat_names(structure)
@@ -145,8 +145,8 @@ class LoadedExplainer(abc.ABC):
         found = _flat(images)
         if len(found) != len(inputs):
             raise ImageError(
-                f"The export expects {len(inputs)} inputs. Received: {len(found)}. Pass them nested like the model's "
-                f"inputs: {structure}."
+                f"The export expects {len(inputs)} inputs. Received: {len(found)}. Arrange them like the model's inputs: "
+                f"{structure}."
             )
         return dict(zip(names, found, strict=True))
 
@@ -179,8 +179,10 @@ class LoadedExplainer(abc.ABC):
             )
         if array.min() < 0 or (classes is not None and array.max() >= classes):
             wrong = array.min() if array.min() < 0 else array.max()
-            valid = f"has {classes} classes (0 to {classes - 1})" if classes is not None else "numbers its classes from 0"
-            raise TargetError(f"Target {wrong} is out of range. The model {valid}.")
+            valid = (
+                f"The model has {classes} classes (0 to {classes - 1})" if classes is not None else "Class numbers start at 0"
+            )
+            raise TargetError(f"Target {wrong} is out of range. {valid}.")
         return np.ascontiguousarray(np.broadcast_to(array.reshape(-1), count), np.int32)
 
     def __repr__(self) -> str:
@@ -193,8 +195,8 @@ def _weights(array: np.ndarray, count: int, scores: list[int | None] | None) -> 
     if not fits or len(array) not in (1, count):
         expected = _sizes(tuple(expected_shape)) if scores else "(N, classes)"
         raise TargetError(
-            f"Expected weights of shape {expected}, one row for each of the {count} images or one row for all. Received: "
-            f"shape {array.shape}."
+            f"Expected weights of shape {expected}, with one row for each of the {count} images or a single row for all of "
+            f"them. Received: shape {array.shape}."
         )
     if not np.isfinite(array).all():
         raise TargetError(
@@ -222,8 +224,8 @@ def _image(expected: Input, images: npt.ArrayLike) -> np.ndarray:
         raise ImageError(f"Expected at least one image. Received: an empty batch of shape {_sizes(array.shape)}.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ImageError(
-            "The images contain NaN or infinity, which would make the attributions NaN. Check the preprocessing, for example "
-            "for a division by zero."
+            "The images contain NaN or infinity, which would make the attributions NaN. Check the preprocessing for errors "
+            "such as division by zero."
         )
     return np.ascontiguousarray(array, _numpy_type(expected.dtype))
 
@@ -255,7 +257,7 @@ def _described(forms: list[str]) -> str:
 
 
 def _flat(structure: Any) -> list[Any]:
-    """Flatten lists and dicts in the same order as Keras, which sorts dicts by key."""
+    """Flatten lists and dicts in Keras' order, which sorts dicts by key."""
     if isinstance(structure, dict):
         structure = [structure[key] for key in sorted(structure)]
     if not isinstance(structure, (list, tuple)):

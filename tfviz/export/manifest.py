@@ -66,7 +66,7 @@ class Manifest:
         preprocessing: the fields of `tfviz.Preprocessing`, or None if the preprocessing is unknown.
         labels: the class names, or None.
         style: how to draw the map.
-        versions: the versions of the packages used to write the file.
+        versions: the package versions used to write the file.
         extra: format-specific fields. For formats with a single function, they include the
             function's "arguments" and "results", each a list of {"name", "shape", "dtype"} with the
             names used in the file.
@@ -111,8 +111,8 @@ class Manifest:
             version = content.get("versions", {}).get("format_version")
             if version != FORMAT_VERSION:
                 raise ExportError(
-                    f"{shown(folder / FILE_NAME)} has format version {version!r}, but this version of tfviz reads "
-                    f"{FORMAT_VERSION}. Export it again, or use the version of tfviz that wrote it."
+                    f"{shown(folder / FILE_NAME)} has format version {version!r}, but this version of tfviz reads only version "
+                    f"{FORMAT_VERSION}. Export the explainer again, or use the version of tfviz that wrote the file."
                 )
             inputs = [Input(one["name"], tuple(one["shape"]), one["dtype"]) for one in content["inputs"]]
             manifest = cls(**{**content, "inputs": inputs})
@@ -233,12 +233,12 @@ def _plain(name: str) -> str:
 
 
 def map_name(name: str) -> str:
-    """Return the name of an input's map in a model with several inputs."""
+    """Return the name for an input's map in a model with several inputs."""
     return f"attribution_{name}"
 
 
 def flat_names(structure: Any) -> list[str]:
-    """Return the names in a nested structure in the order of Keras, which sorts dicts by key."""
+    """Return the names in a nested structure in Keras' order, which sorts dicts by key."""
     if isinstance(structure, str):
         return [structure]
     parts = [structure[key] for key in sorted(structure)] if isinstance(structure, dict) else structure

@@ -6,8 +6,8 @@
                       name ("target_out")
 
 tf2onnx converts the graph. `onnx_operations` handles the gradient operations that tf2onnx does not
-support. For any other unsupported operation, an error that names it is raised. The file is written
-only if onnxruntime reproduces TensorFlow's results.
+support. Any other unsupported operation raises an error that names it. The file is written only if
+onnxruntime reproduces TensorFlow's results.
 """
 
 from __future__ import annotations
@@ -167,8 +167,8 @@ def _require_known(model: ModelProto, manifest: Manifest) -> None:
     unknown = sorted({node.op_type for node in model.graph.node if not has(node.op_type, node.domain)})
     if unknown:
         raise ExportError(
-            f"{manifest.method} for the model '{manifest.model}' cannot be exported to ONNX. Its graph uses "
-            f"{' and '.join(map(repr, unknown))}, for which ONNX has no operation. {_INSTEAD}"
+            f"{manifest.method} for the model '{manifest.model}' cannot be exported to ONNX. The graph uses operations that "
+            f"have no equivalent in ONNX: {', '.join(map(repr, unknown))}. {_INSTEAD}"
         )
 
 

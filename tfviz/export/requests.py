@@ -76,13 +76,13 @@ def requests_for(explainer: Explainer, manifest: Manifest, target: Target = None
 
 
 def one_request(explainer: Explainer, manifest: Manifest, target: Target, image_shape: Shape | None, what: str) -> Request:
-    """Return the only request of a format whose files contain a single function.
+    """Return the single request for a format whose files contain a single function.
 
-    The function takes the images and, if a class can be chosen at run time, the classes.
+    The function accepts the images and, if a class can be chosen at run time, the classes.
 
     Args:
         explainer: the explainer to export.
-        manifest: the manifest, in which the image shape and the targets are set.
+        manifest: the manifest. Its image shape and targets are set.
         target: a fixed target, or None to choose the class at run time.
         image_shape: (height, width, channels) of the images, if the model does not fix it.
         what: a name for the exported file in error messages, such as "An ONNX file".
@@ -128,7 +128,7 @@ def _score_shapes(explainer: Explainer) -> Nested[Shape]:
 
 
 def _of_classes(explainer: Explainer, manifest: Manifest, fixed: tf.Tensor | None) -> dict[str, Request]:
-    """Return the three signatures of a classifier.
+    """Return a classifier's three signatures.
 
     They share one graph, because explaining a class is the same as weighting its output by 1.
     """

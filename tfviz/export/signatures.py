@@ -1,6 +1,6 @@
 """Define an exported explainer's inputs and outputs, and their names.
 
-Every format exports the same computation, `explained`, which takes images and one class per image,
+Every format exports the same computation, `explained`. It accepts images and one class per image,
 and returns the outputs, the class and the map. The class -1 means the top class, so one graph
 handles requests with and without a class.
 """
@@ -64,7 +64,7 @@ def explained(
 
 @dataclass(frozen=True, eq=False)
 class _Requested(ChoosingTarget):
-    """The target of a request: a class or the top class, plus optional weights."""
+    """A request's target: a class or the top class, plus optional weights."""
 
     target: tf.Tensor
     weights: tf.Tensor | None
@@ -79,8 +79,8 @@ class _Requested(ChoosingTarget):
     def choose(self, outputs: tf.Tensor) -> Choice:
         if len(outputs.shape) != 2:
             raise TargetError(
-                f"The model's output has shape {tuple(outputs.shape)}, not (N, classes). Pass a fixed target, "
-                "export(target=...)."
+                f"The model's output has shape {tuple(outputs.shape)}, not (N, classes). Set a fixed target: export(path, "
+                "target=...)."
             )
         # In ONNX, tf.one_hot would count negative classes from the end, but NO_CLASS must match no
         # class.
@@ -118,7 +118,7 @@ def fix_image_shape(manifest: Manifest, image_shape: Shape | None) -> None:
         and all(n is None or m in (None, n) for m, n in zip(own.shape[1:], image_shape, strict=True))
     )
     if not fits:
-        raise OptionError(f"`image_shape` must fit the model's input shape, {own.shape[1:]}. Received: {tuple(image_shape)}.")
+        raise OptionError(f"`image_shape` must match the model's input shape, {own.shape[1:]}. Received: {tuple(image_shape)}.")
     merged = [n if n is not None else m for n, m in zip(image_shape, own.shape[1:] or image_shape, strict=True)]
     manifest.inputs = [Input(own.name, (None, *merged), own.dtype)]
     if (preprocessing := manifest.picture_preprocessing) is not None and len(merged) == 3:

@@ -7,7 +7,7 @@ JAX and other XLA compilers can run the program.
     tfviz.json             its "extra" lists the program's "arguments", "weights" and "results",
                            each as {"name", "shape", "dtype"}
 
-The program takes the arguments followed by the weights, both in the listed order, and returns the
+The program accepts the arguments followed by the weights, both in the listed order, and returns the
 results. It contains the whole computation: `examples/run_stablehlo.py` runs it with JAX alone.
 """
 
@@ -166,9 +166,9 @@ def _require_portable(text: str, arguments: list[tf.TensorSpec | np.ndarray], ma
     given = [_mlir_type(one) for one in arguments]
     if taken != given:
         raise ExportError(
-            f"The program for the model '{manifest.model}' must have {len(given)} arguments, one for each of the "
-            f"model's inputs and weights, with matching shapes. It has {len(taken)}. The model reads a tensor that is neither "
-            "an input nor a weight. Make that tensor a weight."
+            f"The program for the model '{manifest.model}' must have {len(given)} arguments, one for each of the model's "
+            f"inputs and weights, with matching shapes. Received: {len(taken)} arguments. The model reads a tensor that is "
+            "neither an input nor a weight. Make that tensor a weight."
         )
     if call := _CUSTOM_CALL.search(text):
         raise ExportError(
@@ -234,7 +234,7 @@ class StableHloExplainer(LoadedExplainer):
     def _read_program(self, folder: Path, trusted: bool) -> Any:
         """Compile the program.
 
-        JAX only runs programs that it has exported itself. A placeholder with the same signature is
+        JAX runs only programs that it exported itself. A placeholder with the same signature is
         therefore exported, and its code is replaced with the program.
         """
         jax, extra = self._jax, self.manifest.extra
@@ -279,14 +279,14 @@ class StableHloExplainer(LoadedExplainer):
 
 
 class ForeignCallError(ExportError):
-    """A StableHLO program calls external functions."""
+    """Raised if a StableHLO program calls external functions."""
 
 
 def _require_harmless(text: str, folder: Path) -> None:
     """Raise ForeignCallError if the program calls external functions, such as Python functions."""
     if calls := sorted(set(_CUSTOM_CALL.findall(text))):
         raise ForeignCallError(
-            f"{shown(folder / PROGRAM)} was not loaded, because it calls functions that can do more than compute: "
+            f"{shown(folder / PROGRAM)} was not loaded, because it calls external functions, which may not be safe to run: "
             f"{', '.join(map(shown, calls))}. If you created this export yourself or trust its author, pass trusted=True."
         )
 

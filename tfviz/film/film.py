@@ -111,7 +111,7 @@ def write_film(
 
 
 def the_run(log_dir: str | Path) -> Path:
-    """Return the folder of the only run in `log_dir`.
+    """Return the folder that contains the only run in `log_dir`.
 
     Raises:
         SnapshotsError: the folder contains no run, or more than one.

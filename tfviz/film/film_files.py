@@ -82,7 +82,7 @@ def pyav() -> ModuleType:
 
 
 class FilmFile:
-    """An open film file that frames are added to."""
+    """An open film file to which frames are added."""
 
     def __init__(self, container: Any, stream: Any, convert: Callable[[Any], list[Any]], fps: Fraction) -> None:
         self._container, self._stream, self._convert, self._fps = container, stream, convert, fps
@@ -118,7 +118,7 @@ def film_file(path: str | Path, size: tuple[int, int], fps: float, samples: Iter
         samples: sample frames that determine a GIF's 256 colors. Other formats don't use them.
 
     Yields:
-        The film that frames are added to.
+        The film to add frames to.
 
     Raises:
         OutputError: the file cannot be written.

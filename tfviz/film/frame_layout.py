@@ -27,7 +27,7 @@ NARROWEST_PX, WIDEST_PX = 160, 3840
 LEAST_TILE_PX = 24
 MOST_TITLE_LINES = 3
 TILE_GAP = 4
-NARROWEST, WIDEST = 0.6, 2.0  # limits of a tile's width / height; images beyond them leave gaps
+NARROWEST, WIDEST = 0.6, 2.0  # limits of a tile's width / height; images outside them leave gaps
 _SCREEN = 16 / 9
 
 

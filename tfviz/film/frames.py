@@ -1,4 +1,4 @@
-"""Draw a film's frames, which contain the images, their maps in one snapshot, and text."""
+"""Draw a film's frames, which show the images, their maps in one snapshot, and text."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _STALE_BRIGHTNESS = 0.55
 
 
 class FramePainter:
-    """A painter that draws one run's frames in chronological order.
+    """Draws the frames of one run's film in chronological order.
 
-    If a picture is missing, the previous picture is shown, darkened and with a marked corner.
+    If a picture is missing, the previous picture is shown. It is darkened, and a corner is marked.
 
     Attributes:
         run: the content of run.json.
-        images: the numbers of the images to show.
-        methods: the names of the methods to show.
+        images: the image numbers to show.
+        methods: the method names to show.
         records: the film's snapshots.
         missing: the number of pictures that could not be read so far.
     """
@@ -116,8 +116,8 @@ class FramePainter:
         """Read an image or map from a file, or return None if the file cannot be used.
 
         A file cannot be used if it is missing or damaged, or does not have the image's size. The
-        film can still show the other pictures. The size is checked first, because a tampered file
-        could need gigabytes to decode.
+        film can still show the other pictures. The size is checked first, because decoding a
+        tampered file could need gigabytes of memory.
         """
         size = self.run["images"][image]
         try:
@@ -140,9 +140,9 @@ class FramePainter:
         return labels[number].split(",")[0] if 0 <= number < len(labels) else f"class {number}"
 
     def _write_caption(self, frame: Picture, record: Record) -> None:
-        """Write the epoch, the step and the logs at the left, and the run name at the right.
+        """Write the epoch, the step and the logs on the left, and the run name on the right.
 
-        Logs that do not fit, and a run name that does not fit, are omitted.
+        Logs and a run name that do not fit are omitted.
         """
         layout, size = self.layout, self.layout.text
         left, end = layout.margin, layout.width - layout.margin
@@ -162,7 +162,7 @@ class FramePainter:
 
 
 def titles_of(run: Run) -> dict[str, str]:
-    """Return the titles of the methods, keyed by the methods' names."""
+    """Return the method titles, keyed by method name."""
     return {method["name"]: method["title"] or method["name"] for method in run["methods"]}
 
 

@@ -49,7 +49,7 @@ class LossCurve:
 
 
 def _rows(losses: np.ndarray, box: Box) -> np.ndarray:
-    """Return the row of each loss in the box.
+    """Return each loss's row in the box.
 
     The largest loss is at the top of the box, and the smallest is at the bottom.
     """

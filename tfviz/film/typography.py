@@ -26,7 +26,7 @@ _CACHED_TEXTS = 512  # Most texts in a film are the same in many frames.
 
 
 def text_width(text: str, size: int) -> int:
-    """Return the width of a line of text in pixels."""
+    """Return a text line's width in pixels."""
     return math.ceil(_RENDERER.get_text_width_height_descent(_drawable(text), font(size), False)[0])
 
 

@@ -1,7 +1,7 @@
 """Find a graph's activations, which are built-in or handwritten elementwise functions.
 
 `silu(x)` is one operation, `x * sigmoid(x)` is two, and `0.5 * x * (1 + erf(x / √2))` is five. This
-module turns each of these into one step of type `Activation`, so that methods treat them alike.
+module replaces each of these with one step of type `Activation`, so methods treat them alike.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tfviz.graph.operations import (
 
 @dataclass(frozen=True)
 class _Function:
-    """An elementwise function that computes one value from another, which is called its root.
+    """An elementwise function of one value, which is called its root.
 
     Attributes:
         root: the value that the function is applied to.
@@ -54,7 +54,7 @@ _Functions = dict[Value, _Function]
 
 
 def with_activations(graph: Graph) -> Graph:
-    """Return the graph with each activation except plain ReLUs replaced by one `Activation` step.
+    """Return the graph with each activation other than a plain ReLU replaced by an `Activation`.
 
     A function of the images alone is preprocessing, so an activation must depend on the output of a
     linear map or an opaque layer. A handwritten function is an activation only if it carries the
@@ -105,7 +105,7 @@ def _is_pointwise(step: Step, parts: Sequence[_Function]) -> bool:
     if len(step.outputs) != 1 or isinstance(operation, Softmax):
         return False
     if isinstance(operation, Normalization):
-        return len(parts) > 1  # x / g(x). With one input, it may divide by map statistics.
+        return len(parts) > 1  # x / g(x). With a single input, the divisor may be a map statistic.
     if isinstance(operation, (Sum, Difference)) and len(parts) > 1:
         return not any(part.is_named for part in parts)  # x + silu(x) is a residual connection
     return isinstance(operation, (Elementwise, Relu, Identity, Sum, Difference, Product, Choice))

@@ -2,7 +2,7 @@
 
 Attention is softmax(Q Kᵀ) V, whether a Keras layer, `ops.dot_product_attention` or handwritten code
 computes it. In the graph, attention is a softmax between two products. This module marks the
-softmax as `Attention`. The paths around the softmax determine the rest: the value from which
+softmax as `Attention`. From the steps around it, this module determines the value from which
 queries, keys and values are computed, the residual stream, and the tokens that the head reads.
 """
 
@@ -18,11 +18,14 @@ from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.operations import (
     Attention,
     Choice,
+    Constant,
     Contraction,
+    Deviation,
     Difference,
     Elementwise,
     Identity,
     Linear,
+    Moments,
     Move,
     Normalization,
     Opaque,
@@ -34,18 +37,19 @@ from tfviz.graph.operations import (
     Window,
 )
 
+_STATISTICS = (Deviation, Moments, Window)
 _BETWEEN_PRODUCTS = (Choice, Difference, Elementwise, Identity, Move, Normalization, Product, Sum)
 
 
 def is_attention(step: Step) -> bool:
-    """Return whether a step is attention between positions or an opaque layer that contains it."""
+    """Return whether a step is an attention softmax or an opaque layer that computes attention."""
     return isinstance(step.operation, Attention) or (isinstance(step.operation, Opaque) and step.operation.holds_attention)
 
 
 def with_attention(graph: Graph) -> Graph:
-    """Return the graph with each softmax in attention marked as `Attention`.
+    """Return the graph with each attention softmax marked as `Attention`.
 
-    Such a softmax turns a product of queries and keys into weights for the values.
+    An attention softmax turns a product of queries and keys into weights for the values.
     """
     steps = []
     for step in graph.steps:
@@ -91,7 +95,7 @@ def _scores(graph: Graph, step: Step) -> Step | None:
 
 @dataclass(frozen=True)
 class Block:
-    """One block in a vision transformer.
+    """One attention block in a vision transformer.
 
     Attributes:
         step: the softmax.
@@ -114,9 +118,9 @@ class Block:
 
 
 def blocks_of(graph: Graph) -> list[Block]:
-    """Return the self-attention blocks that lead to the outputs, in execution order.
+    """Return the self-attention blocks that contribute to the outputs, in execution order.
 
-    Attention whose queries don't come from the image, as in a pooling head, does not form a block.
+    Attention whose queries don't come from the image, as in a pooling head, is excluded.
     """
     found = []
     for step in graph.before(graph.outputs):
@@ -148,7 +152,7 @@ def _cuts(graph: Graph, values: Iterable[Value]) -> Iterator[Value]:
 def _source(graph: Graph, value: Value) -> Value:
     """Return the input of the joint projection to queries, keys and values.
 
-    If there is no such projection, return the value itself.
+    If there is no such projection, return `value`.
     """
     step = graph.producer(value)
     while step is not None and len(step.signal_inputs) == 1 and isinstance(step.operation, (Linear, Move, Identity)):
@@ -162,11 +166,36 @@ def _source(graph: Graph, value: Value) -> Value:
 
 def _stream(graph: Graph, source: Value) -> Value:
     """Return the tokens that enter a block, which may normalize before or after attention."""
-    step = graph.producer(source)
-    if step is None or not isinstance(step.operation, Normalization):
-        return source
-    before = step.signal_inputs[0]
-    return before if len(graph.consumers(before)) > 1 else source
+    before = _before_normalization(graph, source)
+    inside = graph.before([source], given=[before])
+    return source if set(inside).issuperset(graph.consumers(before)) else before
+
+
+def _before_normalization(graph: Graph, value: Value) -> Value:
+    """Return the input of the normalization that computes a value, or the value if there is none.
+
+    A normalization is one step, or the steps of a handwritten formula. These steps compute
+    statistics along axes and apply elementwise functions.
+    """
+    for cut in _cuts(graph, [value]):
+        inside, step = graph.before([value], given=[cut]), graph.producer(cut)
+        is_centered = step is not None and isinstance(step.operation, Normalization) and len(step.inputs) > 1
+        is_part = is_centered and set(inside).issuperset(graph.consumers(cut))
+        has_statistics = any(isinstance(one.operation, (Normalization, *_STATISTICS)) for one in inside)
+        if has_statistics and not is_part and all(map(_may_normalize, inside)):
+            return cut
+        if step is None or not _may_normalize(step):
+            break
+    return value
+
+
+def _may_normalize(step: Step) -> bool:
+    operation = step.operation
+    if isinstance(operation, Window):
+        return operation.extent is None
+    if isinstance(operation, Elementwise):
+        return not operation.is_activation and not isinstance(operation, Softmax)
+    return isinstance(operation, (*_STATISTICS, Constant, Difference, Identity, Move, Normalization, Product, Sum))
 
 
 def entry_of(graph: Graph, block: Block) -> Value:
@@ -200,8 +229,8 @@ class Transformer:
     """A vision transformer's blocks and the tokens that its head reads.
 
     Attributes:
-        graph: the graph.
-        blocks: the blocks, in execution order.
+        graph: the model's graph.
+        blocks: the attention blocks, in execution order.
     """
 
     graph: Graph
@@ -236,14 +265,12 @@ class Transformer:
         found = [value for value in _cuts(graph, graph.outputs) if value in behind and self._are_tokens(value)]
         if not found:
             raise UnsupportedModelError(
-                f"The outputs of '{graph.model_name}' depend on more than the tokens of its last attention block "
+                f"The outputs of '{graph.model_name}' depend on more than the tokens of the last attention block "
                 f"('{last.step.path}'), so tfviz cannot separate the head from the blocks. Use saliency or grad_cam."
             )
         value = next((one for one in found if _is_residual(graph, one)), found[-1])
-        readers = graph.consumers(value)
-        normalizes_after = last.source is last.stream and _is_normalized(graph, last.stream)
-        if normalizes_after and len(readers) == 1 and isinstance(readers[0].operation, Normalization):
-            return readers[0].outputs[0]
+        if last.source is last.stream and _before_normalization(graph, last.stream) is not last.stream:
+            return next((one for one in found if _before_normalization(graph, one) is value), value)
         return value
 
     def _are_tokens(self, value: Value) -> bool:
@@ -265,9 +292,6 @@ class Transformer:
 
 def _is_residual(graph: Graph, value: Value) -> bool:
     step = graph.producer(value)
-    return step is not None and isinstance(step.operation, Sum) and len(set(step.inputs) - graph.constants) > 1
-
-
-def _is_normalized(graph: Graph, value: Value) -> bool:
-    step = graph.producer(value)
-    return step is not None and isinstance(step.operation, Normalization)
+    is_sum = step is not None and isinstance(step.operation, Sum) and len(set(step.inputs) - graph.constants) > 1
+    # A handwritten normalization may contain a sum, x · s + (b − mean · s).
+    return is_sum and _before_normalization(graph, value) is value

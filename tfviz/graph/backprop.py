@@ -78,7 +78,8 @@ def backpropagate(graph: Graph, known: Values, seed: Seed, at: Sequence[Value], 
 
     Args:
         graph: the graph to run.
-        known: the tensors that are already known, including one for each input (see `inputs_of`).
+        known: the tensors computed so far, keyed by value, including each input's tensor (see
+            `inputs_of`).
         seed: a function that maps the outputs to the initial gradient.
         at: the values to return gradients for.
         rules: the backward rules by operation type.
@@ -188,7 +189,7 @@ def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Va
 
 
 def _require_floats(graph: Graph, value: Value) -> None:
-    """Raise UnsupportedModelError for integer images. Integer tokens next to images are allowed."""
+    """Raise UnsupportedModelError for integer images. Integer tokens beside images are allowed."""
     is_integer = value.dtype is not None and not tf.as_dtype(value.dtype).is_floating
     if is_integer and (value.rank > 2 or len(graph.inputs) == 1):
         raise UnsupportedModelError(

@@ -1,4 +1,4 @@
-"""Find each value's channel axis. A transpose may move this axis, and some values have none."""
+"""Find each value's channel axis, which a transpose may move and which some values don't have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ELEMENTWISE = (Relu, Elementwise, Normalization, Identity, Sum, Product)
 
 
 def moved_channels(graph: Graph) -> set[Value]:
-    """Return the values whose channels a transpose moved away from the last axis."""
+    """Return the values whose channel axis is no longer the last axis after a transpose."""
     axes = {value: value.rank - 1 for value in graph.inputs}
     for step in graph.steps:
         if step.inputs:
@@ -29,7 +29,7 @@ def require_channels_last(graph: Graph, value: Value, path: str) -> None:
     if value in moved_channels(graph):
         raise UnknownLayerError(
             f"Layer '{path}' has shape {value.shape}, and a transpose before it moved the channels away from the last axis. "
-            "Choose a layer before that transpose, or a layer after the channels are moved back."
+            "Choose a layer before that transpose, or one after the channels have been moved back."
         )
 
 
@@ -39,7 +39,7 @@ def _is_windowless(step: Step) -> bool:
 
 
 def _order(step: Step) -> Sequence[int] | None:
-    """Return the input axis of each output axis, or None if the step is not a transpose."""
+    """Return the input axis behind each output axis, or None if the step is not a transpose."""
     if not isinstance(step.operation, Transpose):
         return None
     time = step.time_axes
@@ -61,7 +61,7 @@ def map_axes(graph: Graph, value: Value) -> int:
 
 
 def _gains_channels(graph: Graph, value: Value) -> bool:
-    """Return whether a later reshape adds the channel axis."""
+    """Return whether a later reshape adds a channel axis."""
     for step in graph.consumers(value):
         made = step.outputs[0]
         if isinstance(step.operation, Move) and value.rank > 2 and made.shape[1:] == (*value.shape[1:], 1):

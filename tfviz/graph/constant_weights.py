@@ -1,14 +1,13 @@
 """Rewrite a graph so that its weights become constants.
 
-Kernels and biases are read once and stored in the steps. The step of a BatchNormalization directly
-after a linear map returns its input, because the normalization is folded into the linear map's
-kernel and bias:
+Kernels and biases are read once and stored in the steps. A BatchNormalization directly after a
+linear map is folded into the linear map's kernel and bias, and its step returns its input:
 
     s (W x + b) + t = (s W) x + (s b + t)
 
 The steps of other BatchNormalizations store s and t. The types, paths and inputs of all steps stay
 the same, so rules and layer search work as before. Excitation backprop still reads the kernel W.
-The meaning of the value between a folded pair changes, so a new `Value` replaces it.
+Folding changes the value between the two steps, so a new `Value` represents it.
 
 In bfloat16, the steps up to the second linear map stay in float32. These steps cost little, and
 rounding their outputs would change which pixels max pooling selects.
@@ -37,8 +36,8 @@ def folded(graph: Graph, keep: Collection[Value], dtype: str | None = None, prec
     """Return the graph with constant weights and with BatchNormalizations folded where possible.
 
     Args:
-        graph: the graph, whose weights are read now.
-        keep: values whose meaning must not change.
+        graph: the graph. Its weights are read once, during this call.
+        keep: the values that must not change.
         dtype: the dtype to compute in. None means each layer's own dtype.
         precise: the steps to compute in float32 (see `stem`).
     """
@@ -144,7 +143,7 @@ def _constant_map(
 
 
 def _plus(y: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """Add a bias to each channel, if possible with an operation that fuses with convolutions."""
+    """Add a bias to each channel, using an operation that fuses with convolutions if possible."""
     return tf.nn.bias_add(y, bias) if bias.shape.rank == 1 and 2 <= len(y.shape) <= 5 else y + bias
 
 

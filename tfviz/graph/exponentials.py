@@ -33,8 +33,8 @@ def with_probabilities(graph: Graph) -> Graph:
 
 
 def _with_function_around(graph: Graph, exponential: Step) -> Graph:
-    # A shift of the inputs does not change a softmax. Start with the earliest root, so that the
-    # softmax includes such a shift.
+    # Shifting the inputs does not change a softmax. The search starts with the earliest root, so
+    # the softmax step includes any such shift.
     for root in reversed(list(_roots(graph, exponential))):
         for end in _ends(graph, exponential):
             if end.outputs[0].shape == root.shape and (step := _function_of(graph, root, end)):
@@ -64,7 +64,7 @@ def _ends(graph: Graph, exponential: Step) -> Iterator[Step]:
 
 
 def _is_heavy(step: Step) -> bool:
-    """Return whether a step is more than arithmetic.
+    """Return whether a step does more than arithmetic.
 
     An opaque Keras operation that is not a layer counts as arithmetic.
     """
@@ -99,7 +99,7 @@ def _operation_of(root: Value, end: Step, parts: list[Step]) -> Elementwise | No
             given = tf.cast(np.random.default_rng(0).normal(size=shape), dtype)
             found = run({root: given}, parts)[end.outputs[0]]
             x, y = (tf.cast(one, tf.float64).numpy() for one in (given, found))
-    except Exception:  # User code that cannot run on such numbers stays unchanged.
+    except Exception:  # If user code cannot run on random numbers, its steps are kept.
         return None
     name, tolerance = end.operation.name, _TOLERANCES.get(dtype, _HALF_TOLERANCE)
     if any(_is_close(y, _softmax(x, axis), tolerance) for axis in range(1, root.rank) if shape[axis] > 1):

@@ -1,7 +1,7 @@
 """Find which input of an operation carries the signal.
 
 In a product, gates weight the signal, as in squeeze-and-excitation and spatial attention. If all
-inputs of a sum or difference except one are constants, the remaining input is the signal. In a
+but one input of a sum or difference are constants, the remaining input is the signal. In a
 handwritten normalization, x − mean(x), the signal is x.
 """
 
@@ -38,7 +38,7 @@ def with_carriers(graph: Graph) -> Graph:
 
 
 def _centered(graph: Graph, step: Step) -> Operation | None:
-    """Return a normalization if a step subtracts its first input's mean, sum or maximum."""
+    """Return a normalization if a step subtracts the mean, sum or maximum of its first input."""
     if not isinstance(step.operation, Difference) or len(step.inputs) != 2:
         return None
     signal, value = step.inputs
@@ -99,8 +99,8 @@ def _signal_of(graph: Graph, step: Step, constants: set[Value]) -> int:
 def _gate_score(graph: Graph, value: Value) -> float:
     """Score how likely a value is to be a gate, judging by the operation that computed it.
 
-    Bounds of 0 and 1 indicate a gate. A ReLU capped at 6 is either part of a handwritten hard
-    sigmoid or an activation.
+    A function with values in [0, 1] scores 1. A ReLU capped at 6 scores 0.5, because it may be
+    either part of a handwritten hard sigmoid or an activation.
     """
     step = graph.producer(value)
     while step is not None and _passes_gate_on(step.operation) and len(step.inputs) == 1:

@@ -1,6 +1,6 @@
 """Represent a model as one flat list of typed steps.
 
-A step is one call of one operation, at any nesting depth. Nested models are flattened, a layer
+A step is one call to one operation, at any nesting depth. Nested models are flattened, a layer
 called twice becomes two steps, and a layer with a fused activation becomes one step for its linear
 map and one for its activation. Rules therefore see each kind of operation in only one form.
 """
@@ -55,7 +55,7 @@ O_co = TypeVar("O_co", bound=Operation, covariant=True)
 
 @dataclass(frozen=True, eq=False)
 class Step(Generic[O_co]):
-    """One call of one operation.
+    """One call to one operation.
 
     Attributes:
         path: the path that users type, such as "backbone/conv1".
@@ -145,7 +145,7 @@ class Graph:
         return self._consumers.get(value, [])
 
     def name_of(self, value: Value) -> str:
-        """Return the path of the step that computes a value, or the name of an input."""
+        """Return the path of the step that computes a value, or an input's name."""
         step = self.producer(value)
         return step.path if step else next(name for name, other in self.names.items() if other is value)
 

@@ -58,12 +58,12 @@ def find(graph: Graph, layer: str | keras.Layer) -> Value:
         raise UnknownLayerError(f"Layer {layer!r} is called several times in this model. Choose one of {_quoted(paths)}.")
     known = dict.fromkeys([*graph.names, *(path.rsplit("/", 1)[-1] for path in graph.names)])
     raise UnknownLayerError(
-        f"The model '{graph.model_name}' has no layer {layer!r}. {near_matches(layer, known)} `tfviz layers` lists them all."
+        f"The model '{graph.model_name}' has no layer {layer!r}. {near_matches(layer, known)} `tfviz layers` lists all layers."
     )
 
 
 def _require_one_output(graph: Graph, path: str) -> None:
-    """Reject a layer with several outputs, such as a backbone with multi-scale maps."""
+    """Raise UnknownLayerError if a layer has several outputs, as a multi-scale backbone does."""
     if outputs := [name for name in graph.names if name.startswith(f"{path}[")]:
         raise UnknownLayerError(f"Layer {path!r} has several outputs. Choose one of {_quoted(outputs)}.")
 
@@ -118,9 +118,9 @@ def automatic_layer(graph: Graph) -> Step:
     if map_step is not None:
         return map_step
     raise UnsupportedModelError(
-        f"The model '{graph.model_name}' has no feature map with height and width on all paths to the output, and no "
-        "attention between image patches that tfviz can read. Choose a layer, or use a method that needs none, such as "
-        "saliency or guided_backprop."
+        f"tfviz cannot choose a layer for '{graph.model_name}'. No feature map with height and width lies on all paths to the "
+        "output, and tfviz can read no attention between image patches. Choose a layer, or use a method that needs no layer, "
+        "such as saliency or guided_backprop."
     )
 
 
@@ -136,7 +136,7 @@ def last_tokens(graph: Graph) -> Value | None:
 
 
 def may_be_tokens(graph: Graph, value: Value) -> bool:
-    """Return whether a value is a sequence in an image model with attention."""
+    """Return whether a value could contain a vision transformer's tokens."""
     has_images = any(image.rank == 4 for image in graph.inputs)
     return value.rank == 3 and has_images and bool(blocks_of(graph))
 
@@ -201,8 +201,8 @@ def _forms_of_outputs(graph: Graph) -> set[Value]:
 def _feeds_a_transformer(graph: Graph, value: Value) -> bool:
     """Return whether a map comes from a transformer's stem.
 
-    This is assumed if attention blocks follow the map, at least as many as there are linear maps
-    before it.
+    This is assumed if the map is followed by at least one attention block, and by at least as many
+    blocks as there are linear maps before it.
     """
     convolutions = sum(isinstance(step.operation, Linear) for step in graph.before([value]))
     blocks = attention_blocks(graph, value)
@@ -233,12 +233,12 @@ def covers_image(graph: Graph, value: Value) -> bool:
 
 
 def require_height_and_width(graph: Graph, value: Value, path: str) -> None:
-    """Raise UnknownLayerError if a layer has no map or its channels are not on the last axis."""
+    """Raise UnknownLayerError if a layer's output is not a map with channels on the last axis."""
     require_channels_last(graph, value, path)
     if not has_height_and_width(value):
         raise UnknownLayerError(
-            f"Layer '{path}' has shape {value.shape}, but a map needs a height and a width. Choose a convolution, its "
-            "activation or a pooling layer, or pass layer=None to let tfviz choose."
+            f"Layer '{path}' has shape {value.shape}, but a map needs a height and a width. Choose a convolutional layer, its "
+            "activation or a pooling layer, or omit `layer` to let tfviz choose."
         )
 
 

@@ -1,4 +1,4 @@
-"""The score that methods explain: by default, the logits before a final softmax or sigmoid.
+"""Remove a model's final softmax or sigmoid, so that methods explain the logits by default.
 
 A softmax couples the classes, because raising one probability lowers the others, and its gradient
 vanishes where it saturates. With `score="outputs"`, methods explain the outputs instead.
@@ -123,8 +123,8 @@ def _require_removable(graph: Graph, output: Value) -> None:
         )
         return
     raise UnsupportedModelError(
-        f"The model ends in {step.label}, and its {last.function} cannot be removed, because the layer has a quantized kernel "
-        "or a custom `call`. To explain the outputs including the activation, set score='outputs'."
+        f"The final {last.function} in {step.label} cannot be removed, because the layer has a quantized kernel or a custom "
+        "`call`. To explain the outputs including the activation, set score='outputs'."
     ) from step.operation.cause
 
 
@@ -246,7 +246,7 @@ def with_output(graph: Graph, output: str | int | None) -> Graph:
 
 
 def output_names(graph: Graph) -> list[str]:
-    """Return each output's name: its key in a dict, or its layer's path."""
+    """Return each output's name: its key if the outputs are a dict, else its layer's path."""
     if isinstance(graph.output_structure, dict):
         return [".".join(map(str, path)) for path, _ in tree.flatten_with_path(graph.output_structure)]
     # A nested model's name takes precedence over its layers' names.

@@ -4,8 +4,8 @@ The translators in `tfviz.reading` describe each operation in a model by one of 
 other code (rules, layer search, export) dispatches on the type, so only the translators contain
 layer class and operation names.
 
-A description contains only what the rules need, for example how to apply a linear map with another
-kernel, how a window slides, and which input carries the signal.
+A description contains only what the rules need, for example how to apply a linear map with a
+different kernel, how a window slides, and which input carries the signal.
 """
 
 from __future__ import annotations
@@ -229,14 +229,14 @@ class Reshape(Move):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pad(Move):
-    """Constant padding. `amounts` contains (before, after) for each spatial axis."""
+    """Constant padding. `amounts` contains the pair (before, after) for each spatial axis."""
 
     amounts: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Crop(Move):
-    """Cropping. `amounts` contains (before, after) for each spatial axis."""
+    """Cropping. `amounts` contains the pair (before, after) for each spatial axis."""
 
     amounts: tuple[tuple[int, int], ...]
 
@@ -319,6 +319,11 @@ class Opaque(Operation):
     runs_functions: bool = False
     cause: BaseException | None = None
     holds_attention: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Deviation(Opaque):
+    """The variance or the standard deviation along some axes."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -1,4 +1,4 @@
-"""Find each token's image position in a vision transformer.
+"""Find the image position of each token in a vision transformer.
 
 Reshapes, class tokens and registers determine which token represents which patch. This module
 therefore marks each position with its row and column, and passes the marks through the operations
@@ -21,10 +21,12 @@ from tfviz.graph.operations import (
     Choice,
     Constant,
     Crop,
+    Deviation,
     Difference,
     Elementwise,
     Identity,
     Linear,
+    Moments,
     Move,
     Normalization,
     Opaque,
@@ -83,7 +85,7 @@ def token_grids(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Val
     Args:
         graph: the graph.
         values: the values.
-        sizes: the size of each input.
+        sizes: each input's size.
     """
     values = [value for value in values if value.rank == 3]
     sums = {value: _sum_behind(graph, value) for value in values}
@@ -106,7 +108,7 @@ def position_counts(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict
     Args:
         graph: the graph.
         values: the values.
-        sizes: the size of each input.
+        sizes: each input's size.
     """
     values = list(values)
     marks = _marks_at(graph, values, sizes)
@@ -140,13 +142,13 @@ def _sum_behind(graph: Graph, value: Value) -> Value:
 
 
 def tokens_read(graph: Graph, tokens: Value, count: int, sizes: Sizes) -> np.ndarray:
-    """Return the indices of the tokens that reach the outputs.
+    """Return the indices of tokens that reach the outputs.
 
     Args:
         graph: the graph.
         tokens: the value that contains the tokens. All paths to the outputs go through it.
         count: the number of tokens.
-        sizes: the size of each input.
+        sizes: each input's size.
     """
     shape, numbers = (1, count, tokens.shape[-1] or 1), np.arange(count)[None, :, None]
     high, low = (np.broadcast_to(1.0 + part, shape) for part in divmod(numbers, _BASE))
@@ -192,7 +194,7 @@ def _follow(steps: Iterable[Step], marks: dict[Value, Marks], known: dict[Value,
     Args:
         steps: the steps, in execution order.
         marks: the initial marks. Marks for later values are added to this dict.
-        known: the tensors, for a batch of one, that moves may need as sizes or constants.
+        known: the unmarked tensors for a batch of one, which moves may read as sizes or constants.
         from_image: whether a convolution's output gets new positions. If False, a convolution
             counts as mixing tokens.
 
@@ -203,7 +205,7 @@ def _follow(steps: Iterable[Step], marks: dict[Value, Marks], known: dict[Value,
     for step in steps:
         try:
             made = _made(step, marks, known, from_image)
-        except Exception:  # A step that fails on marks does not just move them.
+        except Exception:  # A step that fails on marks does more than move elements.
             made = None
         if made is None:
             mixed.update(value for value in step.inputs if value in marks)
@@ -229,6 +231,8 @@ def _made(step: Step, marks: dict[Value, Marks], known: dict[Value, tf.Tensor], 
         return [(rows, columns) for rows, columns in zip(*pairs, strict=True)]
     if isinstance(operation, Linear) and not _extends(operation) and not operation.mixes_pixels:
         return _projected(step, marks[marked[0]], from_image)
+    if isinstance(operation, (Deviation, Moments, Window)):
+        return _reduced(step, marks[marked[0]])
     return _shared(step, [marks[value] for value in marked]) if isinstance(operation, _POINTWISE) else None
 
 
@@ -255,6 +259,22 @@ def _projected(step: Step, marks: Marks, from_image: bool) -> list[Marks | None]
     means = (part.mean(axis=-1) for part in marks)
     rows, columns = (np.broadcast_to(one.reshape(*one.shape, *[1] * len(added)), (*one.shape, *added)) for one in means)
     return [(rows, columns)]
+
+
+def _reduced(step: Step, marks: Marks) -> list[Marks | None] | None:
+    """Return the marks after a statistic of each token's channels, or None if it mixes tokens."""
+    one, shape = step.inputs[0], marks[0].shape
+    if any(np.ptp(part, axis=-1).any() for part in marks):
+        return None
+    factors, *made = (step.compute([_tensor(one, part)]) for part in (np.ones(shape), *marks))
+    for outputs in zip(factors, *made, strict=True):
+        factor, *values = (np.asarray(tf.cast(y, tf.float32)) for y in outputs)
+        fits = factor.shape in (shape[:-1], (*shape[:-1], 1))
+        for value, part in zip(values, marks, strict=True):
+            if not fits or np.any(abs(value - factor * part[..., 0].reshape(factor.shape)) > 1e-3 * max(factor.max(), 1)):
+                return None
+    rows, columns = (part[..., 0].reshape(factor.shape) for part in marks)
+    return [(rows, columns) for _ in step.outputs]
 
 
 def _shared(step: Step, marks: Sequence[Marks]) -> list[Marks | None] | None:

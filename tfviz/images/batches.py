@@ -21,7 +21,7 @@ _Source = TypeVar("_Source")
 
 
 class Preparation(Protocol):
-    """A conversion of a file's content to the network's input, such as a `Preprocessing`."""
+    """An object that converts a file's content to the network's input, like a `Preprocessing`."""
 
     def picture(self, content: np.ndarray, /) -> np.ndarray:
         """Return the image that maps are drawn on."""
@@ -35,7 +35,7 @@ class ImageBatch:
     """Images whose tensors have the same shape.
 
     Attributes:
-        numbers: the positions of the images in the list of sources.
+        numbers: the images' positions in the list of sources.
         images: the uint8 RGB images that maps are drawn on. Their sizes may differ.
         tensors: the network's input, float32 (N, height, width, channels).
         sizes: the (height, width) of each file before cropping.

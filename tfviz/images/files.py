@@ -72,7 +72,7 @@ def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.
 
     Args:
         data: the file's bytes.
-        name: the name of the file for error messages.
+        name: the file name for error messages.
         least_px: the minimum side length in pixels.
 
     Returns:
@@ -112,7 +112,8 @@ def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.
     _check_size(name, least_px, *pixels.shape[:2])
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(
-            f"{name} has {pixels.dtype} values, but only images with 8 or 16 bits per channel can be read. Convert it first."
+            f"{name} has {pixels.dtype} values, but only images with 8 or 16 bits per channel can be read. Convert the image "
+            "first."
         )
     if container.pages > 1:
         _warn_of_pages(name, container)
@@ -127,13 +128,13 @@ def _unreadable(name: str, kind: str) -> str:
 def _warn_of_pages(name: str, container: Container) -> None:
     if container.kind == "TIFF":
         warn(
-            f"{name} is a TIFF with {container.pages} pages, but only the first is read. To explain the others, save each one "
-            "to a separate file, for instance with cv2.imreadmulti and tfviz.write_image."
+            f"{name} is a TIFF with {container.pages} pages, but only the first is read. To explain the other pages, save each "
+            "page to a separate file, for instance with cv2.imreadmulti and tfviz.write_image."
         )
     else:
         warn(
-            f"{name} is an animation with {container.pages} frames, but only the first is read. To explain the others, save "
-            "each one to a separate file."
+            f"{name} is an animation with {container.pages} frames, but only the first is read. To explain the other frames, "
+            "save each frame to a separate file."
         )
 
 

@@ -1,4 +1,4 @@
-"""Find image files in folders and assign a unique path to the results of each file."""
+"""Find image files in folders and assign each file a unique path for its results."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _files_of(path: Path, otherwise: Collection[str]) -> list[tuple[Path, Path]]
         return [(path, Path(path.name))]
     if not is_folder(path):
         raise ImageError(
-            f"The file or folder {shown(path)} does not exist. Pass image files ({FORMATS}) or folders with such files."
+            f"The file or folder {shown(path)} does not exist. Pass image files ({FORMATS}) or folders that contain such files."
         )
     walked = _walk(path, EXTENSIONS) or _walk(path, otherwise)
     files = [(file, Path(path.name) if file == path else file.relative_to(path)) for file in walked]

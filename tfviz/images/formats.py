@@ -64,7 +64,7 @@ def describe(data: bytes) -> Container | None:
 
 
 def _jpeg(data: bytes) -> Container:
-    """Inspect a JPEG segment by segment, so that the end marker of a thumbnail is ignored."""
+    """Inspect a JPEG segment by segment, so that a thumbnail's end marker is ignored."""
     size, at, scans = None, 0, 0
     while marker := _JPEG_MARKER.search(data, at):
         code, at = marker[1][0], marker.end()

@@ -31,8 +31,8 @@ class LoadedImages(np.ndarray):
 
     @property
     def pictures(self) -> np.ndarray | None:
-        # A view, such as the one that rng.shuffle modifies, can change the images without any call
-        # on this array.
+        # A view, such as the one that rng.shuffle modifies, can change the images without calling
+        # any of this array's methods.
         if self._checksums is None or not np.array_equal(self._checksums, _checksums(self)):
             return None
         return self._pictures

@@ -324,7 +324,7 @@ def from_file(path: str | Path) -> Preprocessing:
     """Read a preprocessing from a JSON file.
 
     The file's keys are the fields of `Preprocessing`, at the top level or under "preprocessing".
-    `size_hw` is an alias of `size`. Unknown keys are allowed only at the top level.
+    `size_hw` is an alias for `size`. Unknown keys are allowed only at the top level.
 
     Args:
         path: the JSON file.
@@ -370,7 +370,7 @@ _KEYS = tuple(Preprocessing.__dataclass_fields__)
 
 
 def preprocessing_from(text: str | Path, size: Size | None = None, channels: int = 3) -> Preprocessing:
-    """Return the preprocessing for a mode name or the path of a JSON file.
+    """Return the preprocessing for a mode name or a JSON file's path.
 
     Args:
         text: the mode name or the path.

@@ -19,7 +19,7 @@ _FILL_ORDER, _PHOTOMETRIC = 266, 262
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
 _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # the field types that are read
 _NONE, _LZW, _DEFLATE, _PACKBITS = 1, 5, (8, 32946), 32773
-_YCBCR = 6  # Color may be subsampled, and the stored size is then not computed.
+_YCBCR = 6  # Color may be subsampled, so the stored size is not computed.
 _MOST_PAGES = 65536
 _IS_NO_PAGE = 0b101  # a thumbnail, a pyramid level or a transparency mask
 
@@ -42,11 +42,11 @@ class Tiff:
 
 
 class _DirectoryError(Exception):
-    """A directory lies outside the file, or has an unsupported structure."""
+    """Raised if a directory lies outside the file or has an unsupported structure."""
 
 
 def read_tiff(data: bytes) -> Tiff:
-    """Read the directories of a TIFF or BigTIFF file."""
+    """Read a TIFF or BigTIFF file's directories."""
     try:
         directories = _directories(data)
     except (_DirectoryError, struct.error):
@@ -78,7 +78,7 @@ def _directories(data: bytes) -> list[Tags]:
 
 
 def _directory(data: bytes, at: int, order: str, is_big: bool) -> tuple[Tags, int]:
-    """Return the tags of one directory, and the offset of the next (0 for none)."""
+    """Return one directory's tags, and the offset of the next one (0 for none)."""
     count_format, entry_format, offset_format = ("Q", "HHQ", "Q") if is_big else ("H", "HHI", "I")
     (count,) = _unpacked(order + count_format, data, at)
     at += struct.calcsize(order + count_format)

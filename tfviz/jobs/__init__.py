@@ -12,7 +12,7 @@ A job is a folder, local or in an object store:
     storage.py     reads and writes files in a folder or an object store
     inputs.py      lists the images in folders, globs, lists, TFRecord and tar files
     plan.py        reads and writes job.json and divides the job into shards
-    schema.py      defines the columns of the results
+    schema.py      defines the result columns
     shard_work.py  computes the result rows
     shards.py      runs one shard
     attempts.py    handles shards that kill their process

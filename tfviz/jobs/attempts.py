@@ -2,8 +2,8 @@
 
 Each attempt leaves a file until its shard is done, so attempts are counted across processes,
 machines and restarts. From the fourth attempt on, the shard runs in separate processes. If such a
-process dies, its images are split in half, until a single image is left. That image gets a row with
-the error.
+process dies, its images are split in half repeatedly until a single image is left. That image gets
+a row with the error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MOST = 3
 
 
 def attempts_at(storage: Storage, number: int) -> list[str]:
-    """Return the names of the files that record attempts at a shard."""
+    """Return the names of files that record attempts at a shard."""
     return [name for name in storage.names(FOLDER) if name.startswith(f"{number:06d}-")]
 
 
@@ -62,7 +62,7 @@ def _parts(run: dict[str, Any], inputs: Sequence[Input]) -> Iterator[pa.Table]:
         yield table
     elif len(inputs) == 1:
         end = f"signal {-code}" if code < 0 else f"exit code {code}"
-        error = f"The process died while it explained this image ({end}). Check the file, or omit it."
+        error = f"The process died while explaining this image ({end}). Check the file, or omit it."
         row = {"path": inputs[0].path, "status": FAILED, "error": error}
         yield arrow().Table.from_pylist([row], schema=result_schema())
     else:

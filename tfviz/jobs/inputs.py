@@ -112,8 +112,8 @@ def _path_column(path: str, columns: list[str]) -> str:
         if name and name.lower() in _PATH_COLUMNS:
             return name
     raise ImageError(
-        f"{shown(path)} has no column 'path'. Its columns: {', '.join(map(repr, columns)) or 'none'}. Name the column "
-        "with the file paths 'path'."
+        f"{shown(path)} has no column 'path'. Its columns: {', '.join(map(repr, columns)) or 'none'}. Rename the column that "
+        "contains the file paths to 'path'."
     )
 
 
@@ -205,6 +205,6 @@ def content_of(one: Input) -> bytes:
         if features[key].bytes_list.value:
             return bytes(features[key].bytes_list.value[0])
     raise ImageError(
-        f"The record in {shown(one.path)} has no encoded image. Its features: {', '.join(sorted(features)) or 'none'}. "
-        "Store the image bytes as 'image/encoded'."
+        f"The record in {shown(one.path)} has no encoded image. Its features: {', '.join(sorted(features)) or 'none'}. Store "
+        "the image bytes in the feature 'image/encoded'."
     )

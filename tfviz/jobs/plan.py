@@ -110,7 +110,7 @@ def inputs_of_shard(storage: Storage, plan: JobPlan, number: int) -> list[Input]
 
 
 def known_paths(storage: Storage, plan: JobPlan) -> set[str]:
-    """Return the paths of all images in the job."""
+    """Return all image paths in the job."""
     pa = arrow()
     tables = (pa.parquet.read_table(pa.BufferReader(storage.read(part.file)), columns=["path"]) for part in plan.parts)
     return {path for table in tables for path in table.column("path").to_pylist()}
@@ -121,7 +121,7 @@ def require_same(old: dict[str, Any], new: dict[str, Any], folder: str) -> None:
     differences = list(_differences(old, new))
     if differences:
         raise JobError(
-            f"{shown(folder)} contains a job with other options: {'; '.join(differences[:5])}. Use that job's options, or "
+            f"{shown(folder)} contains a job with different options: {'; '.join(differences[:5])}. Use that job's options, or "
             "choose another --output."
         )
 
@@ -145,12 +145,12 @@ def _digest(inputs: Sequence[Input]) -> str:
 
 
 def part_file(number: int) -> str:
-    """Return the name of a shard's result file."""
+    """Return a shard's result file name."""
     return f"{SHARDS}/part-{number:06d}.parquet"
 
 
 def done_shards(storage: Storage) -> set[int]:
-    """Return the numbers of the finished shards."""
+    """Return the numbers of all finished shards."""
     names = storage.names(SHARDS)
     return {
         int(name[5:-8]) for name in names if name.startswith("part-") and name.endswith(".parquet") and name[5:-8].isdigit()

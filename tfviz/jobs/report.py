@@ -60,7 +60,7 @@ def status_of(storage: Storage, plan: JobPlan) -> Status:
 
 
 def failed_shards(storage: Storage, plan: JobPlan) -> Iterator[int]:
-    """Yield the numbers of the finished shards that contain failed images."""
+    """Yield the numbers of finished shards that contain failed images."""
     for number in sorted(done_shards(storage)):
         if number < len(plan.shards()) and _summary(storage, number)[1]:
             yield number

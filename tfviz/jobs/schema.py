@@ -44,12 +44,12 @@ def _type_of(words: str) -> pa.DataType:
 
 
 def input_schema() -> pa.Schema:
-    """Return the schema of the input tables: an image's unique path and where its bytes are."""
+    """Return the input tables' schema: each image's unique path and the location of its bytes."""
     return schema_of({"path": "string", "source": "string", "offset": "int64", "length": "int64"})
 
 
 def result_schema() -> pa.Schema:
-    """Return the schema of the result tables, which have one row per image, method and target.
+    """Return the result tables' schema, with one row per image, method and target.
 
     A failed image has one row with its error and no method.
     """

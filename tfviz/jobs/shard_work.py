@@ -41,7 +41,7 @@ class ShardWorker:
         self._has_overlays = bool(run["overlays"])
 
     def table(self, inputs: Sequence[Input]) -> pa.Table:
-        """Explain images and return a table of their rows, in the order of the images.
+        """Explain images and return a table of their rows, in image order.
 
         A failed image has one row with its error.
         """

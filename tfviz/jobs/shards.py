@@ -22,7 +22,7 @@ class ExplainShard:
 
     Args:
         root: the job folder.
-        is_retry: whether to explain the failed images of finished shards again.
+        is_retry: whether to explain the failed images in finished shards again.
     """
 
     def __init__(self, root: str, is_retry: bool = False) -> None:
@@ -52,8 +52,8 @@ class ExplainShard:
         """Raise JobError if the job folder was removed, because writing would recreate it."""
         if not self._storage.exists(JOB_FILE):
             raise JobError(
-                f"{shown(self._storage.root)} was removed during the job. Run the command again, and keep the folder until it "
-                "ends."
+                f"{shown(self._storage.root)} was removed during the job. Run the command again, and keep the folder until the "
+                "job is done."
             )
 
     def _known(self, name: str) -> pa.Table:

@@ -18,7 +18,7 @@ class Storage:
     """A folder or object store in which each file is written atomically.
 
     Args:
-        root: a local folder, or a URL that fsspec opens.
+        root: a local folder, or a URL that fsspec supports.
 
     Raises:
         MissingPackageError: the root is a URL, but fsspec or its driver is not installed.
@@ -88,7 +88,7 @@ class Storage:
             Path(self._path(name)).unlink(missing_ok=True)
 
     def remove_unfinished(self, folder: str) -> None:
-        """Remove temporary files that killed processes left. Object stores have no such files."""
+        """Remove temporary files that killed processes left behind. Object stores have none."""
         if self._remote is None:
             remove_unfinished(Path(self._path(folder)))
 

@@ -7,7 +7,7 @@ Question: which channels of a layer does the score need?
         via Gradient-free Localization"
 
 The paper divides by S instead of |S|, which reverses the signs of all weights if S is negative. If
-|S| < 1e-6, w_k is S − S_k, without a division.
+|S| < 1e-6, w_k is S − S_k, without the division.
 
 The method needs no gradient. Redundant channels can replace each other, so none of them gets a high
 weight. The cost is one forward pass per channel through the part of the model above the layer. The

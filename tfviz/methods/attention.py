@@ -114,7 +114,7 @@ class AttentionExplainer(Explainer):
         return first
 
     def heads_of(self, block: Block, P: tf.Tensor, grid: TokenGrid) -> tf.Tensor:
-        """Return a block's probabilities or their gradient. Add a heads axis if there is none.
+        """Convert a block's probabilities or their gradient to float32, with a heads axis.
 
         Args:
             block: the block.
@@ -135,8 +135,8 @@ class AttentionExplainer(Explainer):
 
     def _not_global(self, block: Block) -> UnsupportedModelError:
         return UnsupportedModelError(
-            f"{self.key} needs attention from all patches to all patches in each block, but '{block.step.path}' has different "
-            f"queries or keys (as in SegFormer). {_INSTEAD}"
+            f"{self.key} needs attention between all patches in each block, but the queries or keys in '{block.step.path}' are "
+            f"not the patches (as in SegFormer). {_INSTEAD}"
         )
 
 
@@ -166,8 +166,8 @@ def _global_blocks(graph: Graph, method: str) -> list[Block]:
     blocks = blocks_of(graph)
     if not blocks:
         is_hidden = attention_blocks(graph, graph.inputs[0]) > 0
-        why = "has no attention between tokens that tfviz can read" if is_hidden else "has no attention between tokens"
-        raise UnsupportedModelError(f"{method} supports only vision transformers, but '{graph.model_name}' {why}. {_INSTEAD}")
+        why = "tfviz cannot read the attention between tokens in" if is_hidden else "there is no attention between tokens in"
+        raise UnsupportedModelError(f"{method} supports only vision transformers, but {why} '{graph.model_name}'. {_INSTEAD}")
     for block in blocks:
         if is_windowed(graph, block):
             raise UnsupportedModelError(

@@ -1,4 +1,4 @@
-"""Baselines, the uninformative images at which the path to the explained image starts."""
+"""Create baselines, the uninformative images at which the path to an explained image starts."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ _COLORS: dict[str, Callable[[Preprocessing], np.ndarray]] = {"black": black, "me
 def _require_preprocessing(model: keras.Model) -> None:
     if known_preprocessing(model) is None:
         raise OptionError(
-            f"The baseline 'white' needs the preprocessing, but none is known for the model '{model.name}'. Pass the baseline "
-            "as an array, or load the model with tfviz.load_model(..., preprocessing=...)."
+            f"The baseline 'white' depends on the preprocessing, which is unknown for the model '{model.name}'. Pass the "
+            "baseline as an array, or load the model with tfviz.load_model(..., preprocessing=...)."
         )
 
 
 def color_to_remove_with(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
-    """Return the color that replaces removed pixels, of shape (channels,), or () for one number.
+    """Return the color that replaces removed pixels, of shape (channels,) or ().
 
     This is the mean color after preprocessing, or 0 if the preprocessing is unknown.
     """

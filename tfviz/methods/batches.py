@@ -149,7 +149,7 @@ class BatchReader:
         dataset = dataset.map(lambda *element: _images_of(element if len(element) > 1 else element[0]))
         if not self.is_nested and not isinstance(dataset.element_spec, tf.TensorSpec):
             raise ImageError(
-                "Expected a dataset of images, or of tuples whose first element is images. Received elements: "
+                "Expected a dataset of images, or a dataset of tuples that start with the images. Received elements: "
                 f"{_shown(dataset.element_spec)}. Map them first: dataset.map(lambda element: element['image'])."
             )
         is_batched = len(tree.flatten(dataset.element_spec)[0].shape) == self.rank

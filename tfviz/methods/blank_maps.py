@@ -1,7 +1,7 @@
 """Warn about maps that are zero everywhere or not finite, and state the reason.
 
-To find the reason, the network runs again, without the method's rules, on one image that has such a
-map, and its activations and gradients are checked. If that run fails, the warning states no reason.
+To find the reason, this module reruns the network on one such image without the method's rules, and
+checks its activations and gradients. If the rerun fails, the warning states no reason.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tfviz.nesting import Nested
 
 
 def zero_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """Return which images have only maps that are zero everywhere, bool (N,)."""
+    """Return a mask of the images whose maps are all zero everywhere, bool (N,)."""
     return np.logical_and.reduce([~np.any(a, axis=tuple(range(1, a.ndim))) for a in tree.flatten(attributions)])
 
 
@@ -52,7 +52,7 @@ def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: l
 
 
 def nonfinite_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """Return which images have NaN or infinity in the map for at least one input, bool (N,)."""
+    """Return a mask of the images with NaN or infinity in the map for any input, bool (N,)."""
     axes_of = lambda a: tuple(range(1, a.ndim))  # noqa: E731
     return np.logical_or.reduce([~np.isfinite(a).all(axis=axes_of(a)) for a in tree.flatten(attributions)])
 
@@ -99,8 +99,9 @@ def _reason_for_nonfinite(explainer: Any, images: list[tf.Tensor], target: targe
     found = origin(graph, images, targets.seed_for(prepared))
     if found and found.is_singular:
         return (
-            f"The derivative of {found.step.label} is infinite or undefined for these images, as for a square root, a "
-            "logarithm or a division at 0. Keep its argument away from 0, as in sqrt(x + 1e-6), or explain a layer above it."
+            f"The derivative of {found.step.label} is infinite or undefined for these images. For example, this happens for "
+            "sqrt(x), log(x) and 1/x at x = 0. Keep the argument away from 0, as in sqrt(x + 1e-6), or explain a layer above "
+            "this operation."
         )
     where = f" at {found.step.label}" if found else ""
     if not graph.is_half_precision():
@@ -129,8 +130,8 @@ def _reason_for_zero(explainer: Any, images: list[tf.Tensor], target: targets.Ta
         cause = "its softmax or sigmoid is saturated" if explainer.score == "outputs" else "it is saturated"
         remedy = "Explain the logits with score='logits', or try" if explainer.score == "outputs" else "Try"
         return (
-            f"The score does not depend on the explained values: either {cause}, or the target does not use them. {remedy} "
-            "another target or layer."
+            f"The score does not depend on the explained values. Either {cause}, or the target does not use these values. "
+            f"{remedy} another target or layer."
         )
     return "The method found no evidence for the target. Try another target, layer or method."
 

@@ -16,8 +16,8 @@ class CAM(LayerExplainer):
     """A method that computes a class activation map at one layer or combines the maps from several.
 
     Gradients are computed only through the part of the model above the layer. A vision
-    transformer's tokens (N, tokens, K) are rearranged into a map (N, h, w, K) of the patches,
-    without class tokens and registers.
+    transformer's patch tokens are rearranged into a map (N, h, w, K). Class tokens and registers
+    are excluded.
     """
 
     is_signed: ClassVar[bool] = False  # whether to keep negative values

@@ -118,11 +118,11 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         """
 
     def weights(self, context: Context, sums: Sums) -> tf.Tensor:
-        """Convert the results of the runs to channel weights.
+        """Convert the run results to channel weights.
 
         Args:
             context: the context from `start`.
-            sums: the results of the runs, (N, channels).
+            sums: the run results, (N, channels).
 
         Returns:
             The weights, (N, channels).
@@ -151,7 +151,7 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
 
 
 def _by_deviation(A: tf.Tensor, count: int) -> tf.Tensor:
-    """Return the sorted numbers of the channels with the highest deviation, int32 (N, count)."""
+    """Return the indices of the channels with the highest deviation, sorted, int32 (N, count)."""
     if count == A.shape[-1]:
         return tf.tile(tf.range(count)[None], [tf.shape(A)[0], 1])
     deviation = tf.math.reduce_std(A, axis=_positions(A))

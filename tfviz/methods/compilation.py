@@ -46,7 +46,7 @@ class CompiledFunctions:
     def bound(self, computation: Computation, graph: Graph, images: Images, target: Prepared) -> BoundCall:
         """Compile a computation for this image size and target kind, and bind its arguments.
 
-        Compilation takes place in this call and runs Python code. The returned function runs only
+        Compilation happens during this call and runs Python code. The returned function runs only
         TensorFlow code, so another thread can call it.
 
         Args:
@@ -85,7 +85,7 @@ def given_tensors(target: Prepared) -> list[tf.Tensor]:
 
 
 def given_specs(target: Prepared) -> list[tf.TensorSpec]:
-    """Return the specs of the tensors that `given_tensors` returns."""
+    """Return specs for the tensors that `given_tensors` returns."""
     if isinstance(target, ArrayTarget):
         return [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in target.arrays]
     return [tf.TensorSpec([None] * len(target.shape), target.dtype)] if isinstance(target, tf.Tensor) else []

@@ -135,9 +135,10 @@ class ExcitationBackprop(Explainer):
             self._has_warned_of_loss = True
             warn(
                 f"{int(is_lost.sum())} of {len(arrived)} maps of {self.key} at '{self.layer_path}' lost more than half of the "
-                f"probability: their sums are {arrived[is_lost].min():.2g} to {arrived[is_lost].max():.2g} instead of 1. "
-                "Probability is lost at neurons without a positive excitation, often because of normalizations and depthwise "
-                "convolutions. Explain a higher layer (`tfviz layers` lists them), or treat the map as incomplete evidence."
+                f"probability. Their sums range from {arrived[is_lost].min():.2g} to {arrived[is_lost].max():.2g} instead of "
+                "being 1. Probability is lost at neurons without a positive excitation, often in models with normalization "
+                "layers or depthwise convolutions. Explain a higher layer (`tfviz layers` lists the layers), or treat the maps "
+                "as incomplete evidence."
             )
 
     _has_warned_of_loss = False
@@ -151,8 +152,8 @@ class ExcitationBackprop(Explainer):
         if unexplained := [self.graph.name_of(value) for value in self.graph.inputs if value not in explained]:
             names = ", ".join(map(repr, unexplained))
             warn(
-                f"Excitation backprop has no rule for an operation between the output and {names}, so the attribution there "
-                "is 0. The attribution for the images is not affected."
+                f"Excitation backprop has no rule for an operation between the output and {names}, so the attribution for "
+                "these inputs is 0. The attribution for the images is not affected."
             )
         return explained
 
@@ -162,7 +163,7 @@ class ExcitationBackprop(Explainer):
 
 
 def _has_rules(excitation: Excitation, value: Value) -> bool:
-    """Return whether a value is a float and all operations that lead to the outputs have rules."""
+    """Return whether a value is a float and all operations from it to the outputs have rules."""
     try:
         excitation.require_rules([value])
     except UnsupportedModelError:

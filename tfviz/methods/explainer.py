@@ -1,4 +1,4 @@
-"""The base class for all methods, which reads the model and compiles and runs the computation."""
+"""The base class for all methods. It reads the model, then compiles and runs the computation."""
 
 from __future__ import annotations
 
@@ -371,7 +371,7 @@ class Explainer(abc.ABC):
             return _float32(self.attribute(images, targets.seed_for(target))[0])
 
     def _class(self, target: targets.Prepared, values: Values) -> tf.Tensor | None:
-        """Return each image's explained class, int32 (N,), or None for targets of another kind."""
+        """Return each image's explained class, int32 (N,), or None if there is no such class."""
         scores = values[self.graph.outputs[0]]
         is_classifier = isinstance(self.graph.output_structure, Value) and tf.is_tensor(scores) and len(scores.shape) == 2
         if is_classifier and isinstance(target, ChoosingTarget):

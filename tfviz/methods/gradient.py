@@ -65,5 +65,6 @@ def warn_of_integers(graph: Graph, method: str) -> None:
     if undifferentiable and len(graph.inputs) > 1:
         warn(
             f"Integer inputs have no gradient, so {method} returns 0 for {', '.join(map(repr, undifferentiable))}, although "
-            "the outputs depend on them. To explain them, rebuild the model with one-hot or embedded float inputs instead."
+            "the outputs depend on these inputs. To explain them, rebuild the model with one-hot or embedded float inputs "
+            "instead."
         )

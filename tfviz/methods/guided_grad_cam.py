@@ -96,7 +96,7 @@ class GuidedGradCAM(GradCAM):
             raise UnknownLayerError(
                 f"Layer '{self.layer_path}' has shape {self.layer.shape}, but the image has shape "
                 f"{self.graph.inputs[0].shape}. Their axes do not match, so the map cannot mask the image. Choose a "
-                "convolution."
+                "convolutional layer."
             )
         self.redirected = with_activations(self.graph) if is_for_all else self.graph
         self.redirections = ALL_GUIDED if is_for_all else GUIDED

@@ -37,7 +37,7 @@ def require_no_labels(graph: Graph, images: Any) -> None:
         shapes = ", ".join(str(tuple(x.shape)) for x in images)
         raise ImageError(
             f"Expected only images. Received: a tuple of {len(images)} arrays with shapes {shapes}, which looks like images "
-            "with labels. Pass only its first element, or pass the dataset to explain()."
+            "with labels. Pass only the first element, or pass the dataset to explain()."
         )
 
 
@@ -52,8 +52,8 @@ def warn_of_preprocessor(model: Any, method: str) -> None:
     """Warn if the model's `predict` method preprocesses images, as in KerasHub models."""
     if getattr(model, "preprocessor", None) is not None:
         warn(
-            f"predict() of '{getattr(model, 'name', model)}' applies model.preprocessor, but {method} needs preprocessed "
-            "images. Pass model.preprocessor(images)."
+            f"The predict() method of '{getattr(model, 'name', model)}' applies model.preprocessor, but {method} needs "
+            "preprocessed images. Pass model.preprocessor(images)."
         )
 
 
@@ -67,7 +67,7 @@ def _flatten(graph: Graph, images: Any) -> list[Any]:
     if len(flat) != len(graph.inputs):
         raise ImageError(
             f"The model '{graph.model_name}' needs {len(graph.inputs)} inputs. Received: {len(flat)}. Pass one batch per "
-            "input, nested like the model's inputs."
+            "input, arranged like the model's inputs."
         )
     return flat
 
@@ -145,7 +145,8 @@ def _check_shape(graph: Graph, expected: tuple[int | None, ...], shape: tuple[in
     if not fits:
         raise ImageError(
             f"The model '{graph.model_name}' needs images of shape {_shown(expected)}. Received: {_shown(shape)}. Resize the "
-            "images and check their channels, or load them with tfviz.load_images, which does both."
+            "images and check the number of channels, or load the image files with tfviz.load_images, which produces this "
+            "shape."
         )
     if shape and shape[0] == 0:
         raise ImageError(f"Expected at least one image. Received: an empty batch of shape {shape}.")
@@ -160,7 +161,7 @@ def _check_finite(array: np.ndarray | tf.Tensor) -> None:
             else f"Image {bad[0]} in the batch contains"
         )
         raise ImageError(
-            f"{found} NaN or infinity, which would make the attribution NaN. Check the preprocessing, for example for a "
+            f"{found} NaN or infinity, which would make the attribution NaN. Check the preprocessing for errors such as "
             "division by zero."
         )
 

@@ -102,8 +102,8 @@ class IntegratedGradients(PathExplainer):
         counts = {len(one) for one in self._baselines if not isinstance(one, str) and one.ndim == rank} - {1}
         if len(counts) > 1:
             raise OptionError(
-                f"All baselines must have the same number of rows. Received: {sorted(counts)} rows. Pass the same number in "
-                "each array."
+                f"All baselines must have the same number of rows. Received: {sorted(counts)} rows. Pass the same number of "
+                "rows for each baseline."
             )
         self._rows = counts.pop() if counts else None  # for baselines with one row per image
         self._first: int | None = None
@@ -189,9 +189,9 @@ class IntegratedGradients(PathExplainer):
         if errors.max() > _MOST_ERROR:
             self._has_warned_of_error = True
             warn(
-                f"For {int((errors > _MOST_ERROR).sum())} of {len(errors)} maps of {self.key}, the sum differs from the score "
-                f"difference by more than {_MOST_ERROR:.0%} (by up to {errors.max():.0%}). Increase `steps` from "
-                f"{self._steps}, or choose a baseline whose score differs more."
+                f"{int((errors > _MOST_ERROR).sum())} of {len(errors)} maps of {self.key} have a sum that differs from the "
+                f"score difference by more than {_MOST_ERROR:.0%} (up to {errors.max():.0%}). Increase `steps` (now "
+                f"{self._steps}), or choose a baseline whose score differs more."
             )
 
     _has_warned_of_error = False

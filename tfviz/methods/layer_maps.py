@@ -140,7 +140,7 @@ class LayerExplainer(Explainer):
                 raise UnknownLayerError(
                     f"Layer '{self.graph.name_of(layer)}' has shape {layer.shape}, but the image has shape "
                     f"{self.graph.inputs[0].shape}. Their axes do not match, so {self.key} cannot resize the map to the image. "
-                    "Choose a convolution."
+                    "Choose a convolutional layer."
                 )
 
     def map_axes_of(self, layer: Value) -> int:

@@ -1,4 +1,4 @@
-"""LeGrad: the gradient at each block's attention, averaged over blocks.
+"""LeGrad: the gradient with respect to each block's attention, averaged over blocks.
 
 Question: where would more attention raise the score of the class?
 
@@ -50,7 +50,7 @@ class LeGrad(AttentionExplainer):
     """
 
     key: ClassVar[str] = "legrad"
-    question: ClassVar[str] = "Where would more attention raise the score of the class?"
+    question: ClassVar[str] = "Where would more attention raise the class score?"
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[tf.Tensor, Values]:
         grid, _ = self.grid_and_rows(images)

@@ -38,8 +38,8 @@ def map_explainer(method: type[Explainer], model: keras.Model, options: Mapping[
     """
     if method.takes_target and classes is None:
         raise TargetError(
-            "The model is not a classifier with one output (N, classes), so it has no classes to explain. In Python, pass a "
-            "function of the outputs as the target, or use visual_backprop, which needs no target."
+            "The model is not a classifier with one output (N, classes), so it has no classes to explain. Use visual_backprop, "
+            "which needs no target. In Python, you can also pass a function of the outputs as the target."
         )
     if takes(method, "backgrounds") and "backgrounds" not in options:
         raise OptionError(

@@ -14,7 +14,7 @@ from tfviz.seeds import copied
 
 
 class MaskedImage:
-    """Creates copies of a model's inputs in which the only image input is masked.
+    """Creates copies of a model's inputs with a mask applied to the only image input.
 
     Args:
         graph: the model's graph.

@@ -24,7 +24,7 @@ from tfviz.nesting import Nested
 from tfviz.numeric_options import checked_seed, finite_array, positive_integer
 from tfviz.seeds import FixedSeed, copied
 
-_STEP_OF_SEED = 2**20  # the seed difference between a model's inputs
+_STEP_OF_SEED = 2**20  # the difference between the seeds for consecutive model inputs
 
 
 class NoiseExplainer(SampledExplainer):
@@ -156,8 +156,8 @@ class NoiseExplainer(SampledExplainer):
         if self._draws is not None and number == self._image:
             if tuple(self._draws.shape[1:]) != tuple(images.shape[1:]):
                 raise ImageError(
-                    f"`draws` has shape {self._draws.shape}, but the images have shape {tuple(images.shape)}. Pass draws with "
-                    "the same size as the images."
+                    f"Each sample in `draws` must have the shape of an image, {tuple(images.shape[1:])}. Received: `draws` of "
+                    f"shape {self._draws.shape}."
                 )
             return tf.gather(tf.constant(self._draws), numbers)
         shape = tf.shape(images)[1:] if None in images.shape[1:] else images.shape[1:]
@@ -185,6 +185,6 @@ class NoiseExplainer(SampledExplainer):
 
 
 def _total(outputs: Nested[tf.Tensor]) -> tf.Tensor:
-    """Return the sum of each image's outputs, (N,). This target function works for any model."""
+    """Sum each image's outputs, (N,). This target function works for any model."""
     rows = [tf.reshape(tf.cast(x, tf.float32), [tf.shape(x)[0], -1]) for x in tree.flatten(outputs)]
     return tf.add_n([tf.reduce_sum(row, axis=1) for row in rows])

@@ -68,7 +68,7 @@ class Occlusion(RemovalExplainer):
 
         Args:
             model: a built keras.Model with one image among its inputs.
-            window: the side of the square window in pixels. None means a seventh of the height,
+            window: the square window's side in pixels. None means a seventh of the height,
                 rounded up.
             stride: the step between windows in pixels. None means half the window, rounded up.
             value: the value of covered pixels in the model's value range, one number or one per

@@ -1,4 +1,4 @@
-"""The base class for methods that average gradients on paths from baselines to the image."""
+"""The base class for methods that average gradients along paths from baselines to the image."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ class SampledExplainer(Explainer):
     ) -> Sums:
         """Run all copies, `most` at a time.
 
-        The sizes of the parts are constants, because export formats need constant sizes.
+        Each part has a constant size, because export formats require constant sizes.
         """
         whole, rest = divmod(total, most)
         if whole > 1:

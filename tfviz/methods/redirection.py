@@ -76,14 +76,14 @@ def warn_without_relu(graph: Graph, method: str) -> None:
         remedy = ' Pass activations="all" to redirect these.' if activations else ""
         activations |= {operation.name.lower() for operation in operations.values() if isinstance(operation, Opaque)}
         warn(
-            f"{method} redirects ReLUs, but '{graph.model_name}' has none, so its maps equal the plain gradient. The model's "
+            f"{method} redirects ReLUs, but '{graph.model_name}' has none, so the maps equal the plain gradient. The model's "
             f"activations: {', '.join(sorted(activations)) or 'none'}.{remedy}"
         )
     for step, operation in operations.items():
         if isinstance(operation, Opaque) and operation.contents.may_hide_relu:
             warn(
-                f"{method} cannot redirect ReLUs inside the opaque layer {step.label}. They keep their own derivative. Build "
-                "that part as a Functional model to redirect its ReLUs."
+                f"{method} cannot redirect ReLUs inside the opaque layer {step.label}. These ReLUs keep their ordinary "
+                "derivative. Rebuild the layer as a Functional model to redirect its ReLUs."
             )
 
 

@@ -122,8 +122,8 @@ class RISE(RemovalExplainer):
         if self._masks is not None:
             if list(self._masks.shape[1:]) != size:
                 raise ImageError(
-                    f"`masks` has shape {self._masks.shape}, but the images have size {tuple(size)}. Pass masks with the same "
-                    "size as the images."
+                    f"The masks must have the same size as the images, {tuple(size)}. Received: `masks` of shape "
+                    f"{self._masks.shape}."
                 )
             return tf.gather(tf.constant(self._masks), numbers)
         random = np.random.Generator(np.random.Philox(self._seed))

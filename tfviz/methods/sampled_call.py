@@ -118,7 +118,7 @@ def _concrete(function: Callable[..., Any], *specs: Any) -> Callable[..., Any]:
 
 
 def _specs_of(function: Any) -> Any:
-    """Return the specs of a compiled function's outputs, nested like the outputs."""
+    """Return specs for a compiled function's outputs, nested like the outputs."""
     return tree.map_structure(
         lambda x: tf.TensorSpec(x.shape, x.dtype) if isinstance(x, (tf.Tensor, tf.TensorSpec)) else x,
         function.structured_outputs,

@@ -6,7 +6,7 @@ Question: which channels of a layer show the features that identify the class?
         Wang et al., 2020, "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural
         Networks"
 
-These weights are those of the authors' code. With `weights="softmax"`, the weights are
+The authors' code uses these weights. With `weights="softmax"`, the weights are
 softmax_k(S(x ⊙ H_k) − S(0)), as in the paper.
 
 The method needs no gradient. The network was not trained on masked images, and channels that keep

@@ -13,7 +13,7 @@ The paper covers networks with ReLUs. tfviz extends the method to networks witho
 averages their positive part over the channels. The outputs of gates, as in squeeze-and-excitation,
 do not count as feature maps.
 
-The mask is scaled up by a transposed convolution with one channel, in which all weights are one
+The mask is scaled up by a transposed convolution with one channel and all weights equal to one
 (see `rules.visual_backprop`). There is no backward pass. The mask costs a small fraction of a
 forward pass, so the mask can be computed in every training step. The method is class-agnostic: the
 mask shows which pixels the network reads, regardless of its prediction.
@@ -43,12 +43,12 @@ from tfviz.numerics import safe_divide, unit_range
 from tfviz.rules.pixel_permutation import Tensor
 from tfviz.rules.visual_backprop import masks_of_inputs
 
-# Masks are float32. They stay in range over four maps if the maps' averages are from 1e-8 to 1e7.
+# Masks are float32. Over four maps, they stay in range if the maps' averages are from 1e-8 to 1e7.
 _MAPS_BETWEEN_SCALINGS = 4
 
 
 class VisualBackProp(Explainer):
-    """The VisualBackProp mask of each image: which parts of the image does the network use?
+    """Each image's VisualBackProp mask: which parts of the image does the network use?
 
     The method is from Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of
     CNNs". tfviz extends it to networks without ReLUs by using the positive part of the maps after
@@ -86,7 +86,7 @@ class VisualBackProp(Explainer):
             model: a built keras.Model with activations after its convolutions.
             activations: "all" selects the maps after all activations. None selects only the maps
                 after ReLUs, as in the paper, or all maps if there are no ReLUs. The two differ only
-                for networks with ReLUs and other activations, such as MobileNetV3.
+                for networks with both ReLUs and other activations, such as MobileNetV3.
             score: as in other methods. The mask does not depend on this option.
             output: the name, dict key or index of the output whose feature maps to use. None
                 selects the feature maps of all outputs.
@@ -124,9 +124,7 @@ def _zeros(x: tf.Tensor) -> Tensor:
 
 
 def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, list[Step]]:
-    """Return the activations that have height and width and lead to the outputs.
-
-    The activations are in execution order.
+    """Return the activations with height and width on paths to the outputs, in execution order.
 
     Args:
         graph: the graph.
@@ -151,13 +149,13 @@ def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, l
         require_channels_last(graph, step.outputs[0], step.path)
     if not maps and attention_blocks(graph, graph.inputs[0]):
         raise UnsupportedModelError(
-            f"VisualBackProp is not defined for attention, and '{graph.model_name}' has no ReLU with height and width. Use "
-            "attention_rollout, which doesn't need a target either, or gradient_attention."
+            f"VisualBackProp is not defined for attention, and '{graph.model_name}' has no ReLU that outputs a feature map. "
+            "Use attention_rollout, which doesn't need a target either, or gradient_attention."
         )
     if not maps:
         raise UnsupportedModelError(
             f"VisualBackProp needs convolutions followed by activations, but the model '{graph.model_name}' has no ReLU or "
-            "other activation with height and width. Use 'saliency', which works on any model."
+            "other activation that outputs a feature map. Use 'saliency', which works on any model."
         )
     return graph, maps
 
@@ -191,8 +189,8 @@ def warn_of_hidden_maps(graph: Graph) -> None:
     for step in graph.before(graph.outputs):
         if isinstance(step.operation, Opaque) and _gives_maps(graph, step) and step.operation.contents.may_hide_relu:
             warn(
-                f"{VisualBackProp.key} cannot use ReLUs inside the opaque layer {step.label}, so its mask does not cover "
-                "them. Build that part as a Functional model to include them."
+                f"{VisualBackProp.key} cannot use ReLUs inside the opaque layer {step.label}, so the mask does not cover them. "
+                "Rebuild the layer as a Functional model to include these ReLUs."
             )
 
 
@@ -200,9 +198,9 @@ def warn_of_attention(graph: Graph, maps: list[Step]) -> None:
     """Warn about attention after the last feature map, because the mask ignores it."""
     if attention_blocks(graph, maps[-1].outputs[0]):
         warn(
-            f"{VisualBackProp.key} covers only the convolutions up to '{maps[-1].path}'. It has no rule for the attention "
-            "after them, so its mask does not show which positions the model attends to. Use attention_rollout or "
-            "gradient_attention."
+            f"{VisualBackProp.key} covers only the convolutions up to '{maps[-1].path}'. VisualBackProp has no rule for the "
+            "attention after these convolutions, so the mask does not show which positions the model attends to. Use "
+            "attention_rollout or gradient_attention."
         )
 
 
@@ -222,8 +220,8 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
     """
     steps = graph.before([step.outputs[0] for step in maps])
     number = {step: i for i, step in enumerate(maps)}
-    # The masks start at all deepest maps before the loop, so each later scaling applies to all of
-    # them.
+    # The masks at all deepest maps are created before the loop, so each later scaling applies to
+    # all of them.
     deepest = [step for step in maps if not any(reader in steps for reader in graph.consumers(step.outputs[0]))]
     masks = {step.outputs[0]: _average(step, values) for step in deepest}
     for step in reversed(steps):
@@ -238,8 +236,9 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
             _scale_back(graph, values, step, output, mask, masks)
     if not any(value in masks for value in graph.inputs):
         raise UnsupportedModelError(
-            f"VisualBackProp cannot scale the feature maps of '{graph.model_name}' to the image size, because layers below "
-            "these maps discard positions (for example, Dense layers after a Flatten). Use 'saliency' or 'guided_backprop'."
+            f"VisualBackProp cannot scale the feature maps of '{graph.model_name}' to the image size, because the layers "
+            "before these feature maps do not preserve positions (for example, Dense layers after a Flatten). Use 'saliency' "
+            "or 'guided_backprop'."
         )
     return [unit_range(masks[value][..., 0]) if value in masks else None for value in graph.inputs]
 
@@ -249,8 +248,8 @@ def _scale_back(graph: Graph, values: Values, step: Step, output: int, mask: Ten
     sizes = [tuple(values[value].shape[1:])[: map_axes(graph, value)] for value in step.inputs]
     if any(None in size for size in (mask.shape[1:-1], *sizes)):
         raise UnsupportedModelError(
-            f"VisualBackProp needs feature maps of fixed sizes, but the size at {step.label} is not fixed. Build the model "
-            "with a fixed image size, such as keras.Input((224, 224, 3))."
+            f"VisualBackProp needs feature maps of fixed sizes, but the feature map size at {step.label} is not fixed. Build "
+            "the model with a fixed image size, such as keras.Input((224, 224, 3))."
         )
     for value, part in zip(step.inputs, masks_of_inputs(step, mask, sizes, output), strict=True):
         if part is not None:

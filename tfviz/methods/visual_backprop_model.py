@@ -63,8 +63,8 @@ def with_visual_backprop(model: Any, *, activations: str | None = None) -> Any:
         graph = graph_of(flattened(model), by_tensorflow=False)
     if _is_nested(graph, activations):
         raise UnsupportedModelError(
-            f"with_visual_backprop cannot add a branch inside those layers of '{model.name}' that contain other layers. Build "
-            "a Functional model, or use the explainer tfviz.VisualBackProp(model), which needs no new model."
+            f"with_visual_backprop cannot add a branch inside the nested layers of '{model.name}'. Build a Functional model, "
+            "or use the explainer tfviz.VisualBackProp(model), which needs no new model."
         )
     graph, maps = feature_maps(graph, activations)
     warn_of_hidden_maps(graph)
@@ -90,12 +90,12 @@ def _require_fixed_size(graph: Graph) -> None:
     shapes = [value.shape for value in graph.inputs]
     if len(shapes) != 1:
         raise UnsupportedModelError(
-            f"with_visual_backprop supports models with one input. This model has {len(shapes)}. Use the explainer "
-            "tfviz.VisualBackProp(model) instead."
+            f"with_visual_backprop supports only models with one input, but this model has {len(shapes)} inputs. Use the "
+            "explainer tfviz.VisualBackProp(model) instead."
         )
     if None in shapes[0][1:]:
         raise UnsupportedModelError(
-            f"with_visual_backprop needs a fixed image size. This model's input shape is {shapes[0]}. Call the model on a "
+            f"with_visual_backprop needs a fixed image size, but this model's input shape is {shapes[0]}. Call the model on a "
             "keras.Input with the training size: keras.Model(x := keras.Input((224, 224, 3)), model(x)). The explainer "
             "tfviz.VisualBackProp(model) accepts any size."
         )

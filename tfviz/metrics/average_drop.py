@@ -39,7 +39,7 @@ class AverageDrop(Metric):
     """Measures how the probability changes when the image is multiplied by the map."""
 
     key: ClassVar[str] = "average_drop"
-    question: ClassVar[str] = "How much of the class remains if the image is multiplied by the map?"
+    question: ClassVar[str] = "How much of the class score remains if the image is multiplied by the map?"
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("average_drop", higher_is_better=False),
         Measure("average_increase"),

@@ -29,5 +29,5 @@ def _parts(length: int, count: int) -> np.ndarray:
 
 
 def sums(values: np.ndarray, cell_of: np.ndarray, count: int) -> np.ndarray:
-    """Return the sum of a map (height, width) in each cell, float64 (count²,)."""
+    """Sum a map (height, width) over each cell. The result is float64 (count²,)."""
     return np.bincount(cell_of.reshape(-1), weights=values.reshape(-1).astype(np.float64), minlength=count**2)

@@ -1,8 +1,8 @@
 """Control maps, which do not depend on the network. A useful metric ranks them below the methods.
 
 If a metric cannot distinguish a method from `random`, its score for that method is meaningless. The
-controls `center` and `edges` show the scores that center bias and object contours alone can
-achieve.
+controls `center` and `edges` show which scores center bias and object contours can achieve on their
+own.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class DeletionInsertion(Metric):
     steps: int = 28
 
     key: ClassVar[str] = "deletion_insertion"
-    question: ClassVar[str] = "How fast does the class vanish or appear in the map's order?"
+    question: ClassVar[str] = "How fast does the class score change as pixels are removed or added in the map's order?"
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("deletion", higher_is_better=False),
         Measure("insertion"),

@@ -274,7 +274,7 @@ def _row(
 
 
 def _curves(scores: Sequence[ScoreRow]) -> _Curves:
-    """Average the curves of each measure and method over the images."""
+    """Average the curves over the images, for each measure and method."""
     layers = {(score["method"], score["layer"]) for score in scores}
     names = [method for method, _ in layers]
     found: dict[str, dict[str, list[Any]]] = {}

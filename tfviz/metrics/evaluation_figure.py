@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tfviz.render.notebook_figure import NotebookFigure
+
 _COLUMNS = 3
 _WIDTH, _BAR, _FRAME, _CURVES_HEIGHT = 4.2, 0.22, 0.9, 3.2  # inches
 _METHOD, _CONTROL = "#31688e", "#a0a0a0"
@@ -32,7 +34,8 @@ def figure_of(
     longest = max((sum(row["metric"] == key for row in rows) for key in measures), default=1)
     bars, lines = math.ceil(len(measures) / _COLUMNS), math.ceil(len(curves) / _COLUMNS)
     heights = [_FRAME + _BAR * longest] * bars + [_CURVES_HEIGHT] * lines
-    figure = Figure(figsize=(_WIDTH * _COLUMNS, sum(heights)), layout="constrained")
+    figure = NotebookFigure(_WIDTH * _COLUMNS, sum(heights))
+    figure.set_layout_engine("constrained")
     grid = figure.add_gridspec(len(heights), _COLUMNS, height_ratios=heights)
     for number, key in enumerate(measures):
         _draw_bars(figure.add_subplot(grid[divmod(number, _COLUMNS)]), [row for row in rows if row["metric"] == key])

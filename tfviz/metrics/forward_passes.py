@@ -63,7 +63,8 @@ class ForwardPasses:
         """
         if images.ndim != _RANK:
             raise ImageError(
-                f"Metrics need images (N, height, width, channels). Received: shape {images.shape}. Evaluate an image model."
+                f"Metrics need image batches of shape (N, height, width, channels). Received: shape {images.shape}. Choose an "
+                "image model."
             )
         self._read.require_faithful([tf.constant(images)], (tuple(images.shape[1:]),))
         logits = self._compiled.get_concrete_function(self._spec(images.shape[1:])).structured_outputs[0]
@@ -129,14 +130,14 @@ def _own_probabilities(whole: Graph) -> Graph | Callable[[tf.Tensor], tf.Tensor]
 def _require_classifier(graph: Graph) -> None:
     if len(graph.inputs) != 1:
         raise UnsupportedModelError(
-            f"Metrics need a model with a single image input. '{graph.model_name}' has {len(graph.inputs)} inputs. Wrap it in "
-            "a model whose only input is the images."
+            f"Metrics need a model with a single image input, but '{graph.model_name}' has {len(graph.inputs)} inputs. Wrap it "
+            "in a model whose only input is an image batch."
         )
     output = graph.output_structure
     if not isinstance(output, Value):
         raise UnsupportedModelError(
-            f"Metrics need one output (N, classes). '{graph.model_name}' has {len(graph.outputs)} outputs. Choose one by index "
-            "or name, such as output=0."
+            f"Metrics need a single output (N, classes), but '{graph.model_name}' has {len(graph.outputs)} outputs. Choose one "
+            "by index or name, such as output=0."
         )
     step = final_activation(graph, output)
     is_binary = output.shape[-1:] == (1,) and step is not None and isinstance(step.operation, Sigmoid)
@@ -146,6 +147,6 @@ def _require_classifier(graph: Graph) -> None:
 
 def _not_a_classifier(graph: Graph, shape: tuple[int | None, ...]) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"Metrics need a classifier with outputs (N, classes). The output of '{graph.model_name}' has shape {shape}. Evaluate "
-        "a classifier, or choose another output."
+        f"Metrics need a classifier whose output has shape (N, classes), but the output of '{graph.model_name}' has shape "
+        f"{shape}. Evaluate a classifier, or choose another output."
     )

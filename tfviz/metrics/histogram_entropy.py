@@ -1,4 +1,6 @@
-"""Compute maps' histogram entropies, eMPRT's measure of complexity (Hedström et al., 2023).
+"""Compute a map's histogram entropy, which eMPRT uses to measure complexity.
+
+Reference: Hedström et al., 2023.
 
 A map m has the entropy −Σ p ln p, where p is the fraction of the values m / √mean(m²) in each of
 100 equal bins between the smallest and the largest value.

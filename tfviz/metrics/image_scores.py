@@ -129,7 +129,7 @@ class ImageScorer:
         targets: Target | str,
         count: int | None,
     ) -> None:
-        """Check the inputs as far as possible and prepare for scoring before any explanation."""
+        """Check the inputs as far as possible and prepare for scoring before computing any maps."""
         self._classes = self._forward.classes(pixels)
         self._color, note = removal_color(self._model, images, pixels.shape[-1], self._mean_color)
         if note and note not in self.notes:
@@ -203,7 +203,7 @@ class ImageScorer:
         return [*self._methods, *self._control_sources({**self._controls, **own}, self._permutation)]
 
     def _maps(self, images: Sequence[_Image]) -> dict[tuple[str, str | None, int, int], PixelMap]:
-        """Compute the maps of all methods and controls, keyed by name, layer, image and class."""
+        """Compute all methods' and controls' maps, keyed by name, layer, image and class."""
         every = {(one.name, one.layer): one for metric in self.metrics for one in self._sources(metric)}
         found = {}
         for source in every.values():

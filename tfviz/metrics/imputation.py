@@ -6,8 +6,8 @@
 
 The equations for the removed pixels form a symmetric positive definite system if at least one pixel
 is kept. The conjugate gradient method solves it for all images in a batch at once, with a 3 × 3
-convolution instead of a matrix. The iteration stops separately for each image and channel at the
-tolerance, so an image's result does not depend on the batch.
+convolution instead of a matrix. The iteration stops separately for each image and channel once the
+residual is below the tolerance, so an image's result does not depend on the batch.
 
 Without a preconditioner, values propagate by one pixel per iteration, so a large hole needs
 hundreds of iterations. A multigrid preconditioner, which approximately solves the same equations at

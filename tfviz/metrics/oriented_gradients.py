@@ -1,4 +1,4 @@
-"""Compute maps' histograms of oriented gradients (HOG; Dalal and Triggs, 2005).
+"""Compute histograms of oriented gradients for maps (HOG; Dalal and Triggs, 2005).
 
 The gradients are central differences (0 at the borders). Each gradient votes with its magnitude for
 one of 9 bins of 20° in [0°, 180°). A cell averages the votes from 16×16 pixels. A block of 3×3

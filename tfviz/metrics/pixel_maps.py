@@ -68,8 +68,8 @@ def pixel_maps(attributions: npt.ArrayLike, reduce: str = "sum") -> list[PixelMa
     array = np.asarray(attributions, np.float32)
     if array.ndim not in (3, 4):
         raise OptionError(
-            f"Metrics need maps of shape (N, h, w) or (N, h, w, channels). Received: shape {array.shape}. Explain a layer "
-            "with height and width."
+            f"Metrics need maps of shape (N, h, w) or (N, h, w, channels). Received: shape {array.shape}. Explain a layer that "
+            "outputs a feature map, such as a convolutional layer."
         )
     return [pixel_map(one) for one in (reduction(reduce)(array) if array.ndim == 4 else array)]
 

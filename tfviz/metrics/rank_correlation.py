@@ -23,7 +23,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def average_ranks(values: np.ndarray) -> np.ndarray:
-    """Return the rank of each value, counting from 0, with average ranks for ties, float64 (n,)."""
+    """Return each value's rank, counting from 0, with average ranks for ties, float64 (n,)."""
     _, inverse, counts = np.unique(np.asarray(values).reshape(-1), return_inverse=True, return_counts=True)
     first = np.cumsum(counts) - counts
     return (first + (counts - 1) / 2)[inverse.reshape(-1)]

@@ -131,7 +131,7 @@ def _pixels(box: Box, index: int, size: tuple[int, int]) -> tuple[int, int, int,
     is_finite = all(map(math.isfinite, (x0, y0, x1, y1)))
     if not is_finite or min(x0, y0) < -_ROUNDING_PX or x1 > width + _ROUNDING_PX or y1 > height + _ROUNDING_PX:
         raise OptionError(
-            f"A box for class {index} extends beyond the image of {width}x{height} pixels. Received: {list(box)!r}. Pass "
+            f"A box for class {index} extends beyond the {width}x{height} image. Received: {list(box)!r}. Pass "
             "boxes as [x0, y0, x1, y1] in pixels of the original image."
         )
     left, top = max(0, math.floor(x0)), max(0, math.floor(y0))

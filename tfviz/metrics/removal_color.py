@@ -42,8 +42,8 @@ def removal_color(model: keras.Model, images: object, channels: int, given: npt.
     color = np.zeros(channels, np.float32) if low < 0 else mean_color(named("unit" if high <= 1 else "none", None, channels))
     shown = ", ".join(f"{value:.3g}" for value in color)
     return color, (
-        f"The model's preprocessing is unknown. Because the images range from {low:.3g} to {high:.3g}, removed pixels are "
-        f"set to ({shown}). Pass mean_color= to choose another color."
+        f"The model's preprocessing is unknown. Because the image values range from {low:.3g} to {high:.3g}, removed pixels "
+        f"are set to ({shown}). Pass mean_color= to choose another color."
     )
 
 

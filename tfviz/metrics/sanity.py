@@ -191,7 +191,9 @@ def _top_classes(model: keras.Model, images: np.ndarray, batch_size: int) -> tup
 def _one_per_image(targets: int | Sequence[int] | np.ndarray, count: int) -> np.ndarray:
     array = np.asarray(targets)
     if not np.issubdtype(array.dtype, np.integer) or array.shape not in ((), (count,)):
-        raise TargetError(f"Expected one class per image ({count} integers), or one for all. Received: {targets!r:.80}.")
+        raise TargetError(
+            f"Expected one class per image ({count} integers), or a single class for all images. Received: {targets!r:.80}."
+        )
     return np.broadcast_to(array, (count,)).astype(np.int32)
 
 

@@ -15,7 +15,7 @@ from tfviz.render.titles import title_of
 
 # Inches.
 COLUMN, ROW, MARGIN, MOST_COLUMNS = 5.0, 3.1, 0.4, 3
-# Okabe and Ito's palette, which remains distinguishable with any form of color vision.
+# The colors in Okabe and Ito's palette are distinguishable with any form of color vision.
 COLORS = {"spearman": "#0072B2", "spearman_abs": "#56B4E9", "ssim": "#E69F00", "hog": "#009E73"}
 TITLES = {
     "top_down": "from the output to the input, cumulative",
@@ -25,7 +25,7 @@ TITLES = {
 
 
 def plot(rows: Sequence[Row]) -> Figure:
-    """Plot each method's similarities in each order. Dashed lines show those of unrelated maps.
+    """Plot each method's similarities in each order, with dashed lines for unrelated maps.
 
     Args:
         rows: a sanity check's rows.

@@ -1,4 +1,4 @@
-"""The sources of the evaluated maps: methods, user-defined explainers and controls."""
+"""Define the sources of evaluated maps: methods, user-defined explainers and controls."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def _named(model: keras.Model, key: str, output: str | int | None, is_of_all: bo
     explainer = method_named(key)(model, output=output)
     if is_of_all and (rows := rows_per_image(explainer)) > MOST_ROWS_OF_ALL:
         raise OptionError(
-            f'This method runs the network {rows} times per image, but "all" skips methods that need more than '
-            f'{MOST_ROWS_OF_ALL} runs. To include it, pass methods=["all", "{explainer.key}"].'
+            f'This method needs {rows} forward passes per image, but "all" skips methods that need more than '
+            f'{MOST_ROWS_OF_ALL}. To include the method, pass methods=["all", "{explainer.key}"].'
         )
     return explainer.freeze()  # an evaluation does not change the weights
 

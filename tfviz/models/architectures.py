@@ -1,7 +1,7 @@
 """The networks that are available by name, with their input sizes and preprocessing.
 
-The networks are listed in a table, so their names can be listed and checked without importing
-TensorFlow. The tests compare every row with Keras.
+They are defined in a table, so their names can be listed and checked without importing TensorFlow.
+The tests compare every row with Keras.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Architecture:
     Attributes:
         name: the network's name, such as "ResNet50".
         module: the network's module in keras.applications, or "" if Keras lacks the network.
-        mode: the name of the preprocessing.
+        mode: the preprocessing name.
         size: the default input size, (height, width) in pixels.
     """
 
@@ -110,7 +110,7 @@ _BY_KEY = {one.name.lower().replace("_", ""): one for one in (*ARCHITECTURES.val
 
 @contextmanager
 def channels_last() -> Iterator[None]:
-    """Make Keras build channels-last networks within the block, whatever keras.json specifies."""
+    """Make Keras build channels-last networks within the block, regardless of keras.json."""
     import keras
 
     given = keras.config.image_data_format()

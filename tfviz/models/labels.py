@@ -58,7 +58,7 @@ class Labels:
         return word[:_MAX_WORD_LENGTH] or str(index)
 
     def index(self, name_or_number: str | int) -> int:
-        """Return the number of a class that is specified by its name or number.
+        """Return the number of the class with the given name or number.
 
         Args:
             name_or_number: 281, "281", "class 281", a name, or a WordNet id. In names, case is
@@ -253,7 +253,7 @@ def _text(name: Any) -> str:
 def _in_order(numbered: Iterable[tuple[int, str]]) -> tuple[str, ...]:
     names = dict(numbered)
     if names and not 0 <= min(names) <= max(names) < _MAX_CLASSES:
-        raise ValueError(f"Class numbers range from {min(names)} to {max(names)}")
+        raise ValueError(f"Class numbers must be from 0 to {_MAX_CLASSES - 1}. Received: {min(names)} to {max(names)}")
     return tuple(names.get(number, "") for number in range(max(names, default=-1) + 1))
 
 

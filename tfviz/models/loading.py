@@ -257,8 +257,8 @@ def preprocessing_for_files(model: keras.Model) -> Preprocessing:
     if not is_preprocessing_known(model) and model not in _warned:
         _warned.add(model)
         warn(
-            f"No preprocessing is known for the model '{model.name}', so images are fed as RGB in 0-255. If the model expects "
-            'other values, pass preprocessing="unit" (0-1), "tf", "torch" or "caffe" to tfviz.load_model, or pass a '
+            f"No preprocessing is known for the model '{model.name}', so images are passed as RGB values in 0-255. If the "
+            'model expects other values, pass preprocessing="unit" (0-1), "tf", "torch" or "caffe" to tfviz.load_model, or a '
             'tfviz.images.Preprocessing to load_images instead of the model. If 0-255 is correct, pass preprocessing="none".'
         )
     return preprocessing
@@ -299,7 +299,7 @@ def _build_with_keras_weights(architecture: Architecture, weights: str | Path | 
 def _with_imagenet_weights(architecture: Architecture, size: Size) -> keras.Model:
     if not architecture.is_in_keras:
         raise WeightsError(
-            f"Keras does not provide ImageNet weights for {architecture.name}. Pass a file, such as torchvision's: "
+            f"Keras does not provide ImageNet weights for {architecture.name}. Pass a weights file, such as torchvision's: "
             "weights=FILE (--weights FILE on the command line)."
         )
     try:
@@ -316,7 +316,7 @@ def _with_imagenet_weights(architecture: Architecture, size: Size) -> keras.Mode
         own = "x".join(map(str, architecture.size))
         raise OptionError(
             f"{architecture.name} with ImageNet weights supports only images of {own} pixels, because its first dense layer "
-            "depends on the size. Omit `size`."
+            "depends on the image size. Omit `size`."
         )
     resized.set_weights(model.get_weights())
     return resized
@@ -342,7 +342,7 @@ _NAMES = (PACKAGED, *map(str.lower, (*ARCHITECTURES, *OWN_ARCHITECTURES)))
 _EXPECTED = (
     f'a network from keras.applications such as "vgg16", the name "{PACKAGED}", or a {" or ".join(MODEL_EXTENSIONS[:2])} file'
 )
-_WEIGHTS_ADVICE = "For a weights file, pass the network's name, and the file as `weights`."
+_WEIGHTS_ADVICE = "To load a weights file, pass the network's name, and pass the file as `weights`."
 
 
 def _open(path: Path) -> keras.Model:
@@ -374,7 +374,7 @@ def _open(path: Path) -> keras.Model:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the message of the first error in a chain of exceptions."""
+    """Return the message of the first exception in a chain."""
     while (before := error.__cause__ or error.__context__) is not None:
         error = before
     return first_line(error).split(" Full object config")[0]

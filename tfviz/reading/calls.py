@@ -1,6 +1,6 @@
 """Find the calls that a model, layer or function makes.
 
-They come either from the graph that Keras recorded or from tracing the code.
+The calls come from the graph that Keras recorded or, if there is none, from tracing the code.
 
 Code is traced with Keras' symbolic tensors first, because Keras records each `keras.ops` operation
 that runs on them. TensorFlow traces code that uses other functions.
@@ -106,8 +106,8 @@ def declares_wrong_tokens(call: Call) -> bool:
     """Return whether a layer turns an image into a different number of tokens than it declares.
 
     For example, KerasHub's DINOv3 declares as many rows as columns even for nonsquare images, and
-    KerasHub's SigLIP declares a class token that it does not have. The sizes that are recorded
-    after such a layer are unreliable.
+    KerasHub's SigLIP declares a class token that it does not have. Sizes recorded after such a
+    layer are unreliable.
     """
     shapes = [tensor.shape for tensor in (*call.inputs, *call.outputs)]
     if [len(shape) for shape in shapes] != [4, 3] or any(None in shape[1:] for shape in shapes):

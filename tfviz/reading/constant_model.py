@@ -17,7 +17,7 @@ class ConstantModel(ReadModel):
 
     Args:
         live: the read model whose current weights become constants.
-        keep: values whose meaning must not change, because a method explains them.
+        keep: the values that must not change, because a method explains them.
         dtype: the dtype to compute in. If None, each layer computes in its own dtype.
         fold: whether to fold BatchNormalization layers where possible. Folding changes rounding
             errors.
@@ -62,6 +62,6 @@ class ConstantModel(ReadModel):
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Make explainers that are created for the model within the block use this graph."""
+        """Make any explainer that is created for the model within the block use this graph."""
         with in_place_of_model(self):
             yield

@@ -21,7 +21,7 @@ from tfviz.reading.trace import Trace
 def computes_as(trace: Trace, function: Callable[..., object]) -> bool:
     """Return whether a trace reproduces a function's results.
 
-    If any size except the batch size is unknown, return True without a check.
+    If any size except the batch size is unknown, return True without checking.
     """
     symbols = tree.flatten(trace.inputs)
     if any(None in symbol.shape[1:] for symbol in symbols):
@@ -104,9 +104,9 @@ def _are_near(actual: Sequence[object], expected: Sequence[object]) -> bool:
 def _unfaithful(graph: Graph, images: Sequence[tf.Tensor]) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"The graph that tfviz read from '{graph.model_name}' does not reproduce the model's outputs for images of shape "
-        f"{tuple(images[0].shape[1:])}. One of its layers branches in Python on a size or another value that is only known at "
-        "run time. Build the model with a fixed image size, such as keras.Input((224, 224, 3)), or use keras.ops.shape(x) in "
-        "that layer."
+        f"{tuple(images[0].shape[1:])}. One of the model's layers branches in Python on a size or another value that is known "
+        "only at run time. Build the model with a fixed image size, such as keras.Input((224, 224, 3)), or use "
+        "keras.ops.shape(x) in that layer."
     )
 
 

@@ -296,7 +296,7 @@ def _scaled_sum(layer: Layer) -> list[Stage]:
 
 
 def _rows(row: Row, names: str) -> dict[type, Row]:
-    """Map each of the named classes that this Keras version contains to the row."""
+    """Return a dict that maps each named class in this Keras version to the row."""
     return {getattr(layers, name): row for name in names.split() if hasattr(layers, name)}
 
 
@@ -403,12 +403,12 @@ def mixes_all_pixels(layer: keras.Operation) -> bool:
 
 
 def is_from_keras(cls: type) -> bool:
-    """Return whether Keras defines a class."""
+    """Return whether a class is part of Keras."""
     return cls.__module__.startswith("keras.")
 
 
 def is_keras_layer(layer: keras.Layer) -> bool:
-    """Return whether Keras, not a user, defines what a layer computes."""
+    """Return whether a layer is part of Keras and is not a Lambda layer, which runs user code."""
     return is_from_keras(type(layer)) and not isinstance(layer, layers.Lambda)
 
 

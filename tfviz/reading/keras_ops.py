@@ -20,6 +20,7 @@ from tfviz.graph.operations import (
     Concatenate,
     Constant,
     Contraction,
+    Deviation,
     Difference,
     Elementwise,
     Exponential,
@@ -98,7 +99,7 @@ def _relu6(call: Call) -> Operation:
 
 
 def _arithmetic(affine: Callable[[str, list[Any]], Operation], several: Callable[[str], Operation]) -> Row:
-    """Create the row for arithmetic either on one tensor and numbers or on several tensors."""
+    """Create the row for an operation on either one tensor and numbers or several tensors."""
 
     def row(call: Call) -> Operation:
         return several(_name(call)) if len(call.inputs) > 1 else affine(_name(call), numbers_of(call))
@@ -210,7 +211,7 @@ def _runs_functions(call: Call) -> Operation:
 
 
 def rows(row: Row, names: str) -> dict[str, Row]:
-    """Return a dict that maps each of these names to the row."""
+    """Return a dict that maps each of the space-separated names to the row."""
     return dict.fromkeys(names.split(), row)
 
 
@@ -251,6 +252,7 @@ TABLE: dict[str, Row] = {
     **rows(_function(0), "Log10 Exp2 NanToNum StopGradient Greater GreaterEqual Less LessEqual Equal NotEqual LogicalAnd"),
     **rows(_function(0), "LogicalOr LogicalNot LogicalXor Isnan Isinf Isfinite"),
     "Moments": _of(Moments),
+    **rows(_of(Deviation), "Var Std"),
     **rows(_runs_functions, "Map VectorizedMap Scan AssociativeScan Cond Switch WhileLoop ForiLoop"),
 }
 
@@ -294,7 +296,7 @@ def exact_attention(operation: keras.Operation) -> Callable[..., Any]:
 
 
 def primitive_of(call: Call) -> tuple[Primitive | None, tuple[Any, ...]]:
-    """Return a call's primitive (or None) and operands. They are used to find handwritten ReLUs."""
+    """Return a call's primitive (or None) and operands, which reveal handwritten ReLUs."""
     operation = call.operation
     operands = tuple(tree.flatten((call.arguments.args, call.arguments.kwargs)))
     if isinstance(operation, keras.Layer):

@@ -1,4 +1,4 @@
-"""The first tracer, which runs code on Keras' symbolic tensors and records the operations."""
+"""The first of two tracers. It runs code on Keras' symbolic tensors and records the operations."""
 
 from __future__ import annotations
 
@@ -57,9 +57,8 @@ def _has_free_size(call: Call, own: set[int]) -> bool:
     """Return whether a call received a size that is only known at run time.
 
     A reshape is an exception if only the batch size is unknown. This size can be inferred from the
-    others, so this function sets it to -1, but only in the traced operation. New layers that the
-    code creates may also receive such sizes. Layers that already existed, whose ids are in `own`,
-    are not checked.
+    others, so this function sets it to -1, but only in the traced operation. Layers that the code
+    creates may also receive such sizes. Existing layers, whose ids are in `own`, are not checked.
     """
     operation, sizes = call.operation, call.outputs[0].shape
     if isinstance(operation, keras.Layer):

@@ -44,10 +44,10 @@ class ReadModel:
         return any(step.layer is self.model for step in self.graph.steps)
 
     def is_current(self) -> bool:
-        """Return whether the layers are unchanged since the model was read.
+        """Return whether the layers have stayed the same since the model was read.
 
-        Examples of changes are `quantize()`, `enable_lora()`, a new activation, `pop()` and
-        `add()`.
+        For example, `quantize()`, `enable_lora()`, a new activation, `pop()` and `add()` change
+        them.
         """
         now = keras_internals.state_of(self._layers)
         return all(new is old for new, old in zip(now, self._state, strict=True))

@@ -1,6 +1,6 @@
 """Convert a trace to a flat graph.
 
-Nested models are flattened, and each call of a shared layer and each fused activation becomes a
+Nested models are flattened, and each call to a shared layer and each fused activation becomes a
 separate step.
 """
 
@@ -39,13 +39,13 @@ from tfviz.reading.trace import Call, NotReadable, Trace, fitted, inputs_for, re
 def graph_of(model: keras.Model, *, by_tensorflow: bool = True) -> Graph:
     """Read a model of any nesting depth into a flat graph without changing the model.
 
-    Functional and Sequential models contain their graph. A subclassed model is traced with Keras'
-    symbolic tensors if possible, otherwise with TensorFlow's.
+    Functional and Sequential models already contain their graph. A subclassed model is traced with
+    Keras' symbolic tensors if possible, otherwise with TensorFlow's.
 
     Args:
         model: a built keras.Model.
-        by_tensorflow: whether to open layers that only TensorFlow can trace. The values inside such
-            layers are not Keras symbolic tensors, so a new Keras model cannot start from them.
+        by_tensorflow: whether to trace layers that only TensorFlow can trace. The values inside
+            such layers are not Keras symbolic tensors, so a new Keras model cannot use them.
 
     Raises:
         UnsupportedModelError: the layers cannot be traced, the model is not built, or it uses
@@ -183,9 +183,9 @@ class _Reader:
         return new
 
     def _open_layer(self, call: Call, values: dict[int, Value], path: str) -> bool:
-        """Add the steps of a layer that runs other layers or user code.
+        """Add the steps in a layer that runs other layers or user code.
 
-        Return False without adding anything for any other layer.
+        For any other layer, return False without adding anything.
         """
         layer = call.operation
         if keras_ops.is_attention(layer):
@@ -336,7 +336,7 @@ class _Reader:
 def _paths(trace: Trace) -> list[str]:
     """Return each call's path, which consists of the operation's name and, if needed, a number.
 
-    Calls of a shared layer, or of several layers with the same name, are numbered in call order.
+    Calls to a shared layer, or to several layers with the same name, are numbered in call order.
     """
     names = _names(trace)
     order: dict[str, list[int]] = defaultdict(list)
@@ -438,5 +438,6 @@ def _require_channels_last(operation: keras.Operation) -> None:
     if getattr(operation, "data_format", None) == "channels_first":
         raise UnsupportedModelError(
             f"Layer '{operation.name}' uses data_format='channels_first', but tfviz needs images as (height, width, channels). "
-            "Build the model with data_format='channels_last' and load the same weights. Kernels have the same shape in both."
+            "Build the model with data_format='channels_last' and load the same weights. Kernels have the same shape in both "
+            "formats."
         )

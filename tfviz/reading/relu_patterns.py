@@ -37,10 +37,9 @@ class Expression:
 
     Attributes:
         primitive: the primitive, or None for any other operation.
-        operands: the operands. A constant is given by its value, and anything else is a (symbolic)
-            tensor.
-        made_by: a function that takes a tensor and returns the expression that computes it, or None
-            for an input.
+        operands: the operands. Constants are given as values, all others as (symbolic) tensors.
+        made_by: a function that returns the expression that computes a given tensor, or None for an
+            input.
     """
 
     primitive: Primitive | None

@@ -87,7 +87,7 @@ def run_all(operations: Sequence[tf.Operation], known: dict[str, tf.Tensor], run
 
     Args:
         operations: the operations to run, which are in the traced graph.
-        known: the new tensors, keyed by the names of the graph's tensors.
+        known: the new tensors, keyed by the graph tensors' names.
         run_one: a function that runs one operation on its new inputs. If None, `run` is used.
     """
     for operation in operations:
@@ -103,8 +103,8 @@ def run(
     Args:
         operation: the operation in the traced graph.
         inputs: the new inputs.
-        dtype_of: a function that takes a dtype in the operation's attributes and returns the dtype
-            to compute in.
+        dtype_of: a function that maps each dtype in the operation's attributes to the dtype to
+            compute in.
     """
     if is_constant(operation):
         value = tf.make_ndarray(operation.get_attr("value"))

@@ -426,13 +426,13 @@ def is_input(operation: tf.Operation) -> bool:
 
 # --- contents of a traced function ----------------------------------------------------------------
 
-# In a trace, a call of a tf.function is one of these operations.
+# In a trace, a call to a tf.function is one of these operations.
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _BRANCHES = frozenset({"If", "StatelessIf", "Case", "StatelessCase"})
 _SIDE_EFFECTS = ("Random", "Rng", "Multinomial", "Normal", "Assign", "PyFunc")
 
-# These operations mix pixels: operations with a window, operations that move pixels, and products
-# that combine the positions of two maps.
+# These operations mix pixels: some have a window, some move pixels, and some are products that
+# combine the positions of two maps.
 _CONVOLUTIONS = frozenset({"Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2"})
 _WINDOWED = frozenset({"MaxPool", "MaxPoolV2", "MaxPool3D", "AvgPool", "AvgPool3D", "Dilation2D", "Cumsum", "Cumprod"})
 _MOVING = frozenset({"ReverseV2", "Roll", "ImageProjectiveTransformV3", "GatherV2", "GatherNd", "TopKV2"})
@@ -442,7 +442,7 @@ _TRANSPARENT = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "ExpandDims"
 
 
 def takes_functions(operation: tf.Operation) -> bool:
-    """Return whether an operation has function attributes, as a loop or a condition does."""
+    """Return whether an operation has function attributes, as a loop or a conditional does."""
     return any("func" in attribute.type for attribute in operation.op_def.attr)
 
 

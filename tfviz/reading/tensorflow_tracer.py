@@ -1,8 +1,8 @@
-"""The second tracer, which traces a layer's code with TensorFlow.
+"""The second of two tracers. It traces a layer's code with TensorFlow.
 
 Code that uses functions from outside Keras, as in `tf.nn.relu(x)`, or its own weights, as in
-`x * self.scale`, cannot be traced with Keras' symbolic tensors. TensorFlow traces such code, as
-`tf.function` does, while this module records the calls of inner layers. The operations between
+`x * self.scale`, cannot be traced with Keras' symbolic tensors. This module traces such code with
+TensorFlow, as `tf.function` does, and records the calls to inner layers. The operations between
 these calls are cut out of the trace one by one. Each piece reads its weights when it runs.
 """
 
@@ -37,7 +37,7 @@ class _OwnGradientError(Exception):
 
 @dataclass(frozen=True)
 class _LayerCall:
-    """One call of an inner layer. Its outputs are always new tensors."""
+    """One call to an inner layer. Its outputs are always new tensors."""
 
     operation: keras.Layer
     args: Any

@@ -16,7 +16,7 @@ from tfviz.nesting import Nested
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of one operation.
+    """One call to one operation.
 
     Attributes:
         operation: a Keras layer, a `keras.ops` operation, or a piece of a TensorFlow trace.

@@ -1,13 +1,14 @@
-"""Draw images, signals or volumes as pictures and align their maps with these pictures.
+"""Draw images, signals, volumes or videos as pictures and align their maps with these pictures.
 
-A signal is drawn as a line on white, and a volume as a row of slices, so that runs and films can
-treat them like images.
+A signal is drawn as a line on white, and a volume or video as a row of slices or frames, so that
+runs and films can treat them like images.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -16,6 +17,8 @@ import numpy.typing as npt
 from matplotlib.colors import Colormap
 
 from tfviz.images.preprocessing import Preprocessing
+from tfviz.render.data_kinds import PLANES
+from tfviz.render.overlays import Look, blended
 from tfviz.render.pictures import Arrays, Map, Picture, maps_of, pictures_of, shrunk_or_enlarged
 from tfviz.render.signals import Signal, signal_colors, signal_maps, signal_meaning, signals_of
 from tfviz.render.strength import meaning_of
@@ -81,13 +84,33 @@ class Canvas:
         covered = self.covered(index)
         return drawn if covered is None else np.where(covered[..., None], drawn, self.pictures[index])
 
+    def drawn(self, placed: Map, index: int, style: str, look: Look, limit: float) -> Picture:
+        """Draw a map over the picture at this index.
+
+        Args:
+            placed: the map, from `placed`.
+            index: the picture's index.
+            style: the map's style, from `style`.
+            look: how to blend maps with pictures.
+            limit: the value that is drawn in the strongest color.
+
+        Returns:
+            The picture, uint8 RGB.
+        """
+        look = replace(self.look(look), cmap=self.color_map(style, look.cmap))
+        return self.finished(blended(self.pictures[index], placed, style, look, limit), index)
+
+    def look(self, look: Look) -> Look:
+        """Return the settings to use in place of `look`."""
+        return look
+
     def color_map(self, style: str, cmap: str | Colormap | None) -> str | Colormap | None:
         """Return the color map to use for a style, or None for the style's default."""
         return cmap
 
     def meaning(self, style: str, scale: str) -> str:
         """Return the legend text for a style and a scale."""
-        return meaning_of(style, scale)
+        return meaning_of(style, scale, self.noun)
 
 
 class SignalCanvas(Canvas):
@@ -125,6 +148,10 @@ class SignalCanvas(Canvas):
         """Return "signed" for "grey", which would hide the line, and other styles unchanged."""
         return "signed" if style == "grey" else style
 
+    def look(self, look: Look) -> Look:
+        """Return settings with opaque colors, because the line is drawn over them."""
+        return replace(look, alpha=1.0)
+
     def color_map(self, style: str, cmap: str | Colormap | None) -> str | Colormap | None:
         """Return a color map without dark colors, which would hide the line."""
         return signal_colors(style, cmap)
@@ -141,16 +168,16 @@ class SignalCanvas(Canvas):
 class VolumeCanvas(Canvas):
     """A canvas of volumes or videos (D, H, W, C), drawn as evenly spaced, numbered slices."""
 
-    noun = "volume"
     is_wide = True
 
-    def __init__(self, volumes: Any, preprocessing: Any = None) -> None:
-        self.volumes = volumes_of(volumes, preprocessing)
-        super().__init__([_slices_picture(volume) for volume in self.volumes])
+    def __init__(self, volumes: Any, preprocessing: Any = None, kind: str = "volume") -> None:
+        self.noun = kind
+        self.volumes = volumes_of(volumes, preprocessing, kind)
+        super().__init__([_slices_picture(volume, PLANES[kind]) for volume in self.volumes])
 
     def maps(self, attribution: Sequence[npt.NDArray[Any]]) -> list[Map]:
         """Check an attribution and return its maps with stacked slices (see `Canvas.maps`)."""
-        found = volume_maps(list(attribution), len(self.volumes))
+        found = volume_maps(list(attribution), len(self.volumes), self.noun)
         return [one if one.ndim == 2 else one.reshape(-1, *one.shape[2:]) for one in found]
 
     def placed(self, values: npt.NDArray[Any], index: int) -> Map:
@@ -168,12 +195,12 @@ class VolumeCanvas(Canvas):
 
 
 def canvas_of(images: Arrays, kind: str, preprocessing: Preprocessing | str | None = None) -> Canvas:
-    """Return the canvas for images, signals or volumes.
+    """Return the canvas for images, signals, volumes or videos.
 
     Args:
-        images: the images, signals or volumes, as for `plot`.
-        kind: "image", "signal" or "volume".
-        preprocessing: the preprocessing that was applied to the images or volumes. It is undone.
+        images: the images, signals, volumes or videos, as for `plot`.
+        kind: a key of `RANKS`.
+        preprocessing: the preprocessing that was applied, except to signals. It is undone.
 
     Returns:
         The canvas.
@@ -183,7 +210,7 @@ def canvas_of(images: Arrays, kind: str, preprocessing: Preprocessing | str | No
     """
     if kind == "signal":
         return SignalCanvas(images)
-    return VolumeCanvas(images, preprocessing) if kind == "volume" else Canvas(pictures_of(images, preprocessing))
+    return VolumeCanvas(images, preprocessing, kind) if kind in PLANES else Canvas(pictures_of(images, preprocessing))
 
 
 def _line_picture(signal: Signal) -> Picture:
@@ -210,12 +237,12 @@ def _slice_size(volume: Volume) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _slices_picture(volume: Volume) -> Picture:
+def _slices_picture(volume: Volume, plane: str) -> Picture:
     height, width = _slice_size(volume)
     parts = []
     for chosen in evenly_spaced(len(volume)):
         label = np.full((LABEL_PX, width, 3), 255, np.uint8)
-        cv2.putText(label, f"slice {chosen}", (2, LABEL_PX - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+        cv2.putText(label, f"{plane} {chosen}", (2, LABEL_PX - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
         parts.append(np.concatenate([label, shrunk_or_enlarged(volume[chosen], height, width)]))
     return _side_by_side(parts, 255)
 

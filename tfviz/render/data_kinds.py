@@ -1,8 +1,8 @@
-"""Tell images, signals and volumes apart by their array axes."""
+"""Tell images, signals, volumes and videos apart by their array axes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,25 @@ from tfviz.images.image_array import LoadedImages
 from tfviz.render.grid import Attributions
 from tfviz.render.pictures import Arrays
 
-KINDS = ("image", "signal", "volume")
+RANKS = {"image": 4, "signal": 3, "volume": 5, "video": 5}  # of a batch
+KINDS = tuple(RANKS)
+PLANES = {"volume": "slice", "video": "frame"}
 _LONG = 4  # the minimum ratio of the number of time steps to the number of signals
 
 
+def kind_of_batch(shape: Sequence[int | None]) -> str | None:
+    """Return the kind of a batch with this shape, or None if its rank matches no kind.
+
+    A batch (N, D, H, W, C) contains videos if it has the three channels of color images, and
+    volumes otherwise.
+    """
+    if len(shape) == RANKS["video"] and shape[-1] == 3:
+        return "video"
+    return next((kind for kind, rank in RANKS.items() if rank == len(shape)), None)
+
+
 def kind_of(images: Arrays, attributions: Attributions, kind: str | None = None) -> str:
-    """Return the kind of `images`: "image", "signal" or "volume".
+    """Return the kind of `images`: "image", "signal", "volume" or "video".
 
     Signals (N, T, C) can have the same shape as a single image (H, W, C). An array with three axes
     is treated as signals if the maps have one row per signal and the array cannot be an image. It
@@ -40,13 +53,13 @@ def kind_of(images: Arrays, attributions: Attributions, kind: str | None = None)
             raise OptionError(f"Unknown data kind {kind!r}. {near_matches(str(kind), KINDS)}")
         return kind
     if isinstance(images, list | tuple):
-        return {2: "signal", 4: "volume"}.get(np.ndim(images[0]) if len(images) else 0, "image")
+        return (kind_of_batch((1, *np.shape(images[0]))) if len(images) else None) or "image"
     shape = np.shape(images)  # type: ignore[arg-type]
-    if len(shape) == 5:
-        return "volume"
     if len(shape) == 2:
         return "signal"
-    return "signal" if len(shape) == 3 and _are_signals(images, shape, attributions) else "image"
+    if len(shape) == 3 and not _are_signals(images, shape, attributions):
+        return "image"
+    return kind_of_batch(shape) or "image"
 
 
 def _are_signals(images: Any, shape: tuple[int, ...], attributions: Attributions) -> bool:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from tfviz.errors import OptionError
 from tfviz.images.preprocessing import Preprocessing
-from tfviz.render.data_kinds import kind_of
+from tfviz.render.data_kinds import PLANES, kind_of
 from tfviz.render.grid import Attributions, Column, Grid, Scores, grid_of
 from tfviz.render.notebook_figure import NotebookFigure
 from tfviz.render.overlays import Look, Underlay
@@ -66,9 +66,10 @@ def plot(
         attributions: method -> its maps, as for `overlay`; for several targets, method -> target
             -> maps. The keys become titles. A key of `tfviz.METHODS` becomes the method's name;
             other keys are unchanged.
-        kind: "image", "signal" or "volume". If None, the kind is inferred from the shape. An array
-            with three axes is a single image (H, W, C), unless the maps have one row for each of N
-            signals and the array's values or shape rule out an image.
+        kind: "image", "signal", "volume" or "video". If None, the kind is inferred from the shape.
+            Arrays (N, D, H, W, 3) are videos. An array with three axes is a single image (H, W, C),
+            unless the maps have one row for each of N signals and the array's values or shape rule
+            out an image.
         slices: the slices or frames of volumes to draw. None means up to six: evenly spaced slices
             and the slice with the strongest value of the first map.
         captions: one text per image, such as "tabby cat 0.83", to write below it.
@@ -95,14 +96,15 @@ def plot(
     """
     look = Look(alpha, underlay, cmap)
     kind = kind_of(images, attributions, kind)
-    if slices is not None and kind != "volume":
-        raise OptionError(f"`slices` applies only to volumes (N, D, H, W, C). Received: {kind}s.")
+    if slices is not None and kind not in PLANES:
+        raise OptionError(f"`slices` applies only to volumes and videos (N, D, H, W, C). Received: {kind}s.")
     if kind == "signal":
         return plot_signals(images, attributions, captions=captions, scores=scores, styles=styles, scale=scale, cmap=cmap)
-    if kind == "volume":
+    if kind in PLANES:
         return plot_volumes(
             images,
             attributions,
+            kind=kind,
             slices=slices,
             captions=captions,
             scores=scores,

@@ -132,11 +132,11 @@
   }
 
   function counted(length) {
-    if (!length) return "No image matches.";
+    if (!length) return `No ${holder.dataset.noun} matches.`;
     const [first, last] = [page * perPage + 1, Math.min((page + 1) * perPage, length)];
     const words = (number) => number.toLocaleString("en");
     const range = length > perPage ? `${words(first)}–${words(last)} of ` : "";
-    return `${range}${words(length)}${length < cards.length ? ` found among ${words(cards.length)}` : ""} images`;
+    return `${range}${words(length)}${length < cards.length ? ` found among ${words(cards.length)}` : ""} ${holder.dataset.noun}s`;
   }
 
   function showPager(pager, pages) {

@@ -19,10 +19,10 @@ from tfviz.render.strength import SCALES
 PAGE = "index.html"
 PER_PAGE = 50
 STRENGTHS = (
-    "The number below each map is its peak relative to the top class's map. For excitation backprop, it is the map's sum, the "
-    "share of the class's evidence that reaches the layer. Neither is a confidence. Nearly empty maps are drawn dimmed."
+    "The number below each map is its peak relative to the peak of the top class's map. For excitation backprop, the number is "
+    "the map's sum, which is the share of the class's evidence that reaches the layer. Neither number is a confidence. Nearly "
+    "empty maps are drawn dimmed."
 )
-TRUTHS = "compare the top class with the true class (the image's folder name)"
 
 
 def write_gallery(
@@ -52,8 +52,8 @@ def write_gallery(
         scale: the scale of the maps at `GalleryMap.path`. If maps have an `other_path`, the page
             has a switch between the two scales.
         look: how the maps were blended with the images, for the legend.
-        canvas: a canvas of the type that the maps were drawn on, for the legend. None means an
-            image canvas.
+        canvas: a canvas of the type that the maps were drawn on, for the legend and the wording.
+            None means an image canvas.
         page: the page's file name.
         preface: HTML to show above the images.
         captions: a text that explains the strengths in the maps' captions.
@@ -64,6 +64,8 @@ def write_gallery(
     Raises:
         OutputError: the page cannot be written.
     """
+    canvas = canvas or Canvas([])
+    noun = canvas.noun
     methods = list(dict.fromkeys(one.method for entry in entries for one in entry.maps))
     styles = {one.style for entry in entries for one in entry.maps}
     text = Template(_part("html")).substitute(
@@ -72,30 +74,31 @@ def write_gallery(
         title=html.escape(title),
         subtitle=optional('<p class="subtitle">{}</p>', html.escape(subtitle)),
         preface=preface,
-        summary=_summary(entries, methods, failures),
+        summary=_summary(entries, methods, failures, noun),
         filter=_filter(methods),
-        scale=_scale_switch(scale) if any(one.other_path for entry in entries for one in entry.maps) else "",
+        scale=_scale_switch(scale, noun) if any(one.other_path for entry in entries for one in entry.maps) else "",
         strengths=optional('<p class="quiet">{}</p>', html.escape(captions) if _has_strengths(entries) else ""),
-        legend="".join(_legend(style, scale, look or Look(), canvas or Canvas([])) for style in STYLES if style in styles),
+        legend="".join(_legend(style, scale, look or Look(), canvas) for style in STYLES if style in styles),
         questions=_questions(questions or {}, methods),
-        truths=_truths(entries),
+        truths=_truths(entries, noun),
         search=_search(entries),
         per_page=PER_PAGE,
         upper_pager=_pager("Pages"),
-        lower_pager=_pager("Pages, below the images"),
+        noun=noun,
+        lower_pager=_pager(f"Pages, below the {noun}s"),
         cards="\n".join(card(entry) for entry in entries[:PER_PAGE]),
-        others=_others(entries),
+        others=_others(entries, noun),
         failures=_failures(failures),
     )
     # Invalid Unicode in a file name is shown as "?". The link stays correct.
     return write_atomically(Path(folder) / page, text.encode("utf-8", errors="replace"))
 
 
-def _summary(entries: Sequence[GalleryEntry], methods: Sequence[str], failures: Sequence[GalleryFailure]) -> str:
-    parts = [_counted(len(entries), "image"), _counted(len(methods), "method")]
+def _summary(entries: Sequence[GalleryEntry], methods: Sequence[str], failures: Sequence[GalleryFailure], noun: str) -> str:
+    parts = [_counted(len(entries), noun), _counted(len(methods), "method")]
     if judged := [entry.is_right for entry in entries if entry.is_right is not None]:
         known = " with a known class" if len(judged) < len(entries) else ""
-        parts.append(f"top class correct for {sum(judged):,} of {_counted(len(judged), 'image')}{known}")
+        parts.append(f"top class correct for {sum(judged):,} of {_counted(len(judged), noun)}{known}")
     if failures:
         parts.append(f'<a href="#failures">{len(failures):,} not explained</a>')
     return " · ".join(parts)
@@ -128,17 +131,17 @@ def _pager(label: str) -> str:
     )
 
 
-def _others(entries: Sequence[GalleryEntry]) -> str:
+def _others(entries: Sequence[GalleryEntry], noun: str) -> str:
     """Return the cards on all pages after the first."""
     waiting = "\n".join(waiting_card(entry) for entry in entries[PER_PAGE:])
-    note = f"<noscript><p>Showing {PER_PAGE} of {len(entries)} images. Enable JavaScript to see all.</p></noscript>\n{{}}"
+    note = f"<noscript><p>Showing {PER_PAGE} of {len(entries)} {noun}s. Enable JavaScript to see all.</p></noscript>\n{{}}"
     return optional(note, waiting)
 
 
-def _truths(entries: Sequence[GalleryEntry]) -> str:
+def _truths(entries: Sequence[GalleryEntry], noun: str) -> str:
     if all(entry.is_right is None for entry in entries):
         return ""
-    return f"<span><b>{RIGHT} {WRONG}</b>{TRUTHS}</span>"
+    return f"<span><b>{RIGHT} {WRONG}</b>compare the top class with the true class (the {noun}'s folder name)</span>"
 
 
 def _filter(methods: Sequence[str]) -> str:
@@ -155,8 +158,8 @@ def _has_strengths(entries: Sequence[GalleryEntry]) -> bool:
     return any(one.strength for entry in entries for one in entry.maps)
 
 
-def _scale_switch(chosen: str) -> str:
-    words = {"map": "One scale per map", "image": "One scale per image and method"}
+def _scale_switch(chosen: str, noun: str) -> str:
+    words = {"map": "One scale per map", "image": f"One scale per {noun} and method"}
     boxes = "".join(
         f'<label><input type="radio" name="scale" value="{scale}"{" checked" * (scale == chosen)}>{words[scale]}</label>'
         for scale in SCALES
@@ -165,7 +168,7 @@ def _scale_switch(chosen: str) -> str:
 
 
 def _legend(style: str, drawn: str, look: Look, canvas: Canvas) -> str:
-    colors = replace(look, cmap=canvas.color_map(style, look.cmap)).color_bar(style)
+    colors = replace(canvas.look(look), cmap=canvas.color_map(style, look.cmap)).color_bar(style)
     stops = ", ".join("#{:02x}{:02x}{:02x}".format(*colors[step]) for step in range(0, 256, 17))
     strip = f'<span class="strip" style="background: linear-gradient(to right, {stops})"></span>'
     meanings = "".join(

@@ -47,14 +47,14 @@ class NotebookFigure(Figure):
 
         Args:
             t: the text.
-            **options: options for Matplotlib's `suptitle`. If "x" or "y" is given, the figure keeps
-                its size.
+            **options: options for Matplotlib's `suptitle`. If "x" or "y" is given, or the figure
+                has a layout engine, the figure keeps its size.
 
         Returns:
             The title.
         """
         title = super().suptitle(t, **options)
-        if "y" in options or "x" in options:
+        if "y" in options or "x" in options or self.get_layout_engine() is not None:
             return title
         box = title.get_window_extent(FigureCanvasAgg(self).get_renderer())
         self._grow(box.width / self.dpi + 2 * MARGIN, box.height / self.dpi + MARGIN)

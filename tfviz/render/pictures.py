@@ -125,7 +125,7 @@ def _without_preprocessing(array: npt.NDArray[Any], preprocessing: Preprocessing
     if not _is_in_range(pixels):
         raise ImageError(
             f"Undoing `preprocessing` produces pixels from {pixels.min():.4g} to {pixels.max():.4g} instead of 0-255, so the "
-            f"images, with values from {array.min():.4g} to {array.max():.4g}, were not preprocessed this way. Pass the "
+            f"images (values from {array.min():.4g} to {array.max():.4g}) were not preprocessed this way. Pass the "
             "preprocessing that was applied to the images."
         )
     return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
@@ -147,10 +147,10 @@ def _scale_of(arrays: Sequence[npt.NDArray[Any]]) -> float | None:
     if 0 <= lowest <= highest <= 255:
         return 1.0 if highest <= 1 else 255.0
     warn(
-        f"The images have values from {lowest:.4g} to {highest:.4g}: they were preprocessed, so their true colors are "
-        "unknown, and red and blue may be swapped. Pass the array that tfviz.load_images returned, pass RGB images as uint8 or "
-        "in 0-1 (to SnapshotCallback as pictures=...), or name the preprocessing: "
-        'preprocessing="tf", "torch", "caffe" or a tfviz.Preprocessing.'
+        f"The images have values from {lowest:.4g} to {highest:.4g}, so they were preprocessed. Their true colors are unknown, "
+        "and red and blue may be swapped. Pass the array that tfviz.load_images returned, pass RGB images as uint8 or in 0-1 "
+        '(to SnapshotCallback as pictures=...), or name the preprocessing: preprocessing="tf", "torch", "caffe" or a '
+        "tfviz.Preprocessing."
     )
     return None
 
@@ -237,5 +237,5 @@ def _check_map(values: npt.NDArray[np.float64]) -> None:
     if not np.isfinite(values).all():
         raise ImageError(
             f"The attribution contains NaN or infinite values ({np.count_nonzero(~np.isfinite(values))} of {values.size}), so "
-            "it cannot be drawn. Look for such values in the model's input, weights and activations."
+            "it cannot be drawn. Check the model's input, weights and activations for such values."
         )

@@ -75,7 +75,7 @@ def signal_maps(attribution: Arrays, signals: Sequence[Signal]) -> list[Map]:
         The maps, float64.
 
     Raises:
-        ImageError: the maps have the wrong shape or number, or are not finite.
+        ImageError: the number of maps is wrong, or a map has the wrong shape or is not finite.
     """
     single = len(signals) == 1 and not isinstance(attribution, list | tuple) and np.ndim(attribution) == 1  # type: ignore[arg-type]
     given: Any = [attribution] if single else attribution
@@ -90,8 +90,8 @@ def signal_maps(attribution: Arrays, signals: Sequence[Signal]) -> list[Map]:
             )
         if not np.isfinite(array).all():
             raise ImageError(
-                "The attribution contains NaN or infinite values, so it cannot be drawn. Look for such values in the model's "
-                "input, weights and activations."
+                "The attribution contains NaN or infinite values, so it cannot be drawn. Check the model's input, weights and "
+                "activations for such values."
             )
     return [array[None] if array.ndim == 1 else array.T for array in arrays]
 
@@ -166,7 +166,7 @@ def _legend(columns: Sequence[Column], lines: Sequence[Signal], scale: str) -> l
 
 def signal_meaning(style: str, scale: str) -> str:
     """Return the legend text for a style and a scale when maps are drawn behind black lines."""
-    return meaning_of(style, scale).replace("dark is zero", "white is zero")
+    return meaning_of(style, scale, "signal").replace("dark is zero", "white is zero")
 
 
 def _title(column: Column, index: int) -> str:

@@ -73,10 +73,11 @@ def strengths_of(method: str, maps: Sequence[Map], names: Sequence[str], style: 
     return found
 
 
-def meaning_of(style: str, scale: str) -> str:
-    """Return the legend text for a style and a scale."""
+def meaning_of(style: str, scale: str, noun: str = "image") -> str:
+    """Return the legend text for a style and a scale. `noun` is the word for what is explained."""
     meaning = MEANINGS[style]
-    return meaning if scale == "map" else meaning.replace("of each map", "of all targets of an image and method")
+    own = "an image" if noun == "image" else f"a {noun}"
+    return meaning if scale == "map" else meaning.replace("of each map", f"of all targets of {own} and method")
 
 
 def common_limit(strengths: Sequence[Strength]) -> float:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from tfviz.errors import ImageError, OptionError
 from tfviz.images.preprocessing import Preprocessing
+from tfviz.render.data_kinds import PLANES
 from tfviz.render.grid import Attributions, Column, Scores, captions_of, columns_of, targets_of
 from tfviz.render.notebook_figure import NotebookFigure
 from tfviz.render.overlays import Look, blended
@@ -26,10 +27,12 @@ SLICE_WIDTH, TITLE_LINE = 1.5, 0.22
 PIXELS_PER_INCH = 200
 TEXT_SIZE, NUMBER_SIZE = 9, 8  # points
 
+_DEPTHS = {"volume": "depth", "video": "frames"}  # names of the first axis
+
 Volume = npt.NDArray[np.uint8]  # (D, H, W, 3), RGB
 
 
-def volumes_of(volumes: Arrays, preprocessing: Preprocessing | str | None = None) -> list[Volume]:
+def volumes_of(volumes: Arrays, preprocessing: Preprocessing | str | None = None, kind: str = "volume") -> list[Volume]:
     """Convert volumes to uint8 RGB slices.
 
     Args:
@@ -37,6 +40,7 @@ def volumes_of(volumes: Arrays, preprocessing: Preprocessing | str | None = None
             values outside 0–255, such as Hounsfield units, are rescaled by their minimum and
             maximum.
         preprocessing: as for `plot`.
+        kind: "volume" or "video", for messages.
 
     Returns:
         The volumes.
@@ -48,7 +52,9 @@ def volumes_of(volumes: Arrays, preprocessing: Preprocessing | str | None = None
     arrays = [np.asarray(one) for one in given]
     for array in arrays:
         if array.ndim != 4 or array.size == 0:
-            raise ImageError(f"Expected a volume of shape (depth, height, width, channels). Received: shape {array.shape}.")
+            raise ImageError(
+                f"Expected a {kind} of shape ({_DEPTHS[kind]}, height, width, channels). Received: shape {array.shape}."
+            )
     # A volume is drawn as one tall image, so that its slices share one scale.
     tall = [_in_range(array.reshape(-1, *array.shape[2:])) if preprocessing is None else array for array in arrays]
     tall = [array.reshape(-1, *array.shape[-2:]) for array in tall]
@@ -69,13 +75,14 @@ def _in_range(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return (array.astype(np.float64) - low) / ((high - low) or 1.0)
 
 
-def volume_maps(attribution: Arrays, count: int) -> list[npt.NDArray[np.float64]]:
+def volume_maps(attribution: Arrays, count: int, kind: str = "volume") -> list[npt.NDArray[np.float64]]:
     """Convert an attribution to one map per volume.
 
     Args:
         attribution: an array or a list with one map per volume: (d, h, w), (D, H, W, C), or (h, w)
             for all slices.
         count: the number of volumes.
+        kind: "volume" or "video", for messages.
 
     Returns:
         The maps, float64.
@@ -86,17 +93,17 @@ def volume_maps(attribution: Arrays, count: int) -> list[npt.NDArray[np.float64]
     given: Any = attribution
     arrays = [np.asarray(one, np.float64) for one in given]
     if len(arrays) != count:
-        raise ImageError(f"Expected one map per volume. Received: {len(arrays)} maps for {count} volumes.")
+        raise ImageError(f"Expected one map per {kind}. Received: {len(arrays)} maps for {count} {kind}s.")
     for array in arrays:
         if array.ndim not in (2, 3, 4) or array.size == 0:
             raise ImageError(
-                "Expected one map per volume, of shape (depth, height, width), (depth, height, width, channels), or (height, "
-                f"width) for all slices. Received: shape {array.shape}."
+                f"Expected one map per {kind}, of shape ({_DEPTHS[kind]}, height, width), ({_DEPTHS[kind]}, height, width, "
+                f"channels), or (height, width) for all {PLANES[kind]}s. Received: shape {array.shape}."
             )
         if not np.isfinite(array).all():
             raise ImageError(
-                "The attribution contains NaN or infinite values, so it cannot be drawn. Look for such values in the model's "
-                "input, weights and activations."
+                "The attribution contains NaN or infinite values, so it cannot be drawn. Check the model's input, weights and "
+                "activations for such values."
             )
     return arrays
 
@@ -128,6 +135,7 @@ def plot_volumes(
     volumes: Arrays,
     attributions: Attributions,
     *,
+    kind: str,
     slices: Sequence[int] | None,
     captions: Sequence[str | None] | None,
     scores: Scores | None,
@@ -141,6 +149,7 @@ def plot_volumes(
     Args:
         volumes: see `volumes_of`.
         attributions: see `plot`.
+        kind: "volume" or "video".
         slices: the slices to draw. None means up to six: evenly spaced slices and the slice with
             the strongest value of the first map.
         captions: see `plot`.
@@ -158,9 +167,9 @@ def plot_volumes(
         ImageError: see `plot`.
         OptionError: see `plot`, or a slice does not exist.
     """
-    drawn = volumes_of(volumes, preprocessing)
+    drawn = volumes_of(volumes, preprocessing, kind)
     raw = {
-        method: {target: volume_maps(one, len(drawn)) for target, one in given.items()}
+        method: {target: volume_maps(one, len(drawn), kind) for target, one in given.items()}
         for method, given in targets_of(attributions).items()
     }
     tall = {method: {target: [_tall(one) for one in maps] for target, maps in given.items()} for method, given in raw.items()}
@@ -175,16 +184,17 @@ def plot_volumes(
     figure = NotebookFigure(width, sum(steps) + TITLE_LINE * len(styles_used) + 2 * MARGIN)
     top = figure.get_figheight() - MARGIN
     for index, volume in enumerate(drawn):
-        _write(figure, MARGIN, top - TITLE_LINE + 0.06, texts[index] or f"Volume {index}", weight="bold")
+        _write(figure, MARGIN, top - TITLE_LINE + 0.06, texts[index] or f"{kind.capitalize()} {index}", weight="bold")
         y = top - 2 * TITLE_LINE
         for row, column in enumerate([None, *columns]):
             y -= sizes[index][1]
             values = None if column is None else maps[row - 1][index]
-            _draw_row(figure, y, sizes[index], volume, shown[index], column, values, index, look)
+            _draw_row(figure, y, sizes[index], volume, shown[index], column, values, index, look, PLANES[kind])
             y -= GAP
         top -= steps[index]
     for number, style in enumerate(reversed(styles_used)):
-        _write(figure, MARGIN, MARGIN + number * TITLE_LINE, f"Colors: {meaning_of(style, scale)}, over all slices")
+        meaning = f"Colors: {meaning_of(style, scale, kind)}, over all {PLANES[kind]}s"
+        _write(figure, MARGIN, MARGIN + number * TITLE_LINE, meaning)
     return figure
 
 
@@ -219,11 +229,12 @@ def _draw_row(
     values: npt.NDArray[np.float64] | None,
     index: int,
     look: Look,
+    plane: str,
 ) -> None:
     """Draw a labeled row of a volume's slices, or of maps over the slices with a color bar."""
-    label = "Slices" if column is None else "\n".join(filter(None, (column.title, column.notes[index])))
+    label = f"{plane.capitalize()}s" if column is None else "\n".join(filter(None, (column.title, column.notes[index])))
     if values is not None and values.ndim == 2:
-        label += "\none map for all slices"
+        label += f"\none map for all {plane}s"
     lines = wrapped(label, (LABEL - MARGIN - GAP) * 72, font(TEXT_SIZE), most_lines=6)
     _write(figure, MARGIN, y + size[1] / 2, "\n".join(lines), va="center")
     for number, chosen in enumerate(shown):
@@ -231,7 +242,7 @@ def _draw_row(
         axes.set_axis_off()
         axes.imshow(_picture(volume, chosen, column, values, index, size, look), aspect="auto")
         if column is None:
-            axes.set_title(f"slice {chosen} (0–{len(volume) - 1})", fontproperties=font(NUMBER_SIZE), pad=3)
+            axes.set_title(f"{plane} {chosen} (0–{len(volume) - 1})", fontproperties=font(NUMBER_SIZE), pad=3)
     if column is not None:
         left = LABEL + len(shown) * (SLICE_WIDTH + GAP)
         _draw_bar(_axes(figure, left, y, BAR, size[1]), column, column.limits[index], look)

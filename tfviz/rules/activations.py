@@ -4,7 +4,7 @@
     guided backprop     p → p · [p > 0] · max(f′(x), 0)
 
 f is the activation, x its input, and p the gradient with respect to its output. For f = ReLU, these
-are the papers' rules (see `rules.relu`); for other activations, they generalize the papers.
+are the papers' rules (see `rules.relu`); for other activations, they generalize those rules.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fold a BatchNormalization into the kernel of the linear map before it."""
+"""Fold a BatchNormalization into the preceding linear map's kernel."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tfviz.graph.operations import Linear, Normalization
 
 
 def batch_norm_scales(graph: Graph) -> dict[Step, Callable[[], tf.Tensor]]:
-    """Return functions for the channel scales of linear maps that only a BatchNormalization reads.
+    """Return the channel scales of each BatchNormalization that can be merged.
 
-    The function warns about each BatchNormalization that directly follows a linear map but cannot
-    be merged.
+    The result maps the linear map before the normalization to a function that returns the scales. A
+    warning lists each BatchNormalization that directly follows a linear map but cannot be merged.
     """
     scales: dict[Step, Callable[[], tf.Tensor]] = {}
     unmerged = []

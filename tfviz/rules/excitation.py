@@ -14,9 +14,9 @@ and f the linear map with only the positive weights W⁺. The rule for each oper
                                  no rule, because the paper does not define inhibition
     Move                         the operation's own derivative
 
-The docstring of each rule's function states the reason for the rule and its source. All rules are
-linear in p. The first linear map reads the image, which can have negative values. There, a is the
-image shifted so that its smallest value is 0, and padding stays 0.
+Each rule's docstring states the reason for the rule and its source. All rules are linear in p. The
+first linear map reads the image, which can have negative values. There, a is the image shifted so
+that its smallest value is 0, and padding stays 0.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Backward = Callable[[tf.Tensor], list[tf.Tensor]]
 
 # In these operations, each output element has a single parent, which wins with probability 1. For a
 # maximum, the parent is the largest element, as in the paper. Moves only change positions.
-# Probability at a padding element is lost. Resizing is treated as copying fractions of elements.
+# Probability that reaches padding is lost. Resizing is treated as copying fractions of elements.
 _OWN_DERIVATIVE = (Move, Choice)
 _SINGLE_PARENT = (Relu, Elementwise, Identity, Normalization, Product)
 _PIXELWISE = (Relu, Elementwise, Identity, Normalization, Choice)
@@ -79,7 +79,7 @@ class Excitation:
         self.last_maps, self.above_last_maps = last_linear_maps(graph)
         self.contrastive = contrastive
         self.averaged = averaged_maps(graph, self.last_maps) if contrastive else set()
-        # For a single sigmoid unit, class 0 has the gradient −p, and −W propagates its evidence.
+        # For a single sigmoid unit, class 0 has the gradient −p, so its evidence needs −W.
         self.has_two_signs = has_two_classes(graph)
         self.batch_norms = batch_norm_scales(graph) if merge_batch_norm else {}
         self._sums = sums_before_relus(graph, self.reads_image, self.averaged)
@@ -90,23 +90,23 @@ class Excitation:
         path = self.graph.signal_path(at)
         if attention := next((step for step in path if is_attention(step)), None):
             raise UnsupportedModelError(
-                f"Excitation backprop is not defined for attention, such as {attention.label}. Use gradient_attention, legrad "
-                "or a class activation map such as grad_cam, or explain a layer above the attention."
+                f"Excitation backprop is not defined for attention ({attention.label}). Use gradient_attention, legrad or a "
+                "class activation map such as grad_cam, or explain a layer above the attention."
             )
         for step in path:
             is_negated = isinstance(step.operation, Elementwise) and step.operation.sign < 0
             if is_negated and step.outputs[0] not in self.reads_image:
                 raise UnsupportedModelError(
-                    f"Excitation backprop has no rule for {step.label}. This operation negates its input, and excitation "
-                    "backprop cannot represent inhibition. Fold the sign into the preceding layer's weights, explain a layer "
-                    "above it, or use a gradient method such as saliency or guided_backprop."
+                    f"Excitation backprop has no rule for {step.label}, because this operation negates its input. Fold the "
+                    "sign into the preceding layer's weights, explain a layer above this operation, or use a gradient method "
+                    "such as saliency or guided_backprop."
                 )
             if not _has_rule(step):
                 why = f", because it {step.operation.reason}" if isinstance(step.operation, Opaque) else ""
                 raise UnsupportedModelError(
-                    f"Excitation backprop has no rule for {step.label}{why}. It has rules for linear layers, pooling, "
-                    "activations, normalization, sums, products with a gate and reshaping. Explain a layer above it, or use a "
-                    "gradient method such as saliency or guided_backprop."
+                    f"Excitation backprop has no rule for {step.label}{why}. Rules exist for linear layers, pooling, "
+                    "activations, normalization, sums, products with a gate and reshaping. Explain a layer above this "
+                    "operation, or use a gradient method such as saliency or guided_backprop."
                 ) from getattr(step.operation, "cause", None)
 
     def is_below_last_map(self, at: Sequence[Value]) -> bool:
@@ -160,7 +160,7 @@ class Excitation:
         return {**dict.fromkeys(_SINGLE_PARENT, _to_carrier), Relu: relu, Linear: linear, Window: window, Sum: total}
 
     def _response(self, step: Step, x: tf.Tensor, images: Tensors) -> tf.Tensor:
-        """Return max(x, 0). For a linear map that reads the image, shift x to a minimum of 0."""
+        """Return max(x, 0), or for a step that reads the image, x shifted to a minimum of 0."""
         value = step.inputs[0]
         if value not in self.reads_image:
             return keras_internals.with_mask_of(x, tf.nn.relu(x))

@@ -30,10 +30,10 @@ def last_linear_maps(graph: Graph) -> tuple[set[Step], set[Step]]:
 def averaged_maps(graph: Graph, last_maps: set[Step[Linear]]) -> set[Step]:
     """Return the last linear maps whose outputs are averaged over positions, and those averages.
 
-    Such a linear map and the average form a single linear map, as in SqueezeNet and NiN, or in a
-    segmentation model whose target averages over a mask. Only activations and moves may be between
-    the two. If the probability were normalized at each position separately, the contrast would sum
-    to zero at each position, and the result would be noise.
+    Together, such a linear map and the average form a single linear map, as in SqueezeNet and NiN,
+    or in a segmentation model whose target averages over a mask. Only activations and moves may
+    come between the two. If the probability were normalized at each position separately, the
+    contrast would sum to zero at each position, and the result would be noise.
 
     Args:
         graph: the graph.

@@ -24,13 +24,13 @@ _BASE = 128
 
 
 def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, output: int) -> Tensor | None:
-    """Return the mask at one input, where each pixel gets the mean over its copies in the output.
+    """Return the mask at one input. Each pixel gets the mean over its copies in the output.
 
     Args:
         step: a step that moves, copies or drops elements.
         mask: the mask at one output, (N, height, width, 1).
         sizes: each input's (height, width).
-        number, output: the indices of the input and the output.
+        number, output: the input index and the output index.
 
     Returns:
         The mask, (N, height, width, 1), or None if the output contains no pixel from this input.
@@ -51,13 +51,13 @@ def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, out
 
 
 def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output: int, size: Size) -> np.ndarray:
-    """Return the positions of the copies of each input pixel in one output.
+    """Return the positions of each input pixel's copies in one output.
 
     Args:
         step: a step that moves, copies or drops elements.
         shapes: each input's shape without the batch axis.
-        axes: how many of the input's axes are positions rather than channels.
-        number, output: the indices of the input and the output.
+        axes: the number of spatial axes in the input.
+        number, output: the input index and the output index.
         size: the output's height and width.
 
     Returns:
@@ -71,8 +71,8 @@ def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output:
         found = _moved(step, given, output)
     if found.shape[: 1 + len(size)] != (1, *size):
         raise UnsupportedModelError(
-            f"Step {step.label} maps one image to an array of shape {found.shape}, so it mixes the images in a batch. Keep the "
-            "batch axis unchanged, or use a gradient method such as guided_backprop or grad_cam."
+            f"Step {step.label} maps one image to an array of shape {found.shape}, so it mixes the images in a batch. Change "
+            "the step so that it keeps the batch axis, or use a gradient method such as guided_backprop or grad_cam."
         )
     found = found.reshape(int(np.prod(size)), -1)  # (output pixels, channels)
     if (found == found[:, :1]).all():
@@ -98,7 +98,7 @@ def _moved(step: Step, given: Sequence[np.ndarray], output: int) -> np.ndarray:
 
 
 def _table(found: np.ndarray, pixels: int) -> np.ndarray:
-    """Build the table for `_readers` from each output element's source pixel, or 0 for no pixel."""
+    """Build the table for `_readers` from each output element's source pixel (0 means none)."""
     reader = np.broadcast_to(np.arange(len(found))[:, None], found.shape)
     is_read = found > 0
     # The pairs are sorted by source pixel.

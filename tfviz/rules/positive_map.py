@@ -46,8 +46,8 @@ class PositiveKernels:
     """Computes the positive parts of kernels, and caches the results for constant kernels.
 
     Args:
-        scales: a function for the channel scale of each linear map with a merged
-            BatchNormalization.
+        scales: for each linear map with a merged BatchNormalization, a function that returns the
+            channel scales.
     """
 
     def __init__(self, scales: Mapping[Step, Callable[[], tf.Tensor]]) -> None:

@@ -13,8 +13,8 @@ def require_one_pixel(step: Step) -> None:
         cause = step.operation.cause if isinstance(step.operation, Opaque) else None
         raise UnsupportedModelError(
             f"VisualBackProp cannot scale its mask back through {step.label}. The operation is opaque or a product, and each "
-            "output pixel depends on several input pixels (a convolution, pooling, attention …). Build that part from Keras "
-            "layers such as Conv2D, or use a gradient method such as guided_backprop or grad_cam."
+            "output pixel depends on several input pixels. Rebuild it from Keras layers such as Conv2D, or use a gradient "
+            "method such as guided_backprop or grad_cam."
         ) from cause
 
 

@@ -1,4 +1,4 @@
-"""Replace an operation's gradient. All gradient changes in tfviz use this module's function."""
+"""Replace an operation's gradient. tfviz changes gradients only with this module's function."""
 
 from __future__ import annotations
 

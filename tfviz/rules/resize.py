@@ -36,7 +36,7 @@ def resized_back(step: Step, mask: Tensor, size: Size) -> Tensor:
 
 
 def _weights(step: Step, size: Size, axis: int) -> np.ndarray:
-    """Return the weights of the output rows (or columns) for each input row (or column).
+    """Return each output row's (or column's) weight for each input row (or column).
 
     The weights of an input row sum to 1, or to 0 if no output row reads it.
 
@@ -56,7 +56,7 @@ def _weights(step: Step, size: Size, axis: int) -> np.ndarray:
 
 
 def _resized(step: Step, units: np.ndarray, size: Size) -> np.ndarray:
-    """Repeat images (count, height or 1, width or 1, channels) to `size`, and resize them."""
+    """Repeat images (count, height or 1, width or 1, channels) to fill `size`, and resize them."""
     images = np.broadcast_to(units, (len(units), *size, units.shape[-1]))
     with tf.init_scope(), tf.device("CPU"):
         (found,) = step.compute([tf.constant(images, step.inputs[0].dtype or "float32")])

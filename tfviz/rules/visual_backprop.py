@@ -8,14 +8,14 @@ neurons; the weights are ignored. Each rule therefore depends only on which inpu
                         size, strides, padding and dilation scales the mask to the exact input size.
                         This is the paper's rule ("deconvolution"). The paper does not cover
                         pooling, which is treated as a window. For a transposed convolution, the
-                        rule is a convolution with ones. A global pooling's input gets no mask,
-                        because the single output pixel has no positions.
+                        rule is a convolution with ones. The input of a global pooling layer
+                        gets no mask, because the single output pixel has no spatial extent.
     Sum, Concatenate    Every input gets the full mask, because a path leads through each. If
                         several operations read a value, their masks are added. The paper covers
                         only networks without branches. A one-pixel input that is broadcast to all
                         pixels gets no mask.
-    Product             The signal gets the mask. The gate gets no mask, because it was squeezed to
-                        one pixel and has no positions.
+    Product             The signal gets the mask. The gate gets no mask, because it was reduced to
+                        one pixel and has no spatial extent.
     Pad, Crop           The mask is cropped where the input was padded, and padded with zeros where
                         the input was cropped.
     Upsample            Each pixel gets the mean over its copies: the transpose of copying, scaled
@@ -67,7 +67,7 @@ _LAST = "channels_last"  # explicit, because keras.json may set a different defa
 
 
 def masks_of_inputs(step: Step, mask: Tensor, sizes: Sequence[Size], output: int = 0) -> list[Tensor | None]:
-    """Return each input's part of the mask at one of a step's outputs.
+    """Return the mask at each of a step's inputs, given the mask at one of its outputs.
 
     Args:
         step: the step.
@@ -79,7 +79,7 @@ def masks_of_inputs(step: Step, mask: Tensor, sizes: Sequence[Size], output: int
         One mask per input, or None for an input that gets no mask.
 
     Raises:
-        UnsupportedModelError: there is no rule for the way in which the step moves or mixes pixels.
+        UnsupportedModelError: there is no rule for how the step moves or mixes pixels.
     """
     require_one_pixel(step)
     if _is_pixel_permutation(step, mask, sizes):
@@ -129,7 +129,7 @@ def _back_of_size(step: Step, mask: Tensor, size: Size) -> Tensor:
     if tuple(back.shape[1:-1]) != tuple(size):
         raise UnsupportedModelError(
             f"VisualBackProp cannot scale its mask back through {step.label}, from {tuple(mask.shape[1:-1])} to {tuple(size)}. "
-            "It has rules for convolutions, pooling, padding, cropping, resizing, upsampling and operations that move pixels. "
+            "Rules exist for convolutions, pooling, padding, cropping, resizing, upsampling and operations that move pixels. "
             "Use a gradient method such as guided_backprop or grad_cam."
         )
     return back
@@ -169,7 +169,7 @@ def _(operation: Crop, mask: Tensor, size: Size) -> Tensor:
 
 @_back.register(Upsample)
 def _(operation: Upsample, mask: Tensor, size: Size) -> Tensor:
-    """Return the mean over the copies of each element."""
+    """Return the mean over each element's copies."""
     return ops.average_pool(mask, operation.factors, strides=operation.factors, padding="valid", data_format=_LAST)
 
 
@@ -182,10 +182,10 @@ def _through_window(mask: Tensor, size: Size, extent: Extent) -> Tensor:
 
 
 def scale_up(mask: Tensor, size: Size, extent: Extent) -> Tensor:
-    """Scale a mask up to `size` with a transposed convolution with ones.
+    """Scale a mask up to `size` with a transposed convolution whose kernel contains only ones.
 
-    A window of ones is symmetric, so this is the same as a plain convolution over the mask with
-    zeros inserted for the strides.
+    A window of ones is symmetric, so this equals a plain convolution over the mask with zeros
+    inserted for the strides.
 
     Args:
         mask: the mask at the forward window's output, (N, height, width, 1).
@@ -236,7 +236,7 @@ def _padded_before(spread: Size, size: Size, reach: Size, strides: Size, padding
 
 
 def _ones(kernel: Size, dilation: Size) -> np.ndarray:
-    """Return a kernel with ones at the positions that a dilated kernel reads, otherwise zeros."""
+    """Return a kernel with ones where a dilated kernel reads and zeros elsewhere."""
     weights = np.zeros([d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)], "float32")
     weights[tuple(slice(None, None, d) for d in dilation)] = 1
     return weights[..., None, None]

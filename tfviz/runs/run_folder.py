@@ -107,6 +107,8 @@ class RunFolder:
         }
         if self._about.get("true_classes") is not None:
             run["true_classes"] = self._about["true_classes"]
+        if self._about.get("kind", "image") != "image":
+            run["kind"] = self._about["kind"]
         _require(RUN_FILE, run_fault(run))
         content = json.dumps(run, allow_nan=False, ensure_ascii=False, indent=1).encode("utf-8")
         _require(RUN_FILE, size_fault(content, MAX_RUN_BYTES))
@@ -190,8 +192,8 @@ def check_folder(path: Path, images: Sequence[Picture], *, is_rechosen: bool = F
     if not is_run(path):
         if read_records(path):
             raise OutputError(
-                f"log_dir {shown(path)} contains a run's snapshots ({INDEX_FILE}), but its {RUN_FILE} is missing. Restore "
-                "that file, or pass a new folder."
+                f"log_dir {shown(path)} contains a run's snapshots ({INDEX_FILE}), but {RUN_FILE} is missing. Restore this "
+                "file, or pass a new folder."
             )
         return
     sizes = [(size["height"], size["width"]) for size in read_run(path)["images"]]

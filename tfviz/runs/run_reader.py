@@ -40,7 +40,7 @@ def read_run(folder: str | Path) -> Run:
         ) from error
     if isinstance(run, dict) and isinstance(run.get("id"), str) and run.get("format") != FORMAT:
         raise SnapshotsError(
-            f"{shown(path)} has format {run.get('format')!r}, but this version of tfviz reads format {FORMAT}. Install a "
+            f"{shown(path)} has format {run.get('format')!r}, but this version of tfviz reads only format {FORMAT}. Install a "
             "newer version of tfviz."
         )
     if (fault := run_fault(run, is_strict=False)) is not None:

@@ -30,7 +30,7 @@ METHOD_PATTERN = r"^[a-z0-9_-]{1,64}$"
 
 @dataclass(frozen=True)
 class Range:
-    """The minimum and maximum of a number. None means that there is no maximum."""
+    """The minimum and maximum values allowed for a number. None means that there is no maximum."""
 
     least: float
     most: float | None = None
@@ -81,9 +81,11 @@ class RunExtras(TypedDict, total=False):
 
     Attributes:
         true_classes: each image's true class, or None if it is unknown.
+        kind: what the pictures show, if they are not images.
     """
 
     true_classes: Annotated[list[Count | None], Length(1, MAX_IMAGES)]
+    kind: Literal["signal", "volume", "video"]
 
 
 class Run(RunExtras):

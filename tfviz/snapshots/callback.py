@@ -89,9 +89,9 @@ class SnapshotCallback(keras.callbacks.Callback):
         pictures: the images to draw maps over, (N, H, W, 3) or a list of (H, W, 3). None means
             `images`. The images are drawn in their original colors if `load_images` returned them
             or if their preprocessing is known.
-        kind: "signal" for signals (N, T, C), which are drawn as lines, or "volume" for volumes and
-            videos (N, D, H, W, C), which are drawn as slices. If None, images and volumes are
-            distinguished by their number of axes.
+        kind: "signal" for signals (N, T, C), which are drawn as lines, or "volume" or "video" for
+            volumes or videos (N, D, H, W, C), which are drawn as slices or frames. If None, the
+            number of axes distinguishes images from volumes, and (N, D, H, W, 3) are videos.
         preprocessing: how `images` (or `pictures`) were preprocessed, in a form that `overlay`
             accepts. The preprocessing is undone before drawing. For `images`, None means the
             preprocessing that `load_model` recorded for the explained model.
@@ -238,8 +238,9 @@ class SnapshotCallback(keras.callbacks.Callback):
         about = {
             "model": shortened(self.model.name),
             "labels": self._labels,
-            "methods": [method.run_entry() for method in self._methods],
+            "methods": [method.run_entry(self._images.canvas) for method in self._methods],
             "true_classes": self._truth,
+            "kind": self._images.canvas.noun,
         }
         folder = RunFolder(self.log_dir, self._images.pictures, about)
         try:

@@ -13,13 +13,13 @@ from keras import tree
 from tfviz.errors import ImageError, OptionError, near_matches
 from tfviz.images.image_array import LoadedImages
 from tfviz.images.preprocessing import Preprocessing
-from tfviz.render.canvas import Canvas, SignalCanvas, VolumeCanvas
-from tfviz.render.data_kinds import KINDS
+from tfviz.render.canvas import Canvas, canvas_of
+from tfviz.render.data_kinds import KINDS, RANKS, kind_of_batch
 from tfviz.render.pictures import Arrays, Picture, has_known_colors, pictures_of, preprocessing_of_images
 from tfviz.runs.schema import MAX_IMAGES, MAX_SIDE_PX
 from tfviz.snapshots.generators import preserve_global_generators
 from tfviz.snapshots.image_choice import ImageChoice
-from tfviz.snapshots.image_source import RANKS, batches_of, count_of, first_rows, is_dataset, rows_of
+from tfviz.snapshots.image_source import batches_of, count_of, first_rows, is_dataset, rows_of
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,9 @@ def fixed_images(
             means the preprocessing that is known for `models`.
         models: the models that the images were preprocessed for, or None if the caller calls
             `drawn_for` later.
-        kind: "image", "signal" for (N, T, C), or "volume" for (N, D, H, W, C). If None, images and
-            volumes are distinguished by their number of axes.
+        kind: "image", "signal" for (N, T, C), or "volume" or "video" for (N, D, H, W, C). If None,
+            images and volumes are distinguished by their number of axes, and (N, D, H, W, 3) are
+            videos.
 
     Returns:
         The selected images.
@@ -126,7 +127,7 @@ def fixed_images(
     rank = rank or next(rank for rank in (4, 5) if rank in ranks)
     shown = ranks.index(rank)
     if pictures is None and rank != 4:
-        canvas = SignalCanvas(flat[shown]) if rank == 3 else VolumeCanvas(flat[shown], preprocessing)
+        canvas = canvas_of(flat[shown], kind or kind_of_batch(flat[shown].shape) or "volume", preprocessing)
         return FixedImages(inputs, canvas, shown, count if given is None else given, numbers[:count], labels)
     if pictures is None and (channels := flat[shown].shape[3]) not in (1, 3):
         raise ImageError(

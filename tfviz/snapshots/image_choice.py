@@ -14,9 +14,10 @@ from keras import tree
 
 from tfviz.errors import ImageError, LabelsError, OptionError, warn
 from tfviz.models.labels import Labels
+from tfviz.render.data_kinds import RANKS
 from tfviz.snapshots.class_labels import classes_of
 from tfviz.snapshots.generators import preserve_global_generators
-from tfviz.snapshots.image_source import RANKS, as_arrays, batches_of, first_rows, is_dataset, rows_of
+from tfviz.snapshots.image_source import as_arrays, batches_of, first_rows, is_dataset, rows_of
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ def images_from(
         seed: the random seed.
         max_read: the maximum number of images to read from a dataset, which may be infinite. For
             arrays, it only limits the images that `worst` chooses from.
-        kind: "signal" for signals (N, T, C), or "volume" for volumes (N, D, H, W, C).
+        kind: "signal" for signals (N, T, C), or "volume" or "video" for volumes or videos (N, D, H,
+            W, C).
 
     Returns:
         The images with their labels. Pass them to `SnapshotCallback` as `images`, and omit `truth`.

@@ -13,7 +13,6 @@ from keras import tree
 from tfviz.errors import ImageError
 from tfviz.snapshots.datasets import detached_copy
 
-RANKS = {"signal": 3, "image": 4, "volume": 5}
 EXPECTED = "an array (N, height, width, channels), a tf.data.Dataset or a keras.utils.PyDataset"
 
 

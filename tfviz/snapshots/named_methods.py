@@ -16,6 +16,7 @@ from tfviz.errors import OptionError
 from tfviz.methods.explainer import Explainer
 from tfviz.methods.lookup import method_named
 from tfviz.methods.noise import NoiseExplainer
+from tfviz.render.canvas import Canvas
 from tfviz.render.titles import title_of
 from tfviz.runs.schema import MAX_METHODS, METHOD_PATTERN, Method, Prediction, Style, shortened
 
@@ -32,15 +33,15 @@ class NamedMethod:
     title: str
     explainer: Explainer
 
-    def run_entry(self) -> Method:
-        """Return the explainer's entry in run.json."""
+    def run_entry(self, canvas: Canvas) -> Method:
+        """Return the explainer's entry in run.json, with the style that the canvas uses."""
         layer = getattr(self.explainer, "layer_path", None)
         return {
             "name": self.name,
             "key": self.explainer.key,
             "title": shortened(self.title),
             "layer": None if layer is None else shortened(layer),
-            "style": cast(Style, self.explainer.style),
+            "style": cast(Style, canvas.style(self.explainer.style)),
         }
 
     def predictions(self, outputs: Any) -> list[Prediction | None]:
@@ -107,9 +108,9 @@ def unrelated_model_error(model: Any, method: NamedMethod) -> OptionError | None
     if not explained or explained & _weights(model):
         return None
     return OptionError(
-        f"{method.name} explains '{method.explainer.whole.model_name}', which shares no weights with the trained model "
-        f"'{model.name}', so its maps would not show this training. Build the explainer from the trained model, or pass its "
-        f"key, '{method.explainer.key}'."
+        f"The explainer {method.name} was built from '{method.explainer.whole.model_name}', which shares no weights with the "
+        f"trained model '{model.name}', so the maps would not reflect the training. Build the explainer from the trained "
+        f"model, or pass the method key '{method.explainer.key}' instead."
     )
 
 

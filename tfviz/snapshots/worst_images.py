@@ -39,8 +39,8 @@ class WorstImages:
             logits, _ = self._passes.all_classes(self._inputs[0])
         except UnsupportedModelError as error:
             raise OptionError(
-                "images_from(worst=True) requires a classifier with one input and one output of shape (N, classes). "
-                f"The model '{model.name}' is not one. Use per_class=True instead."
+                "images_from(worst=True) requires a classifier with one input and one output of shape (N, classes). The model "
+                f"'{model.name}' does not meet these requirements. Use per_class=True instead."
             ) from error
         self._choice = self._choice.worst(logits)
         return self._fixed(self._choice, model)

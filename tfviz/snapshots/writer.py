@@ -11,7 +11,7 @@ import numpy as np
 
 from tfviz.errors import ImageError, TfvizError, shown
 from tfviz.render.canvas import Canvas
-from tfviz.render.overlays import Look, blended
+from tfviz.render.overlays import Look
 from tfviz.render.pictures import Picture
 from tfviz.render.strength import strengths_of
 from tfviz.runs.run_folder import RunFolder
@@ -93,10 +93,11 @@ class Writer:
         """Return a method's maps drawn over the images, and descriptions of their strength."""
         key, style = method.explainer.key, canvas.style(method.explainer.style)
         strengths = [strengths_of(key, [one], [""], style, None)[0] for one in canvas.maps(list(attribution))]
-        maps = [canvas.placed(values, index) for index, values in enumerate(attribution)]
-        rows = zip(canvas.pictures, maps, strengths, strict=True)
-        drawn = [blended(image, one, style, self.look, strength.limit) for image, one, strength in rows]
-        return [canvas.finished(one, index) for index, one in enumerate(drawn)], [one.words for one in strengths]
+        rows = enumerate(zip(attribution, strengths, strict=True))
+        drawn = [
+            canvas.drawn(canvas.placed(one, index), index, style, self.look, strength.limit) for index, (one, strength) in rows
+        ]
+        return drawn, [one.words for one in strengths]
 
     def _explained(self, exposures: Mapping[str, Exposure]) -> dict[str, list[Prediction | None]]:
         """Return a dict with the explained classes and scores, or {} if no class was chosen."""

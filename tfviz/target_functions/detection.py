@@ -143,8 +143,8 @@ class Detection(ArrayTarget):
         count = self.anchors.shape[1]
         if not count and (key := _key_of_offsets(outputs, boxes)):
             raise TargetError(
-                f"The output {key!r} contains offsets from anchors, not boxes. Pass the predictions' anchors, anchors=(A, 4), "
-                "or read=lambda outputs: (boxes, scores)."
+                f"The output {key!r} contains offsets from anchors, not boxes. Pass the anchors of the predictions, an array "
+                "(A, 4), as `anchors`, or pass read=lambda outputs: (boxes, scores)."
             )
         if count and boxes[1] not in (None, count):
             raise TargetError(
@@ -188,7 +188,7 @@ def _classes(given: Any) -> Array:
     array = np.asarray(given)
     if not np.issubdtype(array.dtype, np.integer) or array.ndim > 1 or array.size == 0:
         raise TargetError(
-            "`class_index` must be an int, or (N,) ints with one class per image. Received: "
+            "`class_index` must be an int, or an array of N ints, one per image. Received: "
             f"{type(given).__name__} {str(given)[:60]!r}."
         )
     return array.astype(np.int32).reshape(-1)

@@ -130,7 +130,7 @@ class PageServer:
         if token is not None and len(token) < _MIN_TOKEN_LENGTH and not is_loopback(host):
             raise OptionError(
                 f"The token has {len(token)} characters, so machines that can reach the {self.what} at {host} could guess it. "
-                f"Choose one of at least {_MIN_TOKEN_LENGTH}, for instance from: python -c 'import secrets; "
+                f"Choose a token of at least {_MIN_TOKEN_LENGTH} characters. To generate one, run: python -c 'import secrets; "
                 "print(secrets.token_hex())'."
             )
 

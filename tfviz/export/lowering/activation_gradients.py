@@ -61,8 +61,9 @@ def _batch_norm(
 ) -> list[tf.Tensor]:
     if operation.get_attr("is_training"):
         raise ExportError(
-            f"'{operation.name}' is a BatchNormalization in training mode. It normalizes by batch statistics, and its "
-            "gradient cannot be exported. Call it with training=False, or export with format='saved_model'."
+            f"'{operation.name}' is a BatchNormalization in training mode. It normalizes with batch statistics, and the "
+            "gradient of this operation cannot be exported. Call the layer with training=False, or export with "
+            "format='saved_model'."
         )
     return [p * scale * tf.math.rsqrt(variance + operation.get_attr("epsilon")), scale, scale, mean, mean]
 

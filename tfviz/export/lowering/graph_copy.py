@@ -1,7 +1,7 @@
 """Copy a traced function and replace operations that a runtime does not support.
 
-The operations of the function's graph are run again in a new graph. Loops are unrolled, and
-operations in a table of replacements are replaced; all others are unchanged. Variables become
+Each operation in the function's graph is run again in a new graph. Loops are unrolled, and
+operations listed in a replacement table are replaced; all others are unchanged. Variables become
 constants, and half and double precision become float32. The model and the traced function are not
 changed.
 """
@@ -45,7 +45,7 @@ def lowered(
 
     Args:
         function: the concrete function.
-        replacements: the function that replaces each type of operation, keyed by the type.
+        replacements: the functions that replace operations, keyed by operation type.
         weights: the values to use instead of the variables' own, keyed by the id of the variable's
             handle.
 
@@ -68,7 +68,7 @@ class _Copy:
     """Runs a function's operations in another graph.
 
     Attributes:
-        captured: the replacements of the function's captured tensors, keyed by name.
+        captured: the replacements for the function's captured tensors, keyed by name.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ def same(operation: tf.Operation, inputs: Sequence[tf.Tensor]) -> Sequence[tf.Te
 
 
 def _inside(tensor: tf.Tensor) -> tf.Tensor:
-    """Convert a captured tensor to a constant of the new graph. Return a variable unchanged."""
+    """Convert a captured tensor to a constant in the new graph. Return a variable unchanged."""
     if tensor.dtype == tf.resource or not hasattr(tensor, "numpy"):
         return _as_float32(tensor)
     with tf.init_scope():

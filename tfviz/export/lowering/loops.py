@@ -25,25 +25,25 @@ _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _MAX_STEPS = 1000
 # Operations that select part of a shape, and the value that marks an unknown batch size.
 _PARTS, _FREE = ("StridedSlice", "GatherV2", "Slice", "Unpack"), -9
-_INSTEAD = "Export with format='stablehlo' or format='saved_model', which support it."
+_INSTEAD = "Export with format='stablehlo' or format='saved_model', which support such loops."
 
 RunOne = Callable[[tf.Operation, list[Any]], Sequence[Any]]
 
 
 def run_needed(outputs: Sequence[tf.Tensor], known: dict[str, Any], run_one: RunOne) -> list[Any]:
-    """Run the operations that `outputs` depend on, and return the replacements of `outputs`.
+    """Run the operations that `outputs` depend on, and return the replacements for `outputs`.
 
     This function determines the execution order itself, because a graph's operations are not always
     in execution order: TensorFlow adds inputs to a loop when it builds the loop's gradient.
 
     Args:
         outputs: the tensors to replace.
-        known: the replacements of tensors, keyed by the tensor's name. All results are added to
+        known: the replacements for tensors, keyed by the tensor's name. All results are added to
             this dict.
         run_one: runs one operation on its replaced inputs.
 
     Returns:
-        The replacements of `outputs`.
+        The replacements for `outputs`.
     """
     waiting = [x.op for x in reversed(outputs) if x.name not in known]
     while waiting:
@@ -171,7 +171,9 @@ class Unroller:
     def _known(self, operation: tf.Operation, x: tf.Tensor) -> Any:
         value = self._value(x)
         if value is None:
-            raise ExportError(f"'{operation.name}' belongs to a loop whose length depends on the image values. {_INSTEAD}")
+            raise ExportError(
+                f"'{operation.name}' belongs to a loop whose number of steps depends on the image values. {_INSTEAD}"
+            )
         return value.tolist()
 
     def _value(self, x: tf.Tensor) -> np.ndarray | None:

@@ -1,9 +1,9 @@
 """Express the gradients in an exported graph with operations that ONNX supports.
 
 The conversion has two steps. First, operations in TensorFlow's graph are replaced as listed in
-REPLACEMENTS (see `graph_copy`): gradients of activations become arithmetic, and gradients of
-pooling become gradients of a depthwise convolution. Then, HANDLERS convert gradients of
-convolutions in tf2onnx to ONNX's ConvTranspose, which supports groups, pads and dilations.
+REPLACEMENTS (see `graph_copy`): activation gradients become arithmetic, and pooling gradients
+become gradients of a depthwise convolution. Then, HANDLERS convert convolution gradients in tf2onnx
+to ONNX's ConvTranspose, which supports groups, pads and dilations.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def _strided_slice_gradient(
     rows = [list(dict.fromkeys(places.tolist())) for places in np.unravel_index(taken.reshape(-1), sizes)]
     if len(free) > 1 or any(rows[axis] != [0, 1] for axis in free):
         raise ExportError(
-            f"'{operation.name}' slices the batch axis, but ONNX can represent its gradient only for a fixed batch size. "
-            "Process each image independently, or export with format='saved_model'."
+            f"'{operation.name}' slices the batch axis, but ONNX can represent the gradient of such a slice only for a fixed "
+            "batch size. Change the model to process each image independently, or export with format='saved_model'."
         )
     p = tf.reshape(p, [-1 if axis in free else len(row) for axis, row in enumerate(rows)])
     for axis, row in enumerate(rows):
@@ -118,7 +118,7 @@ def _strided_slice_gradient(
 
 
 def _resize_gradient(run: Callable[..., tf.Tensor]) -> Replacement:
-    """Return a function that computes the gradient of a resize operation.
+    """Return a function that computes a resize operation's gradient.
 
     Resizing is linear and separable. Along each axis, it multiplies by a matrix (m, n), and the
     gradient is multiplied by the transpose of this matrix.

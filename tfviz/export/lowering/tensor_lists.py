@@ -1,4 +1,4 @@
-"""Represent the tensor lists of TensorFlow loops as Python lists of tensors while copying a graph.
+"""Represent the tensor lists in TensorFlow loops as Python lists of tensors while copying a graph.
 
 An element that was never written is None, and reading it returns zeros.
 """

@@ -1,4 +1,4 @@
-"""Extract sliding windows, and apply the transposed operation, with slices, padding and sums.
+"""Extract sliding windows, and transpose this operation, using only slices, padding and sums.
 
 This module is used for exports to runtimes without windowed operations. Sizes, strides and pads
 refer to the axes between the batch and channel axes. Shapes must be static.

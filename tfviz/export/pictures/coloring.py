@@ -1,6 +1,7 @@
 """Draw maps in color over images with TensorFlow operations, as `tfviz.overlay` does.
 
-The colormaps are constants of the graph. See `render.colors` for the three styles and their scales.
+The color maps are constants in the graph. See `render.colors` for the three styles and their
+scales.
 """
 
 from __future__ import annotations

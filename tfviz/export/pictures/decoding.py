@@ -98,7 +98,7 @@ def orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
 
 
 def _exif_of_jpeg(data: tf.Tensor) -> tf.Tensor:
-    """Return the offset of the EXIF data in a JPEG file, or 0 if it has none.
+    """Return the offset of a JPEG file's EXIF data, or 0 if it has none.
 
     Each step of the loop skips either an entire segment or a single fill byte.
     """
@@ -115,7 +115,7 @@ def _exif_of_jpeg(data: tf.Tensor) -> tf.Tensor:
 
 
 def _exif_of_png(data: tf.Tensor) -> tf.Tensor:
-    """Return the offset of the EXIF data in a PNG file, or 0 if it has none.
+    """Return the offset of a PNG file's EXIF data, or 0 if it has none.
 
     Each PNG chunk consists of length, name, content and checksum.
     """

@@ -1,4 +1,4 @@
-"""Add signatures that take image files and decode, preprocess, explain and draw them.
+"""Add signatures that accept image files and decode, preprocess, explain and draw them.
 
     image(image_bytes)                    outputs and target as in serving_default; attribution at
                                           image size, (N, height, width), or
@@ -9,7 +9,7 @@
                                           map over the image, instead of the large attribution and
                                           size
 
-Maps are drawn over the part of the image that the network sees, at the file's resolution but with
+Maps are drawn over the image region that the network sees, at the file's resolution but with
 sides of at most 1600 pixels. Images in a batch may have different sizes. Each map is then padded
 with zeros at the bottom and on the right, and `size` contains its (height, width) without padding.
 
@@ -42,7 +42,7 @@ def require_drawable(manifest: Manifest, attribution: tf.Tensor | None) -> None:
     """Raise ExportError if the preprocessing is unknown or the attribution cannot be drawn."""
     if manifest.preprocessing is None:
         raise ExportError(
-            f"include='image' needs the preprocessing, but none is known for the model '{manifest.model}'. Pass "
+            f"include='image' needs the preprocessing, which is unknown for the model '{manifest.model}'. Pass "
             "preprocessing='tf', 'torch', 'caffe', 'unit' (0-1), 'none' (0-255), a JSON file or a tfviz.Preprocessing "
             "(--preprocess on the command line)."
         )
@@ -50,7 +50,7 @@ def require_drawable(manifest: Manifest, attribution: tf.Tensor | None) -> None:
         received = "several maps" if attribution is None else f"shape {tuple(attribution.shape)}"
         raise ExportError(
             f"include='image' needs an attribution with height and width, but {manifest.method} returns {received}. Choose a "
-            "layer with height and width, or export without `include`."
+            "layer that outputs a feature map, or export without `include`."
         )
     if len(attribution.shape) == 4 and attribution.shape[3] is None:
         raise ExportError(

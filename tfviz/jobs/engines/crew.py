@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Crew:
-    """The settings of a job's workers.
+    """The settings for a job's workers.
 
     Attributes:
         root: the job folder.
         workers: the maximum number of processes or actors.
-        is_retry: whether to explain the failed images of finished shards again.
+        is_retry: whether to explain the failed images in finished shards again.
     """
 
     root: str

@@ -33,8 +33,8 @@ def run_locally(crew: Crew, shards: Sequence[int]) -> Iterator[int]:
                     failed_starts = 0 if process.is_ready else failed_starts + 1
                     if failed_starts == _MOST_FAILED_STARTS:
                         raise JobError(
-                            f"The worker processes exit at startup (exit code {process.exit_code}). Look for the cause in "
-                            "their output."
+                            f"The worker processes exited at startup (exit code {process.exit_code}). Check their output for "
+                            "the cause."
                         )
                     todo[:0] = [] if process.shard is None else [process.shard]
                     processes[processes.index(process)] = _Process(crew)

@@ -63,8 +63,8 @@ class AnnotatedImage:
         """
         if self.size not in (None, tuple(size)):
             raise OptionError(
-                f"In the annotations, '{shown(self.name)}' has {_by(self.size)} pixels, but the image has {_by(size)}. "
-                "Correct the annotations, or evaluate the annotated image."
+                f"In the annotations, '{shown(self.name)}' has {_by(self.size)} pixels, but the image has {_by(size)}. Correct "
+                "the annotations, or evaluate the image file that was annotated."
             )
         found: dict[int, list[AnnotatedObject]] = {}
         for one in self.objects:

@@ -46,7 +46,7 @@ def matched(annotated: Sequence[AnnotatedImage], paths: Sequence[Path]) -> tuple
             missing.append(image.name)
     if not found:
         names = ", ".join(f"'{shown(name)}'" for name in missing[:3])
-        raise OptionError(f"None of the annotated images matches an image file. Annotated: {names}. Check the paths.")
+        raise OptionError(f"None of the annotated images matches an image file. Annotated images: {names}. Check the paths.")
     return found, missing
 
 

@@ -25,7 +25,7 @@ def read_json(path: Path) -> object:
 
 
 def field_of(entry: object, name: str, kinds: type | tuple[type, ...], where: str) -> Any:
-    """Return the value of a required field.
+    """Return a required field's value.
 
     Args:
         entry: the JSON object.
@@ -39,5 +39,5 @@ def field_of(entry: object, name: str, kinds: type | tuple[type, ...], where: st
     value = entry.get(name) if isinstance(entry, Mapping) else None
     if not isinstance(value, kinds) or isinstance(value, bool):
         names = [kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,))]
-        raise OptionError(f"{where} must have a field '{name}' ({' or '.join(names)}). Received: {entry!s:.120}.")
+        raise OptionError(f"{where} must have a field '{name}' of type {' or '.join(names)}. Received: {entry!s:.120}.")
     return value

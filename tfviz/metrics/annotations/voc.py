@@ -1,4 +1,4 @@
-"""Read Pascal VOC annotations, which have one XML file per image with the boxes of its objects.
+"""Read Pascal VOC annotations, which store each image's boxes in a separate XML file.
 
 VOC numbers pixels from 1, and its boxes include both ends. VOC's columns xmin to xmax are tfviz's
 columns xmin − 1 to xmax − 1.

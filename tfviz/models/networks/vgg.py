@@ -35,7 +35,7 @@ def convolutions(name: str) -> list[list[str]]:
 
 
 def norm_of(convolution: str) -> str:
-    """Return the name of the normalization layer that follows a convolution."""
+    """Return the name of the normalization layer after a convolution."""
     return convolution.replace("conv", "bn")
 
 

@@ -81,5 +81,6 @@ def _require_size(claimed: int, path: str | Path) -> None:
     stored = Path(path).stat().st_size
     if claimed > _MAX_EXPANSION * stored + _ALWAYS_ALLOWED_BYTES:
         raise WeightsError(
-            f"{shown(path)} has {stored:,} bytes but claims to contain {claimed:,}, more than any weights could need. {_ADVICE}"
+            f"{shown(path)} has {stored:,} bytes but declares {claimed:,} bytes of content, too many for a weights file of "
+            f"this size. {_ADVICE}"
         )

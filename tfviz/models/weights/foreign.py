@@ -1,4 +1,4 @@
-"""Build networks from other tools' weights files: torchvision's and .npy files for TensorFlow 1."""
+"""Build networks from torchvision's weights files and from .npy files for TensorFlow 1."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def load_foreign(name: str, path: str | Path, size: Size | None = None) -> tuple
     read, layouts = _FORMATS[next(extension for extension in FOREIGN_EXTENSIONS if str(path).endswith(extension))]
     if name not in layouts:
         raise WeightsError(
-            f"{shown(path)} cannot be loaded into {name}. Files of this kind are supported for {', '.join(layouts)}."
+            f"{shown(path)} cannot be loaded into {name}. Files of this format are supported only for {', '.join(layouts)}."
         )
     layout = layouts[name]
     size = _fitting_size(layout, size)
@@ -76,7 +76,7 @@ def _fitting_size(layout: Layout, size: Size | None) -> Size:
     if fixed and size not in (None, fixed):
         raise OptionError(
             f"{layout.network} with trained weights supports only images of {fixed[0]}x{fixed[1]} pixels, because its first "
-            "dense layer depends on the size. Omit `size`."
+            "dense layer depends on the image size. Omit `size`."
         )
     return size or fixed or (224, 224)
 

@@ -1,7 +1,7 @@
 """Open .h5 and .keras models that Keras 2 saved (TensorFlow 2.0 to 2.15, and tf_keras).
 
 Keras 3 can open only a few of these files. It dropped some layers and arguments, numbers the calls
-of nested models differently, and rejects "/" in names. It also rejects functions such as
+to nested models differently, and rejects "/" in names. It also rejects functions such as
 `tf.nn.relu`, which Keras 2 recorded as layers. This module translates the config to Keras 3's
 format and assigns the arrays by layer name.
 """

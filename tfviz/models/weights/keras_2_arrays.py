@@ -58,7 +58,7 @@ def _stored(group: h5py.Group, name: str) -> list[h5py.Dataset]:
 def _in_keras_2_order(layer: keras.Layer, layer_config: Config) -> tuple[Variables, Variables]:
     """Return a layer's trainable and non-trainable variables, in Keras 2's order.
 
-    A nested model's variables are in the order of the layers in its config.
+    A nested model's variables are in the order in which its config lists the layers.
     """
     if not _is_model(layer_config):
         return layer.trainable_weights, layer.non_trainable_weights
@@ -137,7 +137,7 @@ def inner_layers(config: Config | list[Config]) -> list[Config]:
 
 
 def _layers(model: keras.Layer, config: Config) -> Iterator[tuple[keras.Layer, Config]]:
-    """Yield a model's layers with their configs, in the order of the configs."""
+    """Yield a model's layers with their configs, in config order."""
     is_sequential = config["class_name"].split(">")[-1] == "Sequential"
     for layer_config in inner_layers(config["config"]):
         if not (is_sequential and layer_config["class_name"] == "InputLayer"):
@@ -155,7 +155,7 @@ def _assign(variable: keras.Variable, array: h5py.Dataset, layer: str) -> None:
     """Assign an array to a variable after checking its shape."""
     if tuple(variable.shape) != array.shape:
         raise WeightsError(
-            f"The {variable.name} of layer '{layer}' has shape {tuple(variable.shape)}, but in the file its shape is "
+            f"The {variable.name} of layer '{layer}' has shape {tuple(variable.shape)}, but its shape in the file is "
             f"{array.shape}. {_ADVICE}"
         )
     variable.assign(array[()])

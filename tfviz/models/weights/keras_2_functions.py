@@ -170,9 +170,9 @@ def require_supported(function: str, layer: str) -> None:
     """Raise UnsupportedModelError if Keras 2 files are not allowed to call this function."""
     if function not in FUNCTIONS and _in_tensorflow(function) is None:
         raise UnsupportedModelError(
-            f"Layer '{layer}' calls tf.{function}, which tfviz does not run for Keras 2 files. It runs only functions in "
-            f"tf.{', tf.'.join(_MODULES)} and array functions such as tf.concat, but no functions that draw random numbers or "
-            "read files. Rebuild the model in Keras 3 with keras.ops, and load the weights: model.load_weights(file)."
+            f"Layer '{layer}' calls tf.{function}, which tfviz does not run for Keras 2 files. Only array functions such as "
+            f"tf.concat and the functions in tf.{', tf.'.join(_MODULES)} are supported, except those that draw random numbers "
+            "or read files. Rebuild the model in Keras 3 with keras.ops, and load the weights: model.load_weights(file)."
         )
 
 

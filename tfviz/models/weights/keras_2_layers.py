@@ -150,7 +150,7 @@ def require_supported_call(kind: str, name: str, arguments: Config) -> None:
     """Raise UnsupportedModelError if Keras 3 would ignore one of a call's arguments."""
     if kind.startswith("BatchNormalization") and arguments.get("training") is True:
         raise _unsupported(
-            f"Layer '{name}' ({kind}) is called with training=True, so it normalizes by batch statistics even at inference. "
+            f"Layer '{name}' ({kind}) is called with training=True, so it normalizes with batch statistics even at inference. "
             "In Keras 3, the model's training=False overrides this argument"
         )
 

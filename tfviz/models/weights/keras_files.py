@@ -46,11 +46,11 @@ def load_weights(model: keras.Model, path: str | Path, *, name: str | None = Non
     try:
         model.load_weights(str(path))
     except Exception as error:
-        raise WeightsError(f"{shown(path)} does not fit {name}. Keras reports: {first_line(error)}") from error
+        raise WeightsError(f"The weights in {shown(path)} do not match {name}. Keras reports: {first_line(error)}") from error
 
 
 def stored_arrays(path: str | Path) -> dict[str, Shape]:
-    """Return the shapes of the arrays in a weights file, keyed by name.
+    """Return the array shapes in a weights file, keyed by name.
 
     The optimizer's arrays are excluded.
     """
@@ -75,7 +75,7 @@ def _arrays_in(file: h5py.File) -> dict[str, Shape]:
 
 
 def model_arrays(model: keras.Model) -> dict[str, Shape]:
-    """Return the shapes of a model's arrays, keyed by name, in the same form as `stored_arrays`."""
+    """Return a model's array shapes, keyed by name, in the same form as `stored_arrays`."""
     shapes = {weight.path: tuple(weight.shape) for weight in model.weights}
     return {name: shape for name, shape in shapes.items() if _is_weight(name, shape)}
 
@@ -139,7 +139,7 @@ def _require_fit(expected: dict[str, Shape], stored: dict[str, Shape], file: str
     if not missing and not unexpected:
         return
     parts = [f"{kind}: {_listed(arrays)}." for kind, arrays in (("Missing", missing), ("Unexpected", unexpected)) if arrays]
-    raise WeightsError(f"{file} contains weights for another network, not for {name}. {' '.join(parts)}")
+    raise WeightsError(f"The weights in {file} do not match {name}. {' '.join(parts)}")
 
 
 def _listed(arrays: dict[str, Shape], most: int = 4) -> str:
@@ -242,4 +242,4 @@ def _fault(path: str | Path) -> str:
         start = file.read(12)
     if start.startswith((b"PK", b"\x89HDF")):
         return TRUNCATED
-    return f"is not a Keras file. {beginning(path)}. Pass a file that Keras saved."
+    return f"is not a Keras file. {beginning(path)}. Pass a file saved by Keras."

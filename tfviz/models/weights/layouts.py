@@ -108,7 +108,7 @@ class Layout:
         ]
         found = (("Missing", missing), ("Unexpected", unexpected), ("Mis-shaped", misshaped))
         if parts := [f"{kind}: {_listed(names)}." for kind, names in found if names]:
-            raise WeightsError(f"{file} does not fit {self.network}. {' '.join(parts)} {hint}")
+            raise WeightsError(f"The weights in {file} do not match {self.network}. {' '.join(parts)} {hint}")
 
     def has_names(self, names: Iterable[str]) -> bool:
         """Return whether the names are exactly this layout's array names."""

@@ -119,7 +119,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
 
 
 def read_npy(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a .npy file with a dictionary that maps layer names to [kernel, bias].
+    """Read a .npy file that contains a dictionary from layer names to [kernel, bias].
 
     Args:
         path: the file to read.
@@ -149,7 +149,7 @@ def _content(file: Any) -> Any:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
     if dtype != np.dtype(object):
-        raise WeightsError(f"It contains an array of {dtype} {shape}. {_EXPECTED}")
+        raise WeightsError(f"It contains an array of type {dtype} and shape {shape}. {_EXPECTED}")
     # Python 2 pickled array contents as text. encoding="bytes" prevents decoding.
     objects = _Unpickler(_BoundedFile(file), encoding="bytes").load().content()
     return objects[0] if len(objects) == 1 else objects

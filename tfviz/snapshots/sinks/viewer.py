@@ -72,6 +72,7 @@ class ViewerSink(Sink):
             raise ViewerError(
                 f"{left} snapshot{'s were' if left > 1 else ' was'} not sent to the viewer at {self.url}. "
                 f"{f'{upload.trouble} ' if upload.trouble else ''}Nothing is lost: all snapshots are in {shown(folder)}. The "
-                f"next training run with that folder sends the missing ones, and `tfviz watch {shown(folder)}` shows them all."
+                f"next training run with this folder sends the missing snapshots, and `tfviz watch {shown(folder)}` shows all "
+                "of them."
             )
         upload.raise_trouble()

@@ -144,7 +144,7 @@ class ViewerClient:
             raise ViewerRejectionError(f"The viewer at {self.url} rejected a request ({status}: {reason}).{advice}", status)
         if status >= 400:
             raise ViewerUnavailableError(
-                f"The viewer at {self.url} cannot accept snapshots now ({status}: {reason}). They will be sent later."
+                f"The viewer at {self.url} cannot accept snapshots now ({status}: {reason}). The snapshots will be sent later."
             )
         raise ViewerUnavailableError(self._not_a_viewer(f"{status} {reason}".rstrip()))
 

@@ -4,7 +4,7 @@ import { byId, make, onceFor, setText } from "./elements.js";
 import { classColor, makeHistory } from "./history.js";
 import { compared, current, imageAddress, pictureAddress, recordsOf } from "./runs.js";
 import { set, state } from "./state.js";
-import { label, moment, value } from "./words.js";
+import { label, moment, nameOf, value } from "./words.js";
 
 const SMALL_PX = 128; // pictures up to this size are enlarged without smoothing
 const HISTORY_PAUSE_MS = 500;
@@ -91,13 +91,14 @@ export function drawCards() {
 }
 
 function makeCard(run, other, image, methods) {
-  const name = `Image ${image + 1}`;
+  const name = nameOf(run, image);
   const size = run.images[image];
   const isSmall = Math.max(size.width, size.height) <= SMALL_PX;
   const source = make("img", { src: imageAddress(run, image), alt: name, ...shape(size), loading: "lazy", class: isSmall ? "pixels" : "" });
-  const enlarge = make("button", { type: "button", class: "picture", "aria-label": `Enlarge image ${image + 1}` }, source);
+  const enlarge = make("button", { type: "button", class: "picture", "aria-label": `Enlarge ${name.toLowerCase()}` }, source);
   enlarge.addEventListener("click", () => set({ focus: isFocused(run) ? null : image }));
-  const caption = make("figcaption", {}, "Image");
+  const word = name.split(" ")[0];
+  const caption = make("figcaption", {}, word);
   const own = make("figure", {}, enlarge, caption);
   const figures = methods.map((method) => makeFigure(run, other, image, method, name, isSmall));
   const prediction = makePrediction(run);
@@ -116,7 +117,7 @@ function makeCard(run, other, image, methods) {
     show(record, beside, records, isDue) {
       const address = imageAddress(run, image, record);
       if (source.getAttribute("src") !== address) source.src = address;
-      setText(caption, record.images ? `Image (no. ${record.images[image]} in the data)` : "Image");
+      setText(caption, record.images ? `${word} (no. ${record.images[image]} in the data)` : word);
       for (const figure of figures) figure.show(record, beside);
       prediction.show(record.predictions[image]);
       otherPrediction?.show(beside?.predictions[image] ?? null);

@@ -5,7 +5,7 @@ import { chosenGroups, metricGroups, MOST_STRIPS } from "./curves.js";
 import { byId, make, onceFor, setText } from "./elements.js";
 import { current, imageAddress, load, recordsOf, runs } from "./runs.js";
 import { set, state } from "./state.js";
-import { ago, count, day, MEANINGS } from "./words.js";
+import { ago, count, day, isLight, meaning, nameOf, noun } from "./words.js";
 
 const named = (run) => {
   const hasTwin = [...runs.values()].filter((other) => other.name === run.name).length > 1;
@@ -50,7 +50,7 @@ export function drawAbout() {
   setText(byId("run-name"), run ? run.name : "Training runs");
   document.title = run ? `${run.name} · tfviz` : "tfviz";
   if (!run) return setText(byId("run-about"), "");
-  const parts = [run.model, count(run.images.length, "image"), count(run.methods.length, "method"), count(run.snapshots, "snapshot")];
+  const parts = [run.model, count(run.images.length, noun(run)), count(run.methods.length, "method"), count(run.snapshots, "snapshot")];
   parts.push(`started ${day(run.started)}`);
   if (run.last_time) parts.push(`last snapshot ${ago(run.last_time)}`);
   return setText(byId("run-about"), parts.join(" · "));
@@ -80,7 +80,7 @@ const fillMethods = onceFor((run) => {
   });
   byId("methods").replaceChildren(...chips);
   const styles = [...new Set(run.methods.map((method) => method.style))];
-  byId("legend").replaceChildren(...styles.map((style) => make("span", {}, make("i", { class: `ramp ${style}` }), MEANINGS[style])));
+  byId("legend").replaceChildren(...styles.map((style) => make("span", {}, make("i", { class: `ramp ${style}${isLight(run) ? " light" : ""}` }), meaning(run, style))));
 });
 
 function drawMethods(run) {
@@ -107,7 +107,7 @@ byId("images-none").addEventListener("click", () => set({ images: [] }));
 
 const fillImages = onceFor((run) => {
   const labels = run.images.map((_, image) => {
-    const picture = make("img", { src: imageAddress(run, image), alt: `Image ${image + 1}`, width: 48, height: 48, loading: "lazy" });
+    const picture = make("img", { src: imageAddress(run, image), alt: nameOf(run, image), width: 48, height: 48, loading: "lazy" });
     const box = make("input", { type: "checkbox", value: image });
     box.addEventListener("change", () => toggleImage(run, image));
     return make("label", {}, box, picture);
@@ -137,7 +137,7 @@ let wasFocused = null;
 function drawFocus(run) {
   const isLarge = isFocused(run);
   byId("focus-bar").hidden = !isLarge;
-  if (isLarge) setText(byId("focus-name"), `Image ${state.focus + 1} of ${run.images.length}`);
+  if (isLarge) setText(byId("focus-name"), `${nameOf(run, state.focus)} of ${run.images.length}`);
   if (!isLarge && wasFocused !== null) {
     const card = document.querySelector(`[data-image="${wasFocused}"]`);
     card?.scrollIntoView({ block: "nearest" });

@@ -1,10 +1,27 @@
 // The page's texts.
 
-export const MEANINGS = {
+const MEANINGS = {
   heatmap: "zero to the strongest value of each map",
   signed: "negative to positive, dark is zero",
   grey: "negative to positive, gray is zero",
 };
+
+export function noun(run) {
+  return run.kind ?? "image";
+}
+
+export function nameOf(run, image) {
+  return `${noun(run)[0].toUpperCase()}${noun(run).slice(1)} ${image + 1}`;
+}
+
+// Signals are black lines, so their maps have light colors.
+export function isLight(run) {
+  return noun(run) === "signal";
+}
+
+export function meaning(run, style) {
+  return isLight(run) ? MEANINGS[style].replace("dark is zero", "white is zero") : MEANINGS[style];
+}
 
 const whole = new Intl.NumberFormat("en");
 const DIGITS = 4;

@@ -213,7 +213,8 @@ def _rgb(pixels: np.ndarray, scale: int, is_premultiplied: bool) -> np.ndarray:
 def _eight_bits(pixels: np.ndarray, scale: int) -> np.ndarray:
     if pixels.dtype == np.uint8:
         return pixels
-    if pixels.ndim == 3 and pixels.shape[2] == 4 and pixels[..., 3].max() > scale:  # alpha may use all 16 bits
+    # Alpha may use all 16 bits.
+    if pixels.ndim == 3 and pixels.shape[2] == 4 and pixels[..., 3].max() > scale:
         return np.dstack([_eight_bits(pixels[..., :3], scale), _eight_bits(pixels[..., 3], 65535)])
     # Integer arithmetic that rounds to the nearest value.
     return ((pixels.astype(np.uint32) * 510 + scale) // (2 * scale)).astype(np.uint8)

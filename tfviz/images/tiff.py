@@ -18,7 +18,8 @@ _SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 254, 256, 257, 258, 259
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANES = 273, 277, 278, 279, 284
 _FILL_ORDER, _PHOTOMETRIC, _DESCRIPTION = 266, 262, 270
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
-_NUMBERS = {1: "B", 2: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # the field types that are read
+# The field types that are read.
+_NUMBERS = {1: "B", 2: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 # The tags that are read, and the maximum number of their values. All tags may share the same bytes.
 # The largest image has a million tiles of 16 x 16 pixels.
 _FIRST_PAGE = {

@@ -229,7 +229,7 @@ def _log(y: np.ndarray) -> np.ndarray:
 
 
 def _slope(x: np.ndarray, y: np.ndarray, axis: int | None = None) -> float:
-    """Return the k for which k·x is nearest to y up to a shift along an axis, or 0 if none fits."""
+    """Return the k for which k·x is nearest to y up to a shift along an axis, or 0 if none is."""
     if x.shape != y.shape:
         return 0.0
     if axis is not None:

@@ -148,10 +148,11 @@ def _operation_of(root: Value, end: Step, parts: list[Step]) -> tuple[Elementwis
     if results is None:
         return None
     ((x, y),) = results
+    if not np.isfinite(y).all():
+        return None
     name, tolerance = end.operation.name, _TOLERANCES.get(dtype)
-    for axis in range(1, root.rank):
-        scales = [1.0] if tolerance is None else [1.0, _slope(x, _log(y), axis)]
-        for k in scales if shape[axis] > 1 else ():
+    for axis in (axis for axis in range(1, root.rank) if shape[axis] > 1):
+        for k in [1.0] if tolerance is None else [1.0, _slope(x, _log(y), axis)]:
             if k and _is_close(y, _softmax(k * x, axis), tolerance):
                 return Softmax(name=name, function="softmax", bounds=(0, 1)), k
     for k in [1.0] if tolerance is None else [1.0, _slope(x, _log(y) - _log(1 - y))]:

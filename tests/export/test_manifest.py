@@ -231,6 +231,14 @@ def test_an_unreadable_manifest_is_reported(name: str, tmp_path: Path) -> None:
         tfviz.load_explainer(tmp_path)
 
 
+@pytest.mark.parametrize("structure", [5, {"a": None}], ids=["a number", "null"])
+def test_a_bad_structure_in_an_unknown_format_is_reported(structure: Any, folder: Path, tmp_path: Path) -> None:
+    content = json.loads((folder / FILE_NAME).read_text())
+    (tmp_path / FILE_NAME).write_text(json.dumps({**content, "format": "unknown", "input_structure": structure}))
+    with pytest.raises(tfviz.ExportError, match="is incomplete or damaged"):
+        tfviz.load_explainer(tmp_path)
+
+
 def test_a_folder_without_an_export_is_reported(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(tfviz.ExportError, match=r"contains no exported explainer: it has no tfviz.json"):

@@ -54,6 +54,20 @@ SOFTMAXES: dict[str, Callable[[Any], Any]] = {
 SIGMOIDS: dict[str, Callable[[Any], Any]] = {
     "sigmoid": lambda x: 1 / (1 + ops.exp(-x)),
     "sigmoid of an exponential": lambda x: (e := ops.exp(x)) / (1 + e),
+    "sigmoid of tanh": lambda x: 0.5 * (1 + ops.tanh(x / 2)),
+    "sigmoid of softplus": lambda x: ops.exp(-ops.softplus(-x)),
+}
+# These compute a softmax or sigmoid of k·x, with the k given here.
+SCALED: dict[str, tuple[Callable[[Any], Any], float]] = {
+    "base 2": (lambda x: (e := 2.0**x) / total(e), float(np.log(2))),
+    "base 2 in TensorFlow": (
+        lambda x: layers.Lambda(lambda t: (e := tf.pow(2.0, t)) / tf.reduce_sum(e, -1, keepdims=True))(x),
+        float(np.log(2)),
+    ),
+    "tanh": (lambda x: (layers.Activation("tanh")(x) + 1) / 2, 2.0),
+    "a clipped softmax": (lambda x: ops.clip(ops.softmax(x), 1e-7, 1 - 1e-7), 1.0),
+    "rest of a sigmoid": (lambda x: 1 - ops.sigmoid(-x), 1.0),
+    "negated": (lambda x: 1 / (1 + ops.exp(x)), -1.0),
 }
 
 
@@ -74,6 +88,33 @@ def test_the_logits_of_a_handwritten_activation_are_explained(name: str) -> None
         np.testing.assert_allclose(got, want, atol=1e-5 * abs(want).max())
     (last,) = [step for step in graph_of(model).steps if isinstance(step.operation, (Softmax, Sigmoid))]
     assert isinstance(last.operation, Softmax if name in SOFTMAXES else Sigmoid)
+
+
+@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_the_scale_of_a_handwritten_activation_is_part_of_the_logits(name: str) -> None:
+    end, scale = SCALED[name]
+    model, plain = model_with(end)
+    got, want = (tfviz.Saliency(one)(IMAGES, 1).numpy() for one in (model, plain))
+    np.testing.assert_allclose(got, scale * want, atol=1e-4 * abs(want).max())
+    np.testing.assert_allclose(tfviz.Saliency(model).with_outputs(IMAGES, 1).outputs, model(IMAGES), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda x: ops.relu(x) / (1e-9 + total(ops.relu(x))),
+        lambda x: (s := ops.softplus(x)) / total(s),
+        lambda x: ops.arctan(x) / np.pi + 0.5,
+        lambda x: ops.exp(x) / (1 + total(ops.exp(x))),
+        lambda x: layers.Lambda(lambda t: tf.map_fn(tf.nn.softmax, t))(x),
+    ],
+    ids=["shares", "softplus", "arctan", "an abstention", "a loop"],
+)
+def test_other_probabilities_cause_a_warning(end: Callable[[Any], Any]) -> None:
+    model, _ = model_with(end)
+    with pytest.warns(UserWarning, match=r"are probabilities, but .* neither a softmax nor a sigmoid.*score='outputs'"):
+        tfviz.Saliency(model)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +155,15 @@ def python_function(x: Any) -> Any:
 
 def test_a_handwritten_softmax_in_an_opaque_layer_is_reported(tmp_path: Any) -> None:
     opaque = model_with(lambda x: layers.Lambda(python_function, output_shape=(4,))(x))[0]
-    for model in (exported(stable, str(tmp_path)), opaque):
-        with pytest.raises(tfviz.UnsupportedModelError, match=r"its softmax cannot be removed.*score='outputs'"):
+    base_2 = exported(SCALED["base 2"][0], str(tmp_path / "base_2"))
+    for model in (exported(stable, str(tmp_path / "stable")), base_2, opaque):
+        with pytest.raises(tfviz.UnsupportedModelError, match=r"softmax in .* cannot be removed.*score='outputs'"):
             tfviz.Saliency(model)
         assert tfviz.Saliency(model, score="outputs")(IMAGES, 1).shape == IMAGES.shape
+
+
+def test_a_softmax_in_an_opaque_layer_before_other_steps_is_reported(tmp_path: Any) -> None:
+    model = exported(stable, str(tmp_path))
+    scaled = keras.Model(model.inputs, layers.Average()([model.outputs[0], layers.Rescaling(1.0)(model.outputs[0])]))
+    with pytest.warns(UserWarning, match=r"are computed from a softmax \('tfsm_layer.*score='outputs'"):
+        tfviz.Saliency(scaled)

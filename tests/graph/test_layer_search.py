@@ -147,17 +147,23 @@ def built_in(x: Any) -> Any:
     return x + layers.MultiHeadAttention(2, 4)(x, x)
 
 
+def of_dot_layers(x: Any) -> Any:
+    scores = layers.Softmax()(layers.Dot((2, 2))([layers.Dense(8)(x), x]))
+    return layers.Dot((2, 1))([scores, x])
+
+
 def test_the_stem_of_a_transformer_is_not_the_automatic_layer() -> None:
-    assert tfviz.GradCAM(tokenizer(1, built_in)).layer_path == "tokens"
+    for block in (built_in, of_dot_layers):
+        assert tfviz.GradCAM(tokenizer(1, block)).layer_path == "tokens"
     with pytest.raises(tfviz.UnsupportedModelError, match=r"tfviz can read no attention .*\. Choose a layer"):
         tfviz.GradCAM(tokenizer(2, lambda x: Untraceable()(x)))
     opaque = tokenizer(1, lambda x: Untraceable()(x))
     assert tfviz.GradCAM(opaque).layer_path == "c1", "more convolutions than attention"
 
 
-@pytest.mark.parametrize("blocks", [0, 1, 3])
-def test_visual_backprop_says_that_it_does_not_cover_attention(blocks: int) -> None:
-    model = tokenizer(blocks, built_in)
+@pytest.mark.parametrize(("blocks", "block"), [(0, built_in), (1, built_in), (3, built_in), (1, of_dot_layers)])
+def test_visual_backprop_says_that_it_does_not_cover_attention(blocks: int, block: Callable[[Any], Any]) -> None:
+    model = tokenizer(blocks, block)
     for make in (tfviz.VisualBackProp, tfviz.with_visual_backprop):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

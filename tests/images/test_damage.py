@@ -109,6 +109,30 @@ def test_values_of_fewer_bits_in_sixteen_are_scaled_with_a_warning(tmp_path: Pat
     np.testing.assert_array_equal(got[..., 0], np.rint(deep * (255 / ((1 << bits) - 1))))
 
 
+def test_the_scale_of_the_colors_does_not_depend_on_alpha(tmp_path: Path) -> None:
+    deep = np.linspace(0, 4095, 4096).astype(np.uint16).reshape(64, 64)
+    opaque = np.dstack([deep, deep, deep, np.full_like(deep, 65535)])
+    with pytest.warns(UserWarning, match="It is read as 12-bit data"):
+        got = read(tmp_path, cv2.imencode(".png", opaque)[1].tobytes())
+    np.testing.assert_array_equal(got[..., 0], np.rint(deep * (255 / 4095)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_in_which_zero_is_white_is_inverted(tmp_path: Path, dtype: type) -> None:
+    white = np.iinfo(dtype).max
+    gray = np.linspace(0, white, 256).astype(dtype).reshape(16, 16)
+    data = encoded(gray, "TIFF")
+    tag = struct.pack("<HHI", 262, 3, 1)  # the photometric interpretation
+    data = data.replace(tag + struct.pack("<H", 1), tag + struct.pack("<H", 0))
+    np.testing.assert_array_equal(read(tmp_path, data)[..., 0], 255 - np.arange(256).reshape(16, 16))
+
+
+def test_an_imagej_stack_in_one_directory_has_several_pages(tmp_path: Path) -> None:
+    data = encoded(np.zeros((8, 8), np.uint8), "TIFF", tiffinfo={270: "ImageJ=1.54f\nimages=3\nslices=3\n"})
+    with pytest.warns(UserWarning, match="TIFF with 3 pages, but only the first is read"):
+        read(tmp_path, data + bytes(128))
+
+
 def test_further_pages_cause_a_warning(tmp_path: Path) -> None:
     pages = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 200, 30)]
     buffer = io.BytesIO()
@@ -128,6 +152,36 @@ def test_the_size_of_a_tiff_is_checked_before_it_is_decoded(tmp_path: Path, monk
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     with pytest.raises(ImageError, match="at most 16384"):
         read(tmp_path, encoded(np.zeros((2, 20_000), np.uint8), "TIFF", compression="tiff_adobe_deflate"))
+
+
+def directory(entries: list[tuple[int, int, int, int]], following: int) -> bytes:
+    """Return a TIFF directory with entries (tag, type, number of values, values or offset)."""
+    packed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return struct.pack("<H", len(entries)) + packed + struct.pack("<I", following)
+
+
+SIDES = [(256, 4, 1, 8), (257, 4, 1, 2**32 - 1)]
+SHARED = 50_000  # bytes
+TIFF_BOMBS = {
+    "tags with shared values": directory([(tag, 1, SHARED, 8) for tag in range(40_000, 40_500)], 0),
+    "pages with shared values": b"".join(directory([(254, 1, SHARED, 8)], 8 + 18 * (page + 1)) for page in range(500)),
+    "one row per strip": directory([*SIDES, (273, 4, 1, 8), (278, 4, 1, 1), (279, 4, 1, 8)], 0),
+    "tiles of one pixel": directory([*SIDES, (322, 4, 1, 1), (323, 4, 1, 1), (324, 4, 1, 8), (325, 4, 1, 8)], 0),
+    "no samples": directory([*SIDES, (273, 4, 1, 8), (277, 4, 1, 0), (284, 3, 1, 2)], 0),
+    "no rows": directory([(256, 4, 1, 8), (257, 4, 1, 0), (273, 4, 1, 8), (279, 4, 1, 8)], 0),
+    "many planes": directory([(256, 4, 1, 8), (257, 4, 1, 8), (273, 4, 1, 8), (277, 4, 1, 2**31), (284, 3, 1, 2)], 0),
+}
+
+
+@pytest.mark.parametrize("name", TIFF_BOMBS)
+def test_the_directories_of_a_small_tiff_take_little_memory(name: str, tmp_path: Path) -> None:
+    import tracemalloc
+
+    tracemalloc.start()
+    with pytest.raises(ImageError):
+        read(tmp_path, b"II*\0" + struct.pack("<I", 8) + TIFF_BOMBS[name] + bytes(SHARED))
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
 
 
 def test_messages_show_names_without_control_codes() -> None:

@@ -159,7 +159,7 @@ def test_keras_and_tensorflow_accept_loaded_images(images: LoadedImages) -> None
 
 def test_an_unknown_preprocessing_causes_one_warning_per_model(files: list[Path]) -> None:
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
-    with pytest.warns(UserWarning, match=r"No preprocessing is known .* RGB in 0-255.*tfviz\.load_model") as caught:
+    with pytest.warns(UserWarning, match=r"No preprocessing is known .* RGB values in 0-255.*tfviz\.load_model") as caught:
         load_images(files, model)
         load_images(files, model)
     assert len(caught) == 1

@@ -349,7 +349,7 @@ NOUNS = {"reading", "loading", "preprocessing", "lowering", "coloring", "decodin
 NOUNS |= {"polling", "typing", "tracing", "training", "pooling", "padding", "rendering", "time_distributed"}
 # These report failures, or return them as values, and then continue.
 MAY_GO_ON = {
-    ("tfviz.graph.exponentials", "_operation_of"): "code that does not run on random numbers stays as it is",
+    ("tfviz.graph.exponentials", "_results"): "code that does not run on random numbers stays as it is",
     ("tfviz.graph.token_grid", "_follow"): "code that does not run on marks does not move them",
     ("tfviz.reading.calls", "declares_wrong_tokens"): "code that does not run is reported when it is read",
     ("tfviz.methods.blank_maps", "_diagnosis"): "a map is returned even if its diagnosis fails",

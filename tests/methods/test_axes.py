@@ -118,3 +118,20 @@ def test_a_map_with_channels_first_is_rejected() -> None:
         tfviz.VisualBackProp(model)
     assert tfviz.ExcitationBackprop(model, "first", sum_channels=False)(noise(12, 10, 3), 1).shape == (2, 6, 12, 10)
     assert tfviz.ExcitationBackprop(model)(noise(12, 10, 3), 1).shape == (2, 12, 10)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda x: keras.ops.relu(keras.ops.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))) - 0.1),
+        lambda x: keras.ops.relu(keras.ops.concatenate([x, x], axis=1) - 0.1),
+        lambda x: tf.abs(tf.signal.rfft2d(x)),
+    ],
+    ids=["padding", "concatenation", "spectrum"],
+)
+def test_channels_stay_first_after_other_operations(operation: Any) -> None:
+    inputs = keras.Input((12, 10, 3))
+    x = layers.Permute((3, 1, 2))(layers.Conv2D(6, 3, activation="relu", name="c1")(inputs))
+    x = layers.Lambda(operation)(x)
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+    assert tfviz.GradCAM(model).layer_path == "c1"

@@ -77,10 +77,11 @@ def test_a_tensor_of_the_image_size_is_a_constant() -> None:
     assert 0 < p.sum() <= 2.001
 
 
-def test_integer_side_inputs_cause_a_warning() -> None:
+@pytest.mark.parametrize("key", ["saliency", "integrated_gradients"])
+def test_integer_side_inputs_cause_a_warning(key: str) -> None:
     model, _ = with_side("embedding")
-    with pytest.warns(UserWarning, match="Integer inputs have no gradient, so saliency returns 0 for 'side'"):
-        explainer = tfviz.Saliency(model)
+    with pytest.warns(UserWarning, match=f"Integer inputs have no gradient, so {key} returns 0 for 'side'"):
+        explainer = tfviz.METHODS[key](model)
     images = np.random.default_rng(2).normal(size=(2, *SIZE)).astype(np.float32)
     assert not np.any(explainer([images, side_of(model)], 1)[1])
 

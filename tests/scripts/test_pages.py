@@ -120,6 +120,7 @@ def test_a_chart_is_described_as_a_chart(extensions: None, tmp_path: Path) -> No
 
 
 def test_search_ranks_equal_results_with_troubleshooting_first_and_the_changelog_last(browser: Any) -> None:
+    assert 'html_search_scorer = str(DOCS / "search_scorer.js")' in (DOCS / "conf.py").read_text("utf-8")
     scorer = (DOCS / "search_scorer.js").read_text("utf-8")
     pages = ["changes", "start", "troubleshooting"]
     page = browser.new_page()

@@ -116,9 +116,9 @@ class Manifest:
                 )
             inputs = [Input(one["name"], tuple(one["shape"]), one["dtype"]) for one in content["inputs"]]
             manifest = cls(**{**content, "inputs": inputs})
-        fault = manifest_fault(content)
-        if fault is None and sorted(flat_names(manifest.input_structure)) != sorted(one.name for one in inputs):
-            fault = "input_structure: expected the input names"
+            fault = manifest_fault(content)
+            if fault is None and sorted(flat_names(manifest.input_structure)) != sorted(one.name for one in inputs):
+                fault = "input_structure: expected the input names"
         if fault is not None:
             raise ExportError(f"{shown(folder / FILE_NAME)} is incomplete or damaged ({fault}). Export the explainer again.")
         return manifest

@@ -6,9 +6,21 @@ from collections.abc import Sequence
 
 from tfviz.errors import UnknownLayerError
 from tfviz.graph.graph import Graph, Step, Value
-from tfviz.graph.operations import Elementwise, Identity, Linear, Move, Normalization, Product, Relu, Sum, Transpose
+from tfviz.graph.operations import (
+    Elementwise,
+    Identity,
+    Linear,
+    Move,
+    Normalization,
+    Opaque,
+    Product,
+    Relu,
+    Reshape,
+    Sum,
+    Transpose,
+)
 
-_ELEMENTWISE = (Relu, Elementwise, Normalization, Identity, Sum, Product)
+_KEEPS_AXES = (Relu, Elementwise, Normalization, Identity, Sum, Product, Move)
 
 
 def moved_channels(graph: Graph) -> set[Value]:
@@ -19,7 +31,7 @@ def moved_channels(graph: Graph) -> set[Value]:
             first = step.inputs[0]
             at, order = axes.get(first, first.rank - 1), _order(step)
             for value in step.outputs:
-                is_kept = value.rank == first.rank and (isinstance(step.operation, _ELEMENTWISE) or _is_windowless(step))
+                is_kept = value.rank == first.rank > 0 and _keeps_axis(step, first.shape[at] == value.shape[at])
                 axes[value] = order.index(at) if order and at in order else at if is_kept else value.rank - 1
     return {value for value, at in axes.items() if at != value.rank - 1}
 
@@ -33,9 +45,13 @@ def require_channels_last(graph: Graph, value: Value, path: str) -> None:
         )
 
 
-def _is_windowless(step: Step) -> bool:
-    """Return whether a step is a linear map without a window, which acts on the last axis."""
-    return isinstance(step.operation, Linear) and step.operation.extent is None
+def _keeps_axis(step: Step, has_same_size: bool) -> bool:
+    """Return whether the channels stay on the same axis, whose size may stay the same."""
+    operation = step.operation
+    if isinstance(operation, (Reshape, Opaque)):
+        return has_same_size
+    # A linear map without a window acts on the last axis.
+    return isinstance(operation, _KEEPS_AXES) or (isinstance(operation, Linear) and operation.extent is None)
 
 
 def _order(step: Step) -> Sequence[int] | None:

@@ -12,6 +12,7 @@ import keras
 from keras import ops, tree
 
 from tfviz.errors import OptionError, UnsupportedModelError, warn
+from tfviz.graph.exponentials import computes_probabilities
 from tfviz.graph.graph import Graph, Step, Value
 from tfviz.graph.operations import Identity, Linear, Move, Opaque, Sigmoid, Softmax
 
@@ -130,24 +131,35 @@ def _require_removable(graph: Graph, output: Value) -> None:
 
 def _warn_of_remaining_activation(graph: Graph, output: Value) -> None:
     """Warn about a softmax or sigmoid that stays in the score because other steps follow it."""
-    step = _remaining_activation(graph, output)
-    if step is not None:
-        warn(
-            f"The outputs of '{graph.model_name}' are computed from a {step.operation.function} ('{step.path}') that cannot "
-            "be removed, so tfviz explains the outputs themselves. Their gradient vanishes where the "
-            f"{step.operation.function} saturates. If this is intended, set score='outputs' to silence this warning."
-        )
+    found = _remaining_activation(graph, output)
+    if found is not None:
+        step, function = found
+        if step.layer is graph.model:
+            return  # `_require_removable` has warned
+        reason = f"are computed from a {function} ('{step.path}') that cannot be removed"
+        vanishes = f"where the {function} saturates"
+    elif computes_probabilities(graph, output):
+        reason = "are probabilities, but the code that computes them is neither a softmax nor a sigmoid"
+        vanishes = "where they are near 0 or 1"
+    else:
+        return
+    warn(
+        f"The outputs of '{graph.model_name}' {reason}, so tfviz explains the outputs themselves. Their gradient vanishes "
+        f"{vanishes}. If this is intended, set score='outputs' to silence this warning."
+    )
 
 
-def _remaining_activation(graph: Graph, output: Value) -> Step | None:
+def _remaining_activation(graph: Graph, output: Value) -> tuple[Step, str] | None:
+    """Return the step and name of a softmax or sigmoid that an output is computed from, or None."""
     wanted, seen = [output], set()
     while wanted:
         step = graph.producer(wanted.pop())
         if step is None or step in seen:
             continue
         seen.add(step)
-        if isinstance(step.operation, FINAL):
-            return step
+        last = step.operation.contents.last_operation if isinstance(step.operation, Opaque) else step.operation
+        if isinstance(last, FINAL):
+            return step, last.function
         # After a linear map or an opaque layer, a value is no longer a probability.
         if not isinstance(step.operation, Linear) and not _is_opaque_layer(step):
             wanted += step.signal_inputs
@@ -156,10 +168,7 @@ def _remaining_activation(graph: Graph, output: Value) -> Step | None:
 
 def is_probability(graph: Graph, output: Value) -> bool:
     """Return whether an output is computed from a softmax or sigmoid that may not be removable."""
-    step = graph.producer(output)
-    if step is not None and isinstance(step.operation, Opaque) and isinstance(step.operation.contents.last_operation, FINAL):
-        return True
-    return _remaining_activation(graph, output) is not None
+    return _remaining_activation(graph, output) is not None or computes_probabilities(graph, output)
 
 
 def _is_opaque_layer(step: Step) -> bool:

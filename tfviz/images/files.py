@@ -6,6 +6,7 @@ encoded only here.
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from contextlib import nullcontext
@@ -118,6 +119,8 @@ def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.
     if container.pages > 1:
         _warn_of_pages(name, container)
     scale = 255 if pixels.dtype == np.uint8 else _deep_scale(name, pixels, container.bits)
+    if container.white_is_zero and pixels.dtype == np.uint16:  # libtiff inverts only 8-bit images
+        np.subtract(scale, pixels, out=pixels)
     return _rgb(pixels, scale, is_premultiplied=container.kind == "TIFF" and pixels.dtype == np.uint8)
 
 
@@ -140,13 +143,14 @@ def _warn_of_pages(name: str, container: Container) -> None:
 
 def _deep_scale(name: str, pixels: np.ndarray, declared: int | None) -> int:
     """Return the 16-bit value of white for the bit depth that the file declares or uses."""
-    highest = int(pixels.max())
+    colors = pixels[..., :3] if pixels.ndim == 3 else pixels
+    highest = int(colors.max())
     used = next((b for b in _SENSOR_BITS if highest < 1 << b), 16)
     bits = declared if declared is not None and 8 <= declared < 16 else used
     if bits == 16 or highest >= 1 << bits or highest == 0:
         return 65535
     warn(
-        f"{name} has 16 bits per channel with values in {int(pixels.min())}-{highest}. It is read as {bits}-bit data, with "
+        f"{name} has 16 bits per channel with values in {int(colors.min())}-{highest}. It is read as {bits}-bit data, with "
         f"0-{(1 << bits) - 1} scaled to 0-255. To use another range, scale the image to 8 bits yourself."
     )
     return (1 << bits) - 1
@@ -184,21 +188,34 @@ def _check_size(name: str, least_px: int, height: int, width: int) -> None:
 def _rgb(pixels: np.ndarray, scale: int, is_premultiplied: bool) -> np.ndarray:
     """Convert gray, BGR or BGRA pixels to RGB, a few rows at a time to save memory.
 
+    If the pixels take at least as much memory as the result, the result overwrites them.
+
     `is_premultiplied` is True for 8-bit TIFF files, because libtiff has already multiplied their
     colors by alpha.
     """
     if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
-    rgb = np.empty((*pixels.shape[:2], 3), np.uint8)
+    shape = (*pixels.shape[:2], 3)
+    is_reused = pixels.nbytes >= math.prod(shape) and pixels.flags.owndata and pixels.flags.c_contiguous
+    target = pixels.reshape(-1).view(np.uint8) if is_reused else np.empty(math.prod(shape), np.uint8)
+    end = 0
     for top in range(0, len(pixels), _ROWS_AT_ONCE):
-        rows = _eight_bits(pixels[top : top + _ROWS_AT_ONCE], scale)
-        rgb[top : top + _ROWS_AT_ONCE] = _rows_to_rgb(rows, is_premultiplied)
-    return rgb
+        rows = _rows_to_rgb(_eight_bits(pixels[top : top + _ROWS_AT_ONCE], scale), is_premultiplied)
+        target[end : end + rows.size] = rows.reshape(-1)
+        end += rows.size
+    if not is_reused:
+        return target.reshape(shape)
+    del target
+    pixels.resize(-(-end // pixels.itemsize), refcheck=False)  # release the rest of the memory
+    return pixels.view(np.uint8)[:end].reshape(shape)
 
 
 def _eight_bits(pixels: np.ndarray, scale: int) -> np.ndarray:
     if pixels.dtype == np.uint8:
         return pixels
+    # Alpha may use all 16 bits.
+    if pixels.ndim == 3 and pixels.shape[2] == 4 and pixels[..., 3].max() > scale:
+        return np.dstack([_eight_bits(pixels[..., :3], scale), _eight_bits(pixels[..., 3], 65535)])
     # Integer arithmetic that rounds to the nearest value.
     return ((pixels.astype(np.uint32) * 510 + scale) // (2 * scale)).astype(np.uint8)
 

@@ -37,6 +37,7 @@ class Container:
         pages: the number of pages or animation frames in the file.
         scans: the number of JPEG scans. The decoder processes the full image once per scan.
         bits: the number of significant bits per channel that the file declares, or None.
+        white_is_zero: whether 0 stands for white instead of black, as in some TIFF files.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Container:
     pages: int = 1
     scans: int = 1
     bits: int | None = None
+    white_is_zero: bool = False
 
 
 def describe(data: bytes) -> Container | None:
@@ -59,7 +61,7 @@ def describe(data: bytes) -> Container | None:
         return _bmp(data)
     if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         tiff = read_tiff(data)
-        return Container("TIFF", tiff.size, tiff.is_whole, tiff.pages)
+        return Container("TIFF", tiff.size, tiff.is_whole, tiff.pages, white_is_zero=tiff.white_is_zero)
     return None
 
 

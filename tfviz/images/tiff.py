@@ -7,6 +7,7 @@ docs/limits.md lists the damage that remains undetected.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -15,13 +16,28 @@ from tfviz.images import lzw
 
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 254, 256, 257, 258, 259
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANES = 273, 277, 278, 279, 284
-_FILL_ORDER, _PHOTOMETRIC = 266, 262
+_FILL_ORDER, _PHOTOMETRIC, _DESCRIPTION = 266, 262, 270
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
-_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # the field types that are read
+# The field types that are read.
+_NUMBERS = {1: "B", 2: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+# The tags that are read, and the maximum number of their values. All tags may share the same bytes.
+# The largest image has a million tiles of 16 x 16 pixels.
+_FIRST_PAGE = {
+    **dict.fromkeys((_SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _ROWS_PER_STRIP, _PLANES), 64),
+    **dict.fromkeys((_FILL_ORDER, _PHOTOMETRIC, _TILE_WIDTH, _TILE_HEIGHT), 64),
+    **dict.fromkeys((_STRIP_OFFSETS, _STRIP_COUNTS, _TILE_OFFSETS, _TILE_COUNTS), 1 << 20),
+    _DESCRIPTION: 4096,
+}
+_LATER_PAGE = {_SUBFILE_TYPE: 64}
+_LATER_PAGE_TAGS = 4  # Tags are sorted, so the subfile type is among the first.
 _NONE, _LZW, _DEFLATE, _PACKBITS = 1, 5, (8, 32946), 32773
+_MOST_SAMPLES, _MOST_BITS = 32, 64  # OpenCV reads no image with more.
+_WHITE_IS_ZERO = 0
 _YCBCR = 6  # Color may be subsampled, so the stored size is not computed.
 _MOST_PAGES = 65536
 _IS_NO_PAGE = 0b101  # a thumbnail, a pyramid level or a transparency mask
+# ImageJ may store a stack as one directory, followed by the pixels of all images.
+_IMAGEJ_STACK = re.compile(rb"ImageJ=.*?\nimages=(\d{1,9})\n", re.DOTALL)
 
 Tags = dict[int, tuple[int, ...]]
 
@@ -34,11 +50,13 @@ class Tiff:
         size: (height, width) of the first page, or None if not declared.
         is_whole: whether the first page's data is complete.
         pages: the number of pages.
+        white_is_zero: whether 0 stands for white instead of black.
     """
 
     size: tuple[int, int] | None
     is_whole: bool
     pages: int
+    white_is_zero: bool = False
 
 
 class _DirectoryError(Exception):
@@ -52,9 +70,14 @@ def read_tiff(data: bytes) -> Tiff:
     except (_DirectoryError, struct.error):
         return Tiff(None, False, 1)
     first = directories[0]
+    if _first(first, _SAMPLES, 1) > _MOST_SAMPLES or _first(first, _BITS, 1) > _MOST_BITS:
+        return Tiff(None, False, 1)
     size = (first[_HEIGHT][0], first[_WIDTH][0]) if first.get(_WIDTH) and first.get(_HEIGHT) else None
     pages = sum(not _first(one, _SUBFILE_TYPE, 0) & _IS_NO_PAGE for one in directories)
-    return Tiff(size, size is not None and _is_whole(data, first, *size), max(pages, 1))
+    stack = _IMAGEJ_STACK.match(bytes(value & 0xFF for value in first.get(_DESCRIPTION, ())))
+    pages = max(pages, int(stack[1]) if stack else 1)
+    white_is_zero = _first(first, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO
+    return Tiff(size, size is not None and _is_whole(data, first, *size), pages, white_is_zero)
 
 
 def _directories(data: bytes) -> list[Tags]:
@@ -66,7 +89,7 @@ def _directories(data: bytes) -> list[Tags]:
     while at and at not in seen and len(found) < _MOST_PAGES:
         seen.add(at)
         try:
-            tags, at = _directory(data, at, order, is_big)
+            tags, at = _directory(data, at, order, is_big, is_first=not found)
         except (_DirectoryError, struct.error):
             if not found:
                 raise
@@ -77,7 +100,7 @@ def _directories(data: bytes) -> list[Tags]:
     return found
 
 
-def _directory(data: bytes, at: int, order: str, is_big: bool) -> tuple[Tags, int]:
+def _directory(data: bytes, at: int, order: str, is_big: bool, *, is_first: bool) -> tuple[Tags, int]:
     """Return one directory's tags, and the offset of the next one (0 for none)."""
     count_format, entry_format, offset_format = ("Q", "HHQ", "Q") if is_big else ("H", "HHI", "I")
     (count,) = _unpacked(order + count_format, data, at)
@@ -87,9 +110,10 @@ def _directory(data: bytes, at: int, order: str, is_big: bool) -> tuple[Tags, in
     if at + count * length > len(data):
         raise _DirectoryError
     tags: Tags = {}
-    for entry in range(at, at + count * length, length):
+    most = _FIRST_PAGE if is_first else _LATER_PAGE
+    for entry in range(at, at + (count if is_first else min(count, _LATER_PAGE_TAGS)) * length, length):
         tag, kind, values = _unpacked(order + entry_format, data, entry)
-        if kind in _NUMBERS:
+        if kind in _NUMBERS and values <= most.get(tag, 0):
             size = struct.calcsize(order + _NUMBERS[kind]) * values
             start = entry + length - inline
             if size > inline:
@@ -110,11 +134,13 @@ def _is_whole(data: bytes, tags: Tags, height: int, width: int) -> bool:
     is_tiled = _TILE_OFFSETS in tags
     offsets = tags.get(_TILE_OFFSETS if is_tiled else _STRIP_OFFSETS, ())
     counts = tags.get(_TILE_COUNTS if is_tiled else _STRIP_COUNTS, ())
+    if not 0 < _part_count(tags, height, width, is_tiled) <= len(offsets):
+        return False
     sizes = _stored_sizes(tags, height, width, is_tiled)
     compression = _first(tags, _COMPRESSION, _NONE)
     if not counts and compression == _NONE:  # uncompressed files may omit the counts
         counts = tuple(sizes)
-    if len(offsets) < len(sizes) or len(counts) < len(sizes):
+    if len(counts) < len(sizes):
         return False
     view, most = memoryview(data), max(sizes)
     is_followed = _first(tags, _FILL_ORDER, 1) == 1 and _first(tags, _PHOTOMETRIC, 0) != _YCBCR
@@ -132,18 +158,32 @@ def _is_whole(data: bytes, tags: Tags, height: int, width: int) -> bool:
     return True
 
 
-def _stored_sizes(tags: Tags, height: int, width: int, is_tiled: bool) -> list[int]:
-    """Return the uncompressed size of each strip or tile in bytes."""
-    samples = _first(tags, _SAMPLES, 1)
-    planes = samples if _first(tags, _PLANES, 1) == 2 else 1
-    bits = _first(tags, _BITS, 1) * (samples // planes)
+def _part_count(tags: Tags, height: int, width: int, is_tiled: bool) -> int:
+    """Return the number of strips or tiles."""
+    planes = _plane_count(tags)
     if is_tiled:
         high, wide = _first(tags, _TILE_HEIGHT, 0), _first(tags, _TILE_WIDTH, 0)
-        if not high or not wide:
-            return [1]
-        return [high * ((wide * bits + 7) // 8)] * (-(-height // high) * -(-width // wide) * planes)
-    rows = min(_first(tags, _ROWS_PER_STRIP, height), height) or height
-    row_bytes = (width * bits + 7) // 8
+        return -(-height // high) * -(-width // wide) * planes if high and wide else 1
+    return -(-height // _strip_rows(tags, height)) * planes
+
+
+def _plane_count(tags: Tags) -> int:
+    return max(1, _first(tags, _SAMPLES, 1)) if _first(tags, _PLANES, 1) == 2 else 1
+
+
+def _strip_rows(tags: Tags, height: int) -> int:
+    return min(_first(tags, _ROWS_PER_STRIP, height), height) or max(height, 1)
+
+
+def _stored_sizes(tags: Tags, height: int, width: int, is_tiled: bool) -> list[int]:
+    """Return the uncompressed size of each strip or tile in bytes."""
+    planes = _plane_count(tags)
+    bits = _first(tags, _BITS, 1) * (_first(tags, _SAMPLES, 1) // planes)
+    if is_tiled:
+        high, wide = _first(tags, _TILE_HEIGHT, 0), _first(tags, _TILE_WIDTH, 0)
+        size = high * ((wide * bits + 7) // 8) if high and wide else 1
+        return [size] * _part_count(tags, height, width, is_tiled)
+    rows, row_bytes = _strip_rows(tags, height), (width * bits + 7) // 8
     return [min(rows, height - top) * row_bytes for top in range(0, height, rows)] * planes
 
 
@@ -153,7 +193,7 @@ def _inflates_to(packed: memoryview, size: int) -> bool:
     try:
         rest: bytes | memoryview = packed
         while not inflater.eof and length <= 2 * size:
-            part = inflater.decompress(rest, 1 << 16)
+            part = inflater.decompress(rest, min(1 << 16, 2 * size - length + 1))
             rest = inflater.unconsumed_tail
             length += len(part)
             if not part and not rest:

@@ -26,6 +26,7 @@ from tfviz.errors import ImageError, OptionError, warn
 from tfviz.graph.backprop import inputs_of, run
 from tfviz.methods.baselines import Baseline, baseline_for, checked_baselines, first_image, interpolates, is_image
 from tfviz.methods.compilation import CompiledFunctions
+from tfviz.methods.gradient import warn_of_integers
 from tfviz.methods.inputs import checked_images
 from tfviz.methods.path import PathExplainer
 from tfviz.models.labels import LabelSource
@@ -93,6 +94,7 @@ class IntegratedGradients(PathExplainer):
             OptionError: an option has an invalid value.
         """
         super().__init__(model, score=score, output=output, class_names=class_names)
+        warn_of_integers(self.graph, self.key)
         self.use_batch_size(batch_size)
         self._steps = positive_integer("steps", steps)
         self._baselines = checked_baselines(baseline, model)

@@ -19,6 +19,7 @@ from tfviz import keras_internals
 from tfviz.graph.operations import (
     Choice,
     Concatenate,
+    Contraction,
     Crop,
     Difference,
     Elementwise,
@@ -319,6 +320,7 @@ TABLE: dict[type, Row] = {
     **_rows(_of(Choice), "Maximum Minimum"),
     layers.Multiply: _of(Product),
     layers.Subtract: _of(Difference),
+    layers.Dot: _of(Contraction),
     layers.BatchNormalization: _batch_norm,
     **_rows(_of(Normalization), "LayerNormalization GroupNormalization UnitNormalization RMSNormalization"),
     layers.Rescaling: _rescaling,

@@ -513,7 +513,7 @@ def last_operation(function: Any) -> Elementwise | None:
         return None
     output = _before_moves(function.outputs[0])
     operation = output.op
-    kind = _softmax_or(operation.type, lambda: _before_moves(operation.inputs[0]).op.type)
+    kind = _softmax_or(operation.type, lambda: _exponential_or_type(_before_moves(operation.inputs[0]).op))
     if calls_function(operation):
         library = {one.signature.name: one for one in function.graph.as_graph_def().library.function}
         position = [x.name for x in operation.outputs].index(output.name)
@@ -524,6 +524,11 @@ def last_operation(function: Any) -> Elementwise | None:
 def _softmax_or(kind: str, numerator: Callable[[], str]) -> str:
     """Return "Softmax" if an operation of type `kind` divides an exponential, otherwise `kind`."""
     return "Softmax" if kind in ("RealDiv", "DivNoNan") and numerator() == "Exp" else kind
+
+
+def _exponential_or_type(operation: tf.Operation) -> str:
+    """Return "Exp" for a power with a constant base, and otherwise the operation's type."""
+    return "Exp" if operation.type == "Pow" and is_constant(operation.inputs[0].op) else str(operation.type)
 
 
 def _before_moves(tensor: tf.Tensor) -> tf.Tensor:
@@ -547,7 +552,12 @@ def _last_type_in_library(library: Mapping[str, Any], name: str, position: int) 
     if node.op in _CALLS:
         return _last_type_in_library(library, node.attr["f"].func.name, int(tensor.split(":")[-1]))
     source = node.input[0] if node.input else ""
-    return _softmax_or(str(node.op), lambda: getattr(_node_before_moves(nodes, source)[1], "op", ""))
+    return _softmax_or(str(node.op), lambda: _exponential_or_node_type(nodes, _node_before_moves(nodes, source)[1]))
+
+
+def _exponential_or_node_type(nodes: Mapping[str, Any], node: Any) -> str:
+    base = nodes.get(node.input[0].split(":")[0]) if node is not None and node.op == "Pow" else None
+    return "Exp" if base is not None and base.op == "Const" else str(getattr(node, "op", ""))
 
 
 def _node_before_moves(nodes: Mapping[str, Any], tensor: str) -> tuple[str, Any]:

@@ -16,7 +16,7 @@ from tfviz.shapes import KINDS
 SIZE = 96  # height and width of the images in pixels
 # The number of filters in each 3x3 convolution, with 2x2 max pooling between the groups.
 FILTERS = ((24,), (32,), (64, 64), (96, 128))
-STEM_END = "block3_pool"  # the layer of the packaged network whose output becomes the patches of `vit`
+STEM_END = "block3_pool"  # the packaged network's layer that outputs the patches of `vit`
 BLOCKS, HEADS, WIDTH = 4, 4, 96
 
 
@@ -41,7 +41,7 @@ def silu() -> keras.Model:
 
 
 def vit() -> keras.Model:
-    """Build a vision transformer with four blocks, whose 12 × 12 tokens are patches of 8 x 8 pixels.
+    """Build a vision transformer with four blocks. Its 12 × 12 tokens are patches of 8 × 8 pixels.
 
     The packaged network's first four convolutions compute the patches, and are not trained. With
     convolutional patches, a transformer learns faster (Xiao et al., 2021). Training from pixels

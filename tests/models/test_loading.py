@@ -336,7 +336,7 @@ def test_the_number_of_classes_is_read_from_the_file(tmp_path: Path, small: str,
 def test_weights_in_another_order_are_rejected(tmp_path: Path, small: str) -> None:
     inputs = keras.Input((16, 16, 3))
     nested = keras.Sequential([inputs, keras.Model(inputs, network(7).layers[1](inputs)), *network(7).layers[2:]])
-    with pytest.raises(WeightsError, match=r"nested\.weights\.h5 does not fit Small\. "):
+    with pytest.raises(WeightsError, match=r"nested\.weights\.h5 do not match Small\. "):
         load_model(small, weights=saved(tmp_path, nested, "nested.weights.h5"))
 
 

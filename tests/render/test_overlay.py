@@ -171,7 +171,7 @@ def test_floats_in_zero_to_one_are_drawn_unchanged_and_others_are_stretched():
     preprocessed = dim * 300 - 123
     expected = np.linspace(0, 255, 192).reshape(1, 8, 8, 3)
     with pytest.warns(
-        UserWarning, match=r"values from -63 to 57: .* Pass the array that tfviz\.load_images returned.*RGB images"
+        UserWarning, match=r"values from -63 to 57, .* Pass the array that tfviz\.load_images returned.*RGB images"
     ):
         drawn = overlay(preprocessed.astype(np.float32), RAMP, alpha=0)
     np.testing.assert_allclose(drawn, expected, atol=0.51)

@@ -167,7 +167,7 @@ def _check_finite(array: np.ndarray | tf.Tensor) -> None:
 
 
 def _check_range(given: np.ndarray | tf.Tensor, cast: tf.Tensor) -> None:
-    """Raise ImageError for values outside the range of the input's dtype, such as 1e300 in float32."""
+    """Raise ImageError for values outside the input dtype's range, such as 1e300 for float32."""
     if cast.dtype in (tf.as_dtype(given.dtype), tf.bool) or not hasattr(cast, "numpy"):
         return
     if cast.dtype.is_floating:

@@ -36,7 +36,7 @@ class ExpectedGradients(PathExplainer):
     priors and expected gradients").
 
     Calling the explainer returns a signed attribution of shape (N, H, W, C). The attribution
-    approximately sums to S(x) minus the backgrounds' mean score.
+    approximately sums to S(x) minus the mean score of the backgrounds.
 
     Example:
 

@@ -86,7 +86,7 @@ class GuidedGradCAM(GradCAM):
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or it has no feature map.
-            UnknownLayerError: there is no such layer, or its axes do not match the image's.
+            UnknownLayerError: there is no such layer, or its axes do not match those of the image.
             OptionError: `activations`, `score` or `output` has an invalid value.
         """
         is_for_all = redirects_all(activations)

@@ -132,7 +132,7 @@ class LayerExplainer(Explainer):
         """Check that each map can be resized to the image size.
 
         Raises:
-            UnknownLayerError: a layer's axes do not match the image's.
+            UnknownLayerError: a layer's axes do not match those of the image.
         """
         axes = {map_axes(self.graph, value) for value in self.graph.inputs if value.rank}
         for layer in self.layers:

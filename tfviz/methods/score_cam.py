@@ -88,7 +88,7 @@ class ScoreCAM(ChannelExplainer):
         Raises:
             UnsupportedModelError: the model cannot be traced, or does not have exactly one image
                 input.
-            UnknownLayerError: there is no such layer, or its axes do not match the image's.
+            UnknownLayerError: there is no such layer, or its axes do not match those of the image.
             OptionError: an option has an invalid value.
         """
         super().__init__(

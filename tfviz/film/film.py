@@ -2,8 +2,8 @@
 
     tfviz.write_film("runs/1", "run.mp4")
 
-Each image is next to its maps, with its prediction below it. The epoch, step and loss are at the
-top, and the loss curve is at the bottom. If the run is still in progress, the film shows the
+Each image is shown next to its maps, with its prediction below it. The epoch, step and loss are at
+the top, and the loss curve is at the bottom. If the run is still in progress, the film shows the
 snapshots that exist so far.
 """
 
@@ -32,14 +32,14 @@ _LISTED_RUNS = 8  # the maximum number of runs in an error message
 
 @dataclass(frozen=True)
 class Film:
-    """Properties of a film that was written.
+    """The properties of a finished film.
 
     Attributes:
         path: the film's file.
         size: the frame size (height, width).
-        pace: the snapshots that the film shows, and their speed.
+        pace: the snapshots shown in the film, and their speed.
         snapshots: the number of snapshots in the run.
-        missing: the number of pictures that are missing in the shown snapshots.
+        missing: the number of pictures missing from the shown snapshots.
     """
 
     path: Path
@@ -63,29 +63,32 @@ def write_film(
 ) -> Film:
     """Write a film of a training run. PyAV (`pip install av`) must be installed.
 
-    If a picture is missing, the film shows the previous picture, darkened and with a marked corner.
+    If a picture is missing, the film shows the previous picture. It is darkened, and a corner is
+    marked.
 
     Args:
         log_dir: a SnapshotCallback's log_dir.
         output: the file to write: .mp4 (H.264, which browsers play), .gif or .webp. An existing
             file is replaced once the film is complete.
-        methods: the methods to show, in this order, by their names in run.json, such as "grad_cam".
-            None means all methods.
-        images: the images to show, numbered from 0, in this order. None means all images.
-        fps: the number of snapshots per second, 0.1 to 50. None means 2 to 15, chosen for a film of
-            about 15 seconds.
+        methods: the names of the methods to show, in display order, as in run.json (for example,
+            "grad_cam"). None means all methods.
+        images: the numbers of the images to show, counted from 0, in display order. None means all
+            images.
+        fps: the number of snapshots per second, from 0.1 to 50. None chooses 2 to 15, so that the
+            film lasts about 15 seconds.
         every: show every `every`-th snapshot and the last one.
         seconds: the maximum length of the film in seconds. Longer runs are sampled evenly. None
             means 60, or no limit if `every` is given.
-        width: the frame width in pixels, 160 to 3840. An odd width is increased by one.
-            None means 1280 for .mp4 and 800 otherwise.
-        progress: a function that is called with the number of drawn snapshots and the total number.
+        width: the frame width in pixels, from 160 to 3840. An odd width is increased by one. None
+            means 1280 for .mp4 and 800 otherwise.
+        progress: a function that is called with the number of snapshots drawn so far and the total.
 
     Returns:
         A description of the film.
 
     Raises:
-        SnapshotsError: the folder contains no run or several, or the run has no snapshots yet.
+        SnapshotsError: the folder contains no run or more than one, or the run has no snapshots
+            yet.
         OptionError: an option has an invalid value.
         OutputError: the file cannot be written.
         MissingPackageError: PyAV is not installed.
@@ -111,7 +114,7 @@ def write_film(
 
 
 def the_run(log_dir: str | Path) -> Path:
-    """Return the folder that contains the only run in `log_dir`.
+    """Return the folder of the single run in `log_dir`.
 
     Raises:
         SnapshotsError: the folder contains no run, or more than one.

@@ -89,7 +89,7 @@ class FilmFile:
         self._count = 0
 
     def add(self, picture: Picture, times: int = 1) -> None:
-        """Append a uint8 RGB frame (height, width, 3) to the film `times` times."""
+        """Append a uint8 RGB frame of shape (height, width, 3) to the film, `times` times."""
         for _ in range(times):
             frame = pyav().VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = self._count, 1 / self._fps
@@ -97,7 +97,7 @@ class FilmFile:
             self._write(self._convert(frame))
 
     def finish(self) -> None:
-        """Write the frames that the encoder still buffers."""
+        """Write the frames still buffered by the encoder."""
         self._write([*self._convert(None), None])
 
     def _write(self, frames: Iterable[Any]) -> None:

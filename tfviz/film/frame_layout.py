@@ -46,7 +46,7 @@ class FrameLayout:
     """The layout of a film's frames.
 
     Attributes:
-        sizes: (height, width) of each image.
+        sizes: the (height, width) of each image.
         methods: the number of maps per image.
         columns: the number of groups in each row.
         width: the frame width.
@@ -115,7 +115,7 @@ class FrameLayout:
 
     @property
     def curve(self) -> Box:
-        """The loss curve's box."""
+        """The box for the loss curve."""
         top = self.tiles_top + self.rows * self._row_height
         return Box(top, self.margin, 3 * self.line, self.width - 2 * self.margin)
 
@@ -124,20 +124,20 @@ class FrameLayout:
         return self.tile_height + self.line + self.margin // 2
 
     def group_left(self, image: int) -> int:
-        """Return the left edge of an image's group. The groups in a row are evenly spaced."""
+        """Return the left edge of an image's group. Groups in a row are evenly spaced."""
         room = self.width - 2 * self.margin - self.columns * self.group_width
         gap = room / (self.columns - 1) if self.columns > 1 else 0
         start = self.margin if self.columns > 1 else self.margin + room // 2
         return round(start + image % self.columns * (self.group_width + gap))
 
     def tile(self, image: int, column: int) -> Box:
-        """Return the tile of an image (column 0) or of its map (column 1 for the first method)."""
+        """Return the tile for an image (column 0) or for one of its maps (columns 1 and up)."""
         left = self.group_left(image) + column * (self.tile_width + TILE_GAP)
         top = self.tiles_top + image // self.columns * self._row_height
         return Box(top, left, self.tile_height, self.tile_width)
 
     def picture(self, image: int, column: int) -> Box:
-        """Return a picture's box, centered in its tile, with the image's aspect ratio."""
+        """Return the box for a picture, centered in its tile, with the image's aspect ratio."""
         tile, (height, width) = self.tile(image, column), self.sizes[image]
         scale = min(tile.height / height, tile.width / width)
         size = (min(max(1, round(height * scale)), tile.height), min(max(1, round(width * scale)), tile.width))
@@ -148,7 +148,7 @@ def layout_for(sizes: Sequence[tuple[int, int]], titles: Sequence[str], width: i
     """Choose the layout whose aspect ratio is closest to a screen's.
 
     Args:
-        sizes: (height, width) of each image.
+        sizes: the (height, width) of each image.
         titles: the method titles.
         width: the frame width.
 

@@ -1,4 +1,4 @@
-"""Draw a film's frames, which show the images, their maps in one snapshot, and text."""
+"""Draw the frames of a film. Each shows the images, their maps in one snapshot, and text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STALE_BRIGHTNESS = 0.55
 
 
 class FramePainter:
-    """Draws the frames of one run's film in chronological order.
+    """Draws the frames of a run's film in chronological order.
 
     If a picture is missing, the previous picture is shown. It is darkened, and a corner is marked.
 
@@ -61,7 +61,7 @@ class FramePainter:
         self._word_widths = self._caption_widths()
 
     def draw(self, index: int) -> Picture:
-        """Draw the frame for `records[index]` as uint8 RGB (height, width, 3)."""
+        """Draw the frame for `records[index]` as a uint8 RGB array of shape (height, width, 3)."""
         frame, record = self._background.copy(), self.records[index]
         self._write_caption(frame, record)
         for tile, image in enumerate(self.images):
@@ -74,7 +74,7 @@ class FramePainter:
         return frame
 
     def _draw_background(self) -> Picture:
-        """Draw the parts that all frames share: the background, the titles and the images."""
+        """Draw the parts shared by all frames: the background, the titles and the images."""
         layout = self.layout
         frame = np.full((layout.height, layout.width, 3), BACKGROUND, np.uint8)
         titles = titles_of(self.run)
@@ -115,9 +115,9 @@ class FramePainter:
     def _read(self, path: Path, image: int) -> Picture | None:
         """Read an image or map from a file, or return None if the file cannot be used.
 
-        A file cannot be used if it is missing or damaged, or does not have the image's size. The
-        film can still show the other pictures. The size is checked first, because decoding a
-        tampered file could need gigabytes of memory.
+        A file cannot be used if it is missing or damaged, or has the wrong size. The film can still
+        show the other pictures. The size is checked first, because decoding a tampered file could
+        need gigabytes of memory.
         """
         size = self.run["images"][image]
         try:
@@ -142,7 +142,7 @@ class FramePainter:
     def _write_caption(self, frame: Picture, record: Record) -> None:
         """Write the epoch, the step and the logs on the left, and the run name on the right.
 
-        Logs and a run name that do not fit are omitted.
+        Logs are omitted if they do not fit, and so is the run name.
         """
         layout, size = self.layout, self.layout.text
         left, end = layout.margin, layout.width - layout.margin
@@ -156,7 +156,7 @@ class FramePainter:
             write_line(frame, name, end, layout.caption_top, size, QUIET, align="right")
 
     def _caption_widths(self) -> list[int]:
-        """Return each caption word's largest width over all frames, so that words do not move."""
+        """Return the maximum width of each caption part over all frames, so that no part moves."""
         captions = zip_longest(*map(caption_of, self.records), fillvalue="")
         return [max(text_width(word, self.layout.text) for word in words) for words in captions]
 
@@ -167,7 +167,7 @@ def titles_of(run: Run) -> dict[str, str]:
 
 
 def caption_of(record: Record) -> list[str]:
-    """Return a caption's words, such as ["epoch 3", "step 1,250", "loss 0.412"]."""
+    """Return the parts of a caption, such as ["epoch 3", "step 1,250", "loss 0.412"]."""
     step, logs = record["step"], dict(record["logs"])
     logs = {name: logs.pop(name) for name in ("loss", "val_loss") if name in logs} | logs
     words = [f"epoch {record['epoch'] + 1}" if step else "before training", f"step {step:,}"]

@@ -14,10 +14,10 @@ _DITHERING = "dither=bayer:bayer_scale=3"
 
 
 class GifColors:
-    """Converts frames to the palette that FFmpeg computes from sample frames.
+    """Converts frames to a palette computed by FFmpeg from sample frames.
 
-    A call with a frame returns the converted frames that are ready. At the end, a call with None
-    returns the remaining frames.
+    Calling it with a frame returns the converted frames that are ready. At the end, calling it with
+    None returns the remaining frames.
     """
 
     def __init__(self, size: tuple[int, int], rate: Fraction, samples: Iterable[Picture]) -> None:

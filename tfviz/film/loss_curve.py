@@ -21,7 +21,7 @@ _SUBPIXEL_BITS = 4
 
 
 class LossCurve:
-    """A loss curve that is drawn into a box. In `losses`, None marks a frame without a loss."""
+    """A loss curve drawn in a box. In `losses`, None stands for a frame without a loss."""
 
     def __init__(self, losses: Sequence[float | None], box: Box) -> None:
         self.box = box
@@ -31,7 +31,7 @@ class LossCurve:
         self._corners = _fixed(np.stack([self._xs[self._known], _rows(known, box)], axis=1))
 
     def draw(self, frame: Picture, index: int) -> None:
-        """Draw the curve into `frame` in place, with a mark at frame number `index`."""
+        """Draw the curve on `frame` in place, with a mark at frame number `index`."""
         left, right = self.box.left, self.box.left + self.box.width - 1
         foot, now = self.box.top + self.box.height - 1, round(self._xs[index])
         cv2.line(frame, (left, foot), (right, foot), FUTURE, 1)
@@ -49,7 +49,7 @@ class LossCurve:
 
 
 def _rows(losses: np.ndarray, box: Box) -> np.ndarray:
-    """Return each loss's row in the box.
+    """Return the pixel row of each loss in the box.
 
     The largest loss is at the top of the box, and the smallest is at the bottom.
     """

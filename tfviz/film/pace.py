@@ -1,4 +1,4 @@
-"""Choose the snapshots that a film shows, and their speed."""
+"""Choose the snapshots to show in a film, and their speed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEAST_FPS, MOST_FPS = 0.1, 50.0
 
 @dataclass(frozen=True)
 class Pace:
-    """The snapshots that a film shows, and their speed.
+    """The snapshots shown in a film, and their speed.
 
     Attributes:
         shown: the indices of the snapshots in ascending order, including the last snapshot.

@@ -26,7 +26,7 @@ _CACHED_TEXTS = 512  # Most texts in a film are the same in many frames.
 
 
 def text_width(text: str, size: int) -> int:
-    """Return a text line's width in pixels."""
+    """Return the width of a line of text in pixels."""
     return math.ceil(_RENDERER.get_text_width_height_descent(_drawable(text), font(size), False)[0])
 
 
@@ -38,17 +38,17 @@ def line_height(size: int) -> int:
 def write_line(
     picture: Picture, text: str, x: int, top: int, size: int, color: Color, *, align: Align = "left", width: int | None = None
 ) -> None:
-    """Write one line of text into `picture` in place. Text beyond the picture's edges is clipped.
+    """Write one line of text on `picture` in place. Text beyond the picture's edges is clipped.
 
     Args:
-        picture: the picture, uint8 RGB.
+        picture: the picture, as uint8 RGB.
         text: the text.
         x: the left edge, center or right edge of the line, depending on `align`.
         top: the top of the line, which is `line_height(size)` high.
         size: the text size in pixels.
         color: the text color, RGB.
         align: the alignment at `x`.
-        width: the maximum width in pixels. Longer text is cut and ends in "…". None means the
+        width: the maximum width in pixels. Longer text is cut off and ends with "…". None means the
             picture width.
     """
     (line, *_) = wrapped(_drawable(text), width or picture.shape[1], font(size), most_lines=1) or [""]
@@ -59,7 +59,7 @@ def write_line(
 
 
 def _drawable(text: str) -> str:
-    """Escape control characters and truncate the text, because long text takes long to render."""
+    """Escape control characters and truncate the text, because long text is slow to render."""
     return shown(text[:MAX_TEXT])
 
 

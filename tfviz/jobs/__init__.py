@@ -1,4 +1,4 @@
-"""Explain millions of images in shards, with several processes or machines.
+"""Explain millions of images in shards, using several processes or machines.
 
 A job is a folder, local or in an object store:
 

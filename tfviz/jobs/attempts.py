@@ -29,12 +29,12 @@ _MOST = 3
 
 
 def attempts_at(storage: Storage, number: int) -> list[str]:
-    """Return the names of files that record attempts at a shard."""
+    """Return the names of the files that record attempts at a shard."""
     return [name for name in storage.names(FOLDER) if name.startswith(f"{number:06d}-")]
 
 
 def start_attempt(storage: Storage, number: int) -> bool:
-    """Record an attempt at a shard. Return whether there were three or more attempts before it."""
+    """Record an attempt at a shard, and return whether there were at least three before it."""
     earlier = len(attempts_at(storage, number))
     storage.write(f"{FOLDER}/{number:06d}-{earlier + 1}", "")
     return earlier >= _MOST

@@ -153,7 +153,7 @@ def _tar(path: str) -> Iterator[Input]:
 
 
 def _tfrecord(path: str) -> Iterator[Input]:
-    """Yield each record's byte range in a TFRecord file. `content_of` parses the records later."""
+    """Yield the byte range of each TFRecord. `content_of` parses the records later."""
     source = path if is_remote(path) else str(Path(path).absolute())
     with _opened(path) as file:
         number = 0
@@ -190,7 +190,7 @@ _READERS: dict[str, Callable[[str], Iterator[Input]]] = {
 
 
 def content_of(one: Input) -> bytes:
-    """Return the encoded image.
+    """Return the encoded bytes of an image.
 
     Raises:
         ImageError: the image cannot be read, or a record contains no image.

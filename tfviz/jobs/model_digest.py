@@ -9,7 +9,7 @@ import numpy as np
 
 
 def digest_of(model: keras.Model) -> str:
-    """Return the SHA-256 digest of a model's weights and its configuration, if it has one."""
+    """Return the SHA-256 digest of a model's weights and, if it has one, its configuration."""
     digest = hashlib.sha256()
     try:
         digest.update(model.to_json().encode())

@@ -20,7 +20,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class InputPart:
-    """The images that one command added.
+    """The images added by one command.
 
     Attributes:
         file: the table that lists the images.
@@ -51,7 +51,7 @@ class JobPlan:
     parts: list[InputPart] = field(default_factory=list)
 
     def shards(self) -> list[tuple[InputPart, int]]:
-        """Return, for each shard, the input part and the row group that contain its images."""
+        """Return the input part and the row group that contain the images of each shard."""
         return [(part, group) for part in self.parts for group in range(-(-part.count // self.shard_size))]
 
     @property
@@ -60,7 +60,7 @@ class JobPlan:
         return sum(part.count for part in self.parts)
 
     def with_inputs(self, storage: Storage, inputs: Sequence[Input]) -> JobPlan:
-        """Write a table of the new images, and return the plan with these images added."""
+        """Write a table of the new images and return a plan that includes them."""
         pa = arrow()
         name = f"{INPUTS}/{len(self.parts):03d}.parquet"
         columns = {key: [getattr(one, key) for one in inputs] for key in Input._fields}
@@ -110,14 +110,14 @@ def inputs_of_shard(storage: Storage, plan: JobPlan, number: int) -> list[Input]
 
 
 def known_paths(storage: Storage, plan: JobPlan) -> set[str]:
-    """Return all image paths in the job."""
+    """Return the paths of all images in the job."""
     pa = arrow()
     tables = (pa.parquet.read_table(pa.BufferReader(storage.read(part.file)), columns=["path"]) for part in plan.parts)
     return {path for table in tables for path in table.column("path").to_pylist()}
 
 
 def require_same(old: dict[str, Any], new: dict[str, Any], folder: str) -> None:
-    """Raise JobError with a list of the differences if two fingerprints differ."""
+    """Raise a JobError that lists the differences if two fingerprints differ."""
     differences = list(_differences(old, new))
     if differences:
         raise JobError(
@@ -145,7 +145,7 @@ def _digest(inputs: Sequence[Input]) -> str:
 
 
 def part_file(number: int) -> str:
-    """Return a shard's result file name."""
+    """Return the name of a shard's result file."""
     return f"{SHARDS}/part-{number:06d}.parquet"
 
 

@@ -26,7 +26,7 @@ class Status:
         shards_done: the number of finished shards.
         rows: the number of rows in the finished shards.
         failed: the number of images that failed.
-        errors: the first errors, as (path, error).
+        errors: the first errors, as (path, error) pairs.
         attempts: the number of attempts at unfinished shards.
         tfviz: the tfviz version.
     """
@@ -89,7 +89,7 @@ def _write(storage: Storage, status: Status) -> None:
 
 
 def _summary(storage: Storage, number: int) -> tuple[int, list[tuple[str, str]]]:
-    """Return the number of rows in a shard, and its errors as (path, error)."""
+    """Return the number of rows in a shard, and its errors as (path, error) pairs."""
     pa = arrow()
     table = pa.parquet.read_table(pa.BufferReader(storage.read(part_file(number))), columns=["path", "status", "error"])
     failed = [(row["path"], row["error"]) for row in table.to_pylist() if row["status"] == FAILED]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def arrow() -> pa:
-    """Import pyarrow and return it.
+    """Import and return pyarrow.
 
     Raises:
         MissingPackageError: pyarrow is not installed.
@@ -44,12 +44,12 @@ def _type_of(words: str) -> pa.DataType:
 
 
 def input_schema() -> pa.Schema:
-    """Return the input tables' schema: each image's unique path and the location of its bytes."""
+    """Return the schema of input tables: each image's unique path and where to find its bytes."""
     return schema_of({"path": "string", "source": "string", "offset": "int64", "length": "int64"})
 
 
 def result_schema() -> pa.Schema:
-    """Return the result tables' schema, with one row per image, method and target.
+    """Return the schema of result tables, which have one row per image, method and target.
 
     A failed image has one row with its error and no method.
     """

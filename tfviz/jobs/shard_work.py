@@ -1,4 +1,4 @@
-"""Compute the result rows for a list of images, and decode images in parallel."""
+"""Compute the result rows for a list of images, which are decoded in parallel."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _QUALITY = 90
 
 
 class ShardWorker:
-    """A worker that loads the model and builds the explainers once, for any number of shards.
+    """Loads the model and builds the explainers once, for any number of shards.
 
     Args:
         run: the job's arguments, as in job.json.
@@ -67,7 +67,7 @@ class ShardWorker:
         return read_batches(inputs, self._plan.preprocessing, self._batch_size, fail, read=read)
 
     def _explained(self, images: Sequence[np.ndarray], tensors: np.ndarray) -> list[list[Row]]:
-        """Explain a batch and return each image's rows."""
+        """Explain a batch and return the rows for each image."""
         plan = self._plan
         rows: list[list[Row]] = [[] for _ in images]
         errors: dict[int, ImageError] = {}

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class ExplainShard:
-    """A callable that explains one job's shards. The model is loaded once.
+    """Explains the shards of one job. The model is loaded only once.
 
     Args:
         root: the job folder.
-        is_retry: whether to explain the failed images in finished shards again.
+        is_retry: whether to retry images that failed in finished shards.
     """
 
     def __init__(self, root: str, is_retry: bool = False) -> None:

@@ -35,7 +35,8 @@ class AblationCAM(ChannelExplainer):
     and S_k is the score with channel k set to 0 (Desai & Ramaswamy, 2020, "Ablation-CAM: Visual
     Explanations for Deep Convolutional Network via Gradient-free Localization").
 
-    A call returns a nonnegative attribution of shape (N, h, w) at the layer's resolution.
+    Calling the explainer returns a nonnegative attribution of shape (N, h, w) at the layer's
+    resolution.
 
     Example:
 
@@ -81,7 +82,7 @@ class AblationCAM(ChannelExplainer):
     def _kept(self) -> list:
         """Return the graph values that each run reuses.
 
-        These are the outputs of the lowest explained layers, and the other values that later steps
+        These are the outputs of the lowest explained layers, and any other values that later steps
         read.
         """
         first = [v for v in self.layers if v not in self.graph.after([u for u in self.layers if u is not v])]

@@ -23,8 +23,8 @@ _INSTEAD = "Use saliency, or a class activation map such as grad_cam."
 class AttentionExplainer(Explainer):
     """A method that computes one value per patch from a vision transformer's attention.
 
-    Each block's attention probabilities P have shape (N, heads, queries, keys). P is read after the
-    softmax, before any dropout.
+    Each block's attention probabilities P have shape (N, heads, queries, keys). P is taken after
+    the softmax and before any dropout.
     """
 
     needs_attention: ClassVar[bool] = True
@@ -61,14 +61,14 @@ class AttentionExplainer(Explainer):
             self._grid_for(sizes)
 
     def grid_and_rows(self, images: Sequence[tf.Tensor]) -> tuple[TokenGrid, np.ndarray]:
-        """Return the patches' positions among the tokens, and the weight of each token in the head.
+        """Return which tokens are patches, and how much weight the head gives each token.
 
         Args:
             images: one tensor per input.
 
         Returns:
-            The grid, and the weights (tokens,), which sum to 1. All tokens that the head reads have
-            the same weight, and all others have the weight 0.
+            The grid, and weights of shape (tokens,) that sum to 1. All tokens read by the head have
+            the same weight, and all others have weight 0.
 
         Raises:
             ImageError: the image size is unknown.
@@ -92,7 +92,7 @@ class AttentionExplainer(Explainer):
         return self.grids[key]
 
     def _common_grid(self, sizes: Sizes) -> TokenGrid:
-        """Return the token grid that all blocks share.
+        """Return the token grid shared by all blocks.
 
         Raises:
             UnsupportedModelError: there is no grid, the grid changes between blocks, or a block has
@@ -114,16 +114,16 @@ class AttentionExplainer(Explainer):
         return first
 
     def heads_of(self, block: Block, P: tf.Tensor, grid: TokenGrid) -> tf.Tensor:
-        """Convert a block's probabilities or their gradient to float32, with a heads axis.
+        """Cast a block's probabilities or their gradient to float32, adding a heads axis if needed.
 
         Args:
             block: the block.
-            P: the probabilities or the gradient, (N, heads, queries, keys), or (N, queries, keys)
-                for a single head.
+            P: the probabilities or the gradient, with shape (N, heads, queries, keys), or (N,
+                queries, keys) for a single head.
             grid: the token grid.
 
         Returns:
-            The tensor (N, heads, queries, keys), float32.
+            A float32 tensor of shape (N, heads, queries, keys).
 
         Raises:
             UnsupportedModelError: the number of keys differs from the number of tokens.
@@ -144,11 +144,11 @@ def through_blocks(rows: np.ndarray, matrices: Sequence[tf.Tensor]) -> tf.Tensor
     """Compute the product rowsᵀ A_L ⋯ A_1 for each image, starting with the last block.
 
     Args:
-        rows: the weight of each row of A_L, (tokens,).
-        matrices: A_1 … A_L, each (N, queries, keys).
+        rows: the weight of each row of A_L, with shape (tokens,).
+        matrices: A_1 … A_L, each of shape (N, queries, keys).
 
     Returns:
-        One weight per image and token, (N, tokens).
+        One weight per image and token, with shape (N, tokens).
     """
     weights = tf.constant(rows)[None, None]  # (1, 1, tokens), then (N, 1, tokens)
     for A in reversed(matrices):
@@ -183,5 +183,5 @@ def _global_blocks(graph: Graph, method: str) -> list[Block]:
 
 
 def _token_counts(blocks: Sequence[Block]) -> set[int]:
-    """Return the distinct numbers of keys in the blocks, ignoring unknown numbers."""
+    """Return the distinct key counts of the blocks, ignoring unknown ones."""
     return {keys for block in blocks if (keys := block.probabilities.shape[-1]) is not None}

@@ -8,8 +8,8 @@ Question: which patches does a vision transformer's attention read, regardless o
 P contains a block's attention probabilities, and I represents its residual connection. The map is
 the mean of the rows of R for the tokens that the head reads: the class token's row, or all rows if
 the head averages the tokens. The cost is one forward pass. The map ignores the value vectors of the
-attention, so it is the same for every class, and it often highlights background to which many
-tokens attend.
+attention, so it is the same for every class, and it often highlights background that many tokens
+attend to.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class AttentionRollout(AttentionExplainer):
     heads and combined with the residual connections (Abnar & Zuidema, 2020, "Quantifying Attention
     Flow in Transformers").
 
-    A call returns a nonnegative attribution of shape (N, rows, columns), one number per patch. The
-    method is class-agnostic, so a call accepts no target. The shares of any class token and
-    registers are omitted, so a map can sum to less than 1.
+    Calling the explainer returns a nonnegative attribution of shape (N, rows, columns), one number
+    per patch. The method is class-agnostic, so it takes no target. The shares of any class token or
+    registers are left out, so a map can sum to less than 1.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Create baselines, the uninformative images at which the path to an explained image starts."""
+"""Create baselines: uninformative images where the path to an explained image starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def checked_baselines(given: Baseline | list[Baseline], model: keras.Model) -> l
     """Check the baselines and return them as a list.
 
     Raises:
-        OptionError: the list is empty, a name is unknown, or a baseline is "white" and the model's
+        OptionError: the list is empty, a name is unknown, or a baseline is "white" but the model's
             preprocessing is unknown.
     """
     baselines = list(given) if isinstance(given, (list, tuple)) else [given]
@@ -45,7 +45,7 @@ def baseline_for(one: Baseline, model: keras.Model, images: tf.Tensor, first: tf
     Args:
         one: a name, or an array with one baseline for all images or one per image.
         model: the model. If its preprocessing is unknown, black and the mean color are 0.
-        images: one model input, (N, …).
+        images: one model input, with shape (N, …).
         first: the index of the first image's baseline in an array with one baseline per image. None
             means 0.
 
@@ -88,7 +88,7 @@ def _require_preprocessing(model: keras.Model) -> None:
 
 
 def color_to_remove_with(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
-    """Return the color that replaces removed pixels, of shape (channels,) or ().
+    """Return the color for removed pixels as a tensor of shape (channels,) or ().
 
     This is the mean color after preprocessing, or 0 if the preprocessing is unknown.
     """
@@ -96,7 +96,7 @@ def color_to_remove_with(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
 
 
 def blurred(images: tf.Tensor) -> tf.Tensor:
-    """Blur images (N, H, W, C) with a Gaussian whose standard deviation is 5 % of their height."""
+    """Blur images with a Gaussian whose standard deviation is 5% of the image height."""
     height = images.shape[1]
     if len(images.shape) != 4 or height is None:
         raise ImageError(

@@ -80,7 +80,7 @@ class _Bar:
         self._bar = keras.utils.Progbar(images, verbose=verbose, unit_name=unit)
 
     def start(self, batch: list[tf.Tensor]) -> None:
-        """Set the number of copies per image and the total to which the bar counts."""
+        """Set the number of copies per image and the total of the bar."""
         if self._explainer.takes_copies:
             self._copies = int(self._explainer.copies_per_image(batch))
             self._bar.target = None if self._images is None else self._images * self._copies

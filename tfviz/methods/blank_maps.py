@@ -1,7 +1,7 @@
 """Warn about maps that are zero everywhere or not finite, and state the reason.
 
 To find the reason, this module reruns the network on one such image without the method's rules, and
-checks its activations and gradients. If the rerun fails, the warning states no reason.
+checks its activations and gradients. If the rerun fails, the warning gives no reason.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tfviz.nesting import Nested
 
 
 def zero_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """Return a mask of the images whose maps are all zero everywhere, bool (N,)."""
+    """Return a bool array of shape (N,) that marks images whose maps are zero everywhere."""
     return np.logical_and.reduce([~np.any(a, axis=tuple(range(1, a.ndim))) for a in tree.flatten(attributions)])
 
 
@@ -35,7 +35,7 @@ def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: l
         explainer: the explainer.
         attribution: the batch's attribution.
         images: one tensor per input.
-        target: the target that the user passed.
+        target: the target passed by the user.
 
     Returns:
         Whether a warning was issued.
@@ -52,7 +52,7 @@ def warn_of_empty_maps(explainer: Any, attribution: Nested[tf.Tensor], images: l
 
 
 def nonfinite_rows(attributions: Nested[np.ndarray]) -> np.ndarray:
-    """Return a mask of the images with NaN or infinity in the map for any input, bool (N,)."""
+    """Return a bool array of shape (N,) that marks images with NaN or infinity in any map."""
     axes_of = lambda a: tuple(range(1, a.ndim))  # noqa: E731
     return np.logical_or.reduce([~np.isfinite(a).all(axis=axes_of(a)) for a in tree.flatten(attributions)])
 
@@ -64,7 +64,7 @@ def warn_of(explainer: Any, maps: Nested[np.ndarray], image: list[tf.Tensor], ta
 
     Args:
         explainer: the explainer.
-        maps: all images' maps.
+        maps: the maps for all images.
         image: one image whose map is zero or not finite, as a batch of size 1 for each model input.
         target: the target for that image.
     """
@@ -142,7 +142,7 @@ def _explained_values(explainer: Any) -> list[Value]:
 
 
 def _dead_step(explainer: Any, values: Values) -> str | None:
-    """Return the name of the first step that every path goes through and that outputs only zeros.
+    """Return the name of the first step that lies on every path and outputs only zeros.
 
     If there is no such step, return None. Only steps that can lose their signal are considered,
     such as activations and linear maps.

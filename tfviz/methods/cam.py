@@ -16,8 +16,8 @@ class CAM(LayerExplainer):
     """A method that computes a class activation map at one layer or combines the maps from several.
 
     Gradients are computed only through the part of the model above the layer. A vision
-    transformer's patch tokens are rearranged into a map (N, h, w, K). Class tokens and registers
-    are excluded.
+    transformer's patch tokens are rearranged into a map of shape (N, h, w, K). Class tokens and
+    registers are excluded.
     """
 
     is_signed: ClassVar[bool] = False  # whether to keep negative values
@@ -33,7 +33,7 @@ class CAM(LayerExplainer):
             seed: the score's gradient with respect to the outputs.
 
         Returns:
-            The map (N, h, w), and all graph values computed so far.
+            The map, with shape (N, h, w), and all graph values computed so far.
         """
         backward = backpropagate(self.graph, known, seed, self.layers)
         pairs = zip(self.layers, backward.gradients, strict=True)
@@ -49,11 +49,11 @@ class CAM(LayerExplainer):
         """Compute the map before any final ReLU.
 
         Args:
-            A: the layer's activations, (N, h, w, K).
-            G: the score's gradient with respect to the activations, (N, h, w, K).
+            A: the layer's activations, with shape (N, h, w, K).
+            G: the score's gradient with respect to the activations, with shape (N, h, w, K).
 
         Returns:
-            The weighted sum over channels, (N, h, w).
+            The weighted sum over channels, with shape (N, h, w).
         """
 
 

@@ -87,10 +87,10 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         return context, tf.zeros([tf.shape(images[0])[0], sum(self.widths)])
 
     def shared(self, images: list[tf.Tensor], values: Values, fixed: FixedSeed) -> Context:
-        """Compute any additional data that all copies share.
+        """Compute any additional data shared by all copies.
 
         Args:
-            images: one tensor per input, N rows.
+            images: one tensor per input, each with N rows.
             values: the graph values computed so far.
             fixed: the score for these images.
 
@@ -108,13 +108,14 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         """Run the network once per channel.
 
         Args:
-            images: one tensor per input, N rows.
-            context: the context; "maps" contains each layer's channels, (N, channels, h, w).
-            numbers: the channel numbers, counted across all layers, int32 (copies,).
+            images: one tensor per input, each with N rows.
+            context: the context; "maps" contains the channels of each layer, with shape (N,
+                channels, h, w).
+            numbers: channel numbers counted across all layers, as int32 of shape (copies,).
             fixed: the score for the rows.
 
         Returns:
-            The result for each row, (rows,).
+            One result per row, with shape (rows,).
         """
 
     def weights(self, context: Context, sums: Sums) -> tf.Tensor:
@@ -122,10 +123,10 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
 
         Args:
             context: the context from `start`.
-            sums: the run results, (N, channels).
+            sums: the run results, with shape (N, channels).
 
         Returns:
-            The weights, (N, channels).
+            The weights, with shape (N, channels).
         """
         return sums
 
@@ -135,10 +136,10 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
         return self.combined(maps, inputs_of(self.graph, images))
 
     def within(self, numbers: tf.Tensor, number: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Convert channel numbers across all layers to channel numbers within one layer.
+        """Convert channel numbers counted across all layers to numbers within one layer.
 
         Args:
-            numbers: channel numbers, counted across all layers, int32 (copies,).
+            numbers: channel numbers counted across all layers, as int32 of shape (copies,).
             number: the layer's index.
 
         Returns:
@@ -151,7 +152,7 @@ class ChannelExplainer(SampledExplainer, LayerExplainer):
 
 
 def _by_deviation(A: tf.Tensor, count: int) -> tf.Tensor:
-    """Return the indices of the channels with the highest deviation, sorted, int32 (N, count)."""
+    """Return the sorted indices of the channels with the highest deviation, of shape (N, count)."""
     if count == A.shape[-1]:
         return tf.tile(tf.range(count)[None], [tf.shape(A)[0], 1])
     deviation = tf.math.reduce_std(A, axis=_positions(A))
@@ -159,7 +160,7 @@ def _by_deviation(A: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def _channels_first(A: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
-    """Return the chosen channels as (N, channels, h, w)."""
+    """Return the chosen channels with shape (N, channels, h, w)."""
     rank = len(A.shape)
     first = tf.transpose(A, [0, rank - 1, *range(1, rank - 1)])
     return first if chosen.shape[1] == first.shape[1] else tf.gather(first, chosen, axis=1, batch_dims=1)
@@ -170,5 +171,5 @@ def _positions(A: tf.Tensor) -> Sequence[int]:
 
 
 def _weighted(weights: tf.Tensor, A: tf.Tensor) -> tf.Tensor:
-    """Compute Σ_k w_k A_k for channels (N, K, h, w)."""
+    """Compute Σ_k w_k A_k for channels of shape (N, K, h, w)."""
     return tf.reduce_sum(tf.reshape(weights, tf.concat([tf.shape(weights), [1] * (len(A.shape) - 2)], 0)) * A, axis=1)

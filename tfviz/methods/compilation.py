@@ -22,7 +22,7 @@ Compiler = Callable[[Computation, "list[tf.TensorSpec]", Prepared], Callable[...
 
 
 class CompiledFunctions:
-    """A cache of an explainer's last `MOST_KEPT` compiled functions.
+    """A cache of the last `MOST_KEPT` functions compiled for an explainer.
 
     Args:
         compiled: a function that compiles a computation. If None, the method `compiled` is used.
@@ -40,7 +40,7 @@ class CompiledFunctions:
         return len(self._known)
 
     def run(self, computation: Computation, graph: Graph, images: Images, target: Prepared) -> Nested[tf.Tensor]:
-        """Run a computation, which is compiled first if necessary (see `bound`)."""
+        """Run a computation, compiling it first if necessary (see `bound`)."""
         return self.bound(computation, graph, images, target)()
 
     def bound(self, computation: Computation, graph: Graph, images: Images, target: Prepared) -> BoundCall:
@@ -85,7 +85,7 @@ def given_tensors(target: Prepared) -> list[tf.Tensor]:
 
 
 def given_specs(target: Prepared) -> list[tf.TensorSpec]:
-    """Return specs for the tensors that `given_tensors` returns."""
+    """Return specs for the tensors returned by `given_tensors`."""
     if isinstance(target, ArrayTarget):
         return [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in target.arrays]
     return [tf.TensorSpec([None] * len(target.shape), target.dtype)] if isinstance(target, tf.Tensor) else []
@@ -99,7 +99,7 @@ def with_given(target: Prepared, given: list[tf.Tensor]) -> Prepared:
 
 
 def _form(target: Prepared) -> Hashable:
-    """Return the target's kind without its values. A compiled function depends only on the kind."""
+    """Return a target's kind without its values. Compiled functions depend only on the kind."""
     if isinstance(target, ArrayTarget):
         return target.form
     return target.dtype if isinstance(target, tf.Tensor) else target

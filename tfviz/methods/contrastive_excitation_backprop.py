@@ -27,9 +27,9 @@ class ContrastiveExcitationBackprop(ExcitationBackprop):
     The map shows the contrastive marginal winning probability, summed over the channels and clipped
     at 0 (Zhang et al., 2016, "Top-down Neural Attention by Excitation Backprop").
 
-    A call returns a nonnegative attribution of shape (N, h, w), or (N, units) at a Dense layer.
-    With `sum_channels=False`, it returns the signed difference for each neuron, (N, h, w, K). The
-    layer must come before the last linear map, where the contrast starts.
+    Calling the explainer returns a nonnegative attribution of shape (N, h, w), or (N, units) at a
+    Dense layer. With `sum_channels=False`, it returns the signed difference for each neuron, with
+    shape (N, h, w, K). The layer must come before the last linear map, where the contrast starts.
 
     Example:
 

@@ -29,7 +29,7 @@ class Deconvnet(RedirectedGradient):
     Understanding Convolutional Networks"). With `activations="all"`, this also applies to every
     other activation. This generalization for networks without ReLU is not part of the paper.
 
-    A call returns a signed attribution of shape (N, H, W, C).
+    Calling the explainer returns a signed attribution of shape (N, H, W, C).
 
     Example:
 

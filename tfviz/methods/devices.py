@@ -44,7 +44,7 @@ def in_turn(explainer: Any, parts: Iterable[Part], batch_size: int, advance: Cal
         parts: the batches.
         batch_size: the maximum number of rows to run at once, for methods that run perturbed
             copies.
-        advance: a function that is called after each run of such copies with the number of rows.
+        advance: a function that is called with the number of rows after each run of such copies.
     """
     for part in parts:
         run = _bound(explainer, part)
@@ -74,7 +74,7 @@ def on_all_devices(explainer: Any, parts: Iterable[Part], batch_size: int) -> Re
 
 
 class _Replica:
-    """A copy of an explainer on one device, which runs in its own thread."""
+    """A copy of an explainer that runs on one device in a separate thread."""
 
     _compiling = threading.Lock()  # tracing temporarily modifies layers
 

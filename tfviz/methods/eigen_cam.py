@@ -28,9 +28,9 @@ class EigenCAM(CAM):
     The map is the projection of the layer's activations onto their first principal component
     (Muhammad & Yeasin, 2020, "Eigen-CAM").
 
-    A call returns an attribution of shape (N, h, w) at the layer's resolution. The method is
-    class-agnostic, so a call accepts no target. The map is nonnegative if the layer's activations
-    are, as after a ReLU. At other layers, it can have negative values.
+    Calling the explainer returns an attribution of shape (N, h, w) at the layer's resolution. The
+    method is class-agnostic, so it takes no target. The map is nonnegative if the layer's
+    activations are, as they are after a ReLU. At other layers, it can have negative values.
 
     Example:
 

@@ -27,7 +27,7 @@ class EigenGradCAM(CAM):
     layer's activations and G = ∂S/∂A. This applies Eigen-CAM (Muhammad & Yeasin, 2020) to A ⊙ G
     instead of A.
 
-    A call returns a signed attribution of shape (N, h, w) at the layer's resolution.
+    Calling the explainer returns a signed attribution of shape (N, h, w) at the layer's resolution.
 
     Example:
 

@@ -45,8 +45,9 @@ class ExcitationBackprop(Explainer):
     The map shows the marginal winning probability, summed over the channels (Zhang et al., 2016,
     "Top-down Neural Attention by Excitation Backprop").
 
-    A call returns a nonnegative attribution of shape (N, h, w), or (N, units) at a Dense layer.
-    With `sum_channels=False`, it returns each neuron's probability, (N, h, w, K).
+    Calling the explainer returns a nonnegative attribution of shape (N, h, w), or (N, units) at a
+    Dense layer. With `sum_channels=False`, it returns the probability of each neuron, with shape
+    (N, h, w, K).
 
     Example:
 
@@ -144,7 +145,7 @@ class ExcitationBackprop(Explainer):
     _has_warned_of_loss = False
 
     def _explained_inputs(self) -> list[Value]:
-        """Return the image inputs, and the other inputs that the rules propagate probability to."""
+        """Return the image inputs and any other inputs to which the rules propagate probability."""
         rank = max(value.rank for value in self.graph.inputs)
         images = [value for value in self.graph.inputs if value.rank == rank]
         excitation = Excitation(self.graph)

@@ -35,8 +35,8 @@ class ExpectedGradients(PathExplainer):
     (Erion et al., 2021, "Improving performance of deep learning models with axiomatic attribution
     priors and expected gradients").
 
-    A call returns a signed attribution of shape (N, H, W, C). The attribution approximately sums to
-    S(x) minus the backgrounds' mean score.
+    Calling the explainer returns a signed attribution of shape (N, H, W, C). The attribution
+    approximately sums to S(x) minus the mean score of the backgrounds.
 
     Example:
 
@@ -68,13 +68,13 @@ class ExpectedGradients(PathExplainer):
 
         Args:
             model: a built keras.Model with one input.
-            backgrounds: at least 8 preprocessed images, (B, H, W, C), such as a random sample of
-                the training data.
+            backgrounds: at least 8 preprocessed images of shape (B, H, W, C), such as a random
+                sample of the training data.
             samples: the number of samples. Each is one point on a path to the image. The path for
                 sample k starts at background k mod B.
-            positions: each sample's position on its path, (samples,) from 0 to 1; overrides
-                `samples`. If None, position k is drawn uniformly from [k / samples, (k + 1) /
-                samples).
+            positions: the position of each sample on its path, an array of shape (samples,) with
+                values from 0 to 1. Overrides `samples`. If None, position k is drawn uniformly from
+                [k / samples, (k + 1) / samples).
             seed: the seed for the positions.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"

@@ -58,7 +58,7 @@ class Explainer(abc.ABC):
 
     Attributes:
         model: the model.
-        options: the constructor arguments that differ from their defaults, except the model.
+        options: the constructor arguments, except the model, that differ from their defaults.
         traces: the number of functions compiled so far.
     """
 
@@ -104,7 +104,7 @@ class Explainer(abc.ABC):
                 ImageNet's names for a keras.applications network with 1000 classes.
 
         Raises:
-            UnsupportedModelError: the method cannot explain this model. The message contains the
+            UnsupportedModelError: the method cannot explain this model. The message gives the
                 reason and an alternative.
             OptionError: `score` or `output` has an invalid value.
         """
@@ -192,7 +192,7 @@ class Explainer(abc.ABC):
         """Compute one batch's attribution.
 
         Args:
-            images: one tensor per model input, (N, H, W, C).
+            images: one tensor of shape (N, H, W, C) per model input.
             seed: the score's gradient with respect to the outputs (see `targets`).
 
         Returns:
@@ -209,13 +209,13 @@ class Explainer(abc.ABC):
         about maps that are zero everywhere or not finite.
 
         Args:
-            images: a preprocessed batch, (N, H, W, C), channels last. For a model with several
-                inputs, arrays nested like its inputs.
-            target: what to explain. None selects each image's top class, an int selects one class
-                for all images, ints (N,) select one class per image, a float array (N, classes)
-                weights the outputs, and a function maps the outputs to (N,). The target can also be
-                a string: a class name (or one name per image), or "top3" for the three highest
-                classes.
+            images: a preprocessed batch of shape (N, H, W, C), channels last. For a model with
+                several inputs, arrays nested like its inputs.
+            target: what to explain. None selects the top class of each image, an int selects one
+                class for all images, ints of shape (N,) select one class per image, a float array
+                of shape (N, classes) weights the outputs, and a function maps the outputs to scores
+                of shape (N,). The target can also be a string: a class name (or one name per
+                image), or "top3" for the three highest classes.
 
         Returns:
             The raw float32 attribution, neither resized nor scaled. Each method documents its
@@ -223,8 +223,9 @@ class Explainer(abc.ABC):
             `tfviz.plot` accepts such a dict.
 
         Raises:
-            ImageError: the images have the wrong rank, size or channels, or are not finite.
-            TargetError: the target does not fit the outputs.
+            ImageError: the images have the wrong rank, size or number of channels, or contain NaN
+                or infinity.
+            TargetError: the target does not match the outputs.
             UnsupportedModelError: the model's outputs differ from the traced graph's outputs.
         """
         self._read_again_if_changed()
@@ -281,13 +282,13 @@ class Explainer(abc.ABC):
         return PreparedCall(run, lambda results: self._check(flat, target, results[0].attribution))
 
     def rows_for(self, images: list[tf.Tensor]) -> int:
-        """Return the number of batch rows that a call runs for perturbed copies.
+        """Return how many rows of perturbed copies a call runs.
 
         Args:
             images: one tensor or tensor spec per model input.
 
         Returns:
-            The number of rows; 0 for methods without perturbed copies.
+            The number of rows, or 0 for methods without perturbed copies.
         """
         return 0
 
@@ -336,8 +337,8 @@ class Explainer(abc.ABC):
 
         Args:
             images: one tensor per model input, in the model's dtype.
-            target: a prepared target: None, a function, int32 (N,) or (1,), or float32 (N or 1, …,
-                classes).
+            target: a prepared target: None, a function, an int32 array of classes with shape (N,)
+                or (1,), or a float32 array of weights with shape (N or 1, …, classes).
 
         Returns:
             The outputs, the explained class and the attribution.
@@ -371,7 +372,7 @@ class Explainer(abc.ABC):
             return _float32(self.attribute(images, targets.seed_for(target))[0])
 
     def _class(self, target: targets.Prepared, values: Values) -> tf.Tensor | None:
-        """Return each image's explained class, int32 (N,), or None if there is no such class."""
+        """Return the explained class of each image, or None if there are no classes."""
         scores = values[self.graph.outputs[0]]
         is_classifier = isinstance(self.graph.output_structure, Value) and tf.is_tensor(scores) and len(scores.shape) == 2
         if is_classifier and isinstance(target, ChoosingTarget):
@@ -394,10 +395,10 @@ class Explainer(abc.ABC):
         """Explain any number of images, batch by batch.
 
         Args:
-            images: an array (N, H, W, C), a tf.data.Dataset or a keras.utils.PyDataset, batched or
-                not, whose elements are images or tuples that start with images.
-            target: what to explain, as in a call. Ints (N,) and weights (N, classes) are matched
-                with the images by position.
+            images: an array of shape (N, H, W, C), or a tf.data.Dataset or keras.utils.PyDataset,
+                batched or not, whose elements are images or tuples that start with images.
+            target: what to explain, as in a call. Arrays with one class or one row of weights per
+                image are matched to the images by position.
             batch_size: the maximum number of images to run at once, regardless of a dataset's
                 batches.
             verbose: 0 is silent, 1 or "auto" shows Keras' progress bar, and 2 shows only its last
@@ -431,7 +432,7 @@ class Explainer(abc.ABC):
         batch_size: int = 32,
         preprocessing: Preprocessing | None = None,
     ) -> Iterator[Row]:
-        """Explain image files, and return one row of results per image and target.
+        """Explain image files and return one row of results per image and target.
 
         The rows have the same columns as the tables from `tfviz explain` (see docs/tables.md), so
         `pandas.DataFrame(rows)` works. An image that cannot be read or explained gets one row with
@@ -477,11 +478,11 @@ class Explainer(abc.ABC):
         `tfviz.plot`).
 
         Args:
-            images: at most 64 preprocessed images, an array (N, H, W, C).
+            images: an array of shape (N, H, W, C) with at most 64 preprocessed images.
             target: what to explain, as in a call.
             batch_size: the maximum number of images to run at once.
-            pictures: the images to draw maps over, (N, H, W, 3). None means `images`. Images from
-                `load_images` are drawn in their original colors.
+            pictures: the images to draw the maps over, with shape (N, H, W, 3). None means
+                `images`. Images from `load_images` are drawn in their original colors.
             captions: one text per image. None means the top class and its score.
             scale: as for `tfviz.plot`.
             alpha: as for `tfviz.plot`.
@@ -489,8 +490,8 @@ class Explainer(abc.ABC):
             preprocessing: as for `tfviz.plot`. None means the preprocessing from `load_model`.
 
         Returns:
-            The panel. A notebook displays the panel if it is a cell's result, and its `save` method
-            writes the panel to a page.
+            The panel. A notebook displays it as the result of a cell, and its `save` method writes
+            it to a page.
 
         Raises:
             ImageError: the model has several inputs, or the images are invalid (see `__call__` and
@@ -526,7 +527,7 @@ class Explainer(abc.ABC):
             target: what to explain, as in a call.
 
         Returns:
-            The target or, for a string such as "top2", a dict of targets.
+            The target, or a dict of targets for a string such as "top2".
 
         Raises:
             TargetError: there is no such class.
@@ -616,7 +617,7 @@ class Explainer(abc.ABC):
         return tree.map_structure(lambda value: value.shape, self.graph.output_structure)
 
     def __reduce__(self) -> tuple[Callable[..., Explainer], tuple[Any, ...]]:
-        """Return the class, model, options and model notes, from which pickle rebuilds a copy.
+        """Return the class, model, options and model notes from which pickle rebuilds a copy.
 
         The copy compiles its functions again.
         """
@@ -656,7 +657,7 @@ def like_inputs(graph: Graph, tensors: list[tf.Tensor]) -> Nested[tf.Tensor]:
 
 
 def _options_of(cls: type, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
-    """Return the constructor arguments that differ from their defaults, except the model."""
+    """Return the constructor arguments, except the model, that differ from their defaults."""
     signature = inspect.signature(cls.__init__)  # type: ignore[misc]
     try:
         given = signature.bind_partial(None, *args, **options).arguments

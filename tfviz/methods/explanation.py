@@ -13,11 +13,11 @@ class Explanation(NamedTuple):
     """An attribution together with the model's outputs and the explained classes.
 
     Attributes:
-        outputs: the model's outputs, including any final softmax or sigmoid, in float32 and nested
+        outputs: the model's outputs, including any final softmax or sigmoid, as float32 and nested
             as the model returns them.
-        target: each image's explained class, int32 (N,), or its top class for a method without a
-            target. None if the target is a function or weights, or if the outputs are not (N,
-            classes).
+        target: the explained class of each image, or its top class for a method without a target,
+            as int32 of shape (N,). None if the target is a function or weights, or if the outputs
+            do not have shape (N, classes).
         attribution: the result of calling the explainer.
     """
 

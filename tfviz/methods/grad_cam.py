@@ -26,7 +26,8 @@ class GradCAM(CAM):
     The map is relu(Σ_k mean_hw(G)_k · A_k), where A_k is channel k of the activations A, and G =
     ∂S/∂A (Selvaraju et al., 2017, "Grad-CAM", equations 1 and 2).
 
-    A call returns a nonnegative attribution of shape (N, h, w) at the layer's resolution.
+    Calling the explainer returns a nonnegative attribution of shape (N, h, w) at the layer's
+    resolution.
 
     Example:
 

@@ -7,7 +7,7 @@ Question: where are all instances of the class?
         Chattopadhyay et al., 2018, "Grad-CAM++", equations 10 and 19
 
 The paper explains exp(S) instead of S. This multiplies the map by the positive factor exp(S), which
-is omitted, because it could overflow. If a channel's activations have a negative sum, α is
+tfviz omits because it could overflow. If a channel's activations have a negative sum, α is
 unbounded where the divisor is close to 0. Single positions can then dominate the channel's weight.
 """
 
@@ -26,7 +26,8 @@ class GradCAMPlusPlus(CAM):
 
     Reference: Chattopadhyay et al., 2018, "Grad-CAM++", equations 10 and 19.
 
-    A call returns a nonnegative attribution of shape (N, h, w) at the layer's resolution.
+    Calling the explainer returns a nonnegative attribution of shape (N, h, w) at the layer's
+    resolution.
 
     Example:
 

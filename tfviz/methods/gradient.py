@@ -58,7 +58,7 @@ class GradientExplainer(Explainer):
 def warn_of_integers(graph: Graph, method: str) -> None:
     """Warn about non-image integer inputs that the outputs depend on.
 
-    Integer inputs have no gradient, so the attribution for them is 0.
+    Integer inputs have no gradient, so their attribution is 0.
     """
     integers = [x for x in graph.inputs if x.dtype is not None and not tf.as_dtype(x.dtype).is_floating]
     undifferentiable = [graph.name_of(x) for x in integers if x.rank <= 2 and graph.after([x]).intersection(graph.outputs)]

@@ -30,7 +30,8 @@ class GradientAttention(AttentionExplainer):
     Reference: Chefer et al., 2021, "Generic Attention-model Explainability", equations 5 and 6, for
     self-attention.
 
-    A call returns a nonnegative attribution of shape (N, rows, columns), one number per patch.
+    Calling the explainer returns a nonnegative attribution of shape (N, rows, columns), one number
+    per patch.
 
     Example:
 

@@ -28,7 +28,7 @@ class GradientTimesInput(GradientExplainer):
 
     The map is images ⊙ ∂S/∂images (Shrikumar et al., 2016, "Not Just a Black Box", section 2).
 
-    A call returns a signed attribution of shape (N, H, W, C).
+    Calling the explainer returns a signed attribution of shape (N, H, W, C).
 
     Example:
 

@@ -6,10 +6,10 @@ Question: which fine structures drive the network?
         Springenberg et al., 2015, "Striving for Simplicity: The All Convolutional Net",
         section 3.4
 
-The rule applies to every ReLU, including handwritten ones; all other operations keep their own
+The rule applies to every ReLU, including handwritten ones; all other operations keep their
 derivatives. For networks without ReLU, `activations="all"` generalizes the rule to every other
 elementwise activation f: p becomes p · [p > 0] · max(f′(x), 0). The cost is one forward and one
-backward pass. The map is weak evidence for a class, because it hardly changes with the target or
+backward pass. The map is weak evidence for a class, because it barely changes with the target or
 with the upper layers' weights (Adebayo et al., 2018, "Sanity Checks for Saliency Maps"). The map
 shows which structures the network responds to rather than the reasons for its prediction.
 """
@@ -32,7 +32,7 @@ class GuidedBackprop(RedirectedGradient):
     also becomes p · [p > 0] · max(f′(x), 0) at every other activation f. This generalization for
     networks without ReLU is not part of the paper.
 
-    A call returns a signed attribution of shape (N, H, W, C).
+    Calling the explainer returns a signed attribution of shape (N, H, W, C).
 
     Example:
 

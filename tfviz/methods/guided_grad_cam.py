@@ -5,10 +5,10 @@ Question: which fine structures belong to the class?
     guided backprop · Grad-CAM resized to the image
         Selvaraju et al., 2017, "Grad-CAM", section 3.2
 
-Both methods share one forward pass; Grad-CAM only repeats the steps above its layer. Grad-CAM's map
-is resized bilinearly. In a model with several images, the attribution is 0 for each image on which
-the layer does not depend. As in guided backprop, the fine structures hardly depend on the class;
-only their position does.
+Both methods share one forward pass; Grad-CAM repeats only the steps above its layer. Grad-CAM's map
+is resized bilinearly. In a model with several image inputs, the attribution is 0 for each input
+that the layer does not depend on. As in guided backprop, the fine structures barely depend on the
+class; only their position does.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class GuidedGradCAM(GradCAM):
 
     Reference: Selvaraju et al., 2017, "Grad-CAM", section 3.2.
 
-    A call returns a signed attribution of shape (N, H, W, C). For a vector input, which has no
-    positions, the attribution is guided backprop alone. For an image on which the layer does not
-    depend, it is 0.
+    Calling the explainer returns a signed attribution of shape (N, H, W, C). For a vector input,
+    which has no spatial extent, the attribution is guided backprop alone. For an image input that
+    the layer does not depend on, it is 0.
 
     Example:
 
@@ -86,7 +86,7 @@ class GuidedGradCAM(GradCAM):
 
         Raises:
             UnsupportedModelError: the model cannot be traced, or it has no feature map.
-            UnknownLayerError: there is no such layer, or its axes do not match the image's.
+            UnknownLayerError: there is no such layer, or its axes do not match those of the image.
             OptionError: `activations`, `score` or `output` has an invalid value.
         """
         is_for_all = redirects_all(activations)
@@ -119,5 +119,5 @@ class GuidedGradCAM(GradCAM):
         return gradient * (cam[..., None] if has_channels(self.graph, value) else cam)
 
     def _has_positions(self, value: Value) -> bool:
-        """Return whether an input has positions that the map can mask. A vector has none."""
+        """Return whether an input has spatial positions for the map to mask. A vector has none."""
         return map_axes(self.graph, value) == self.map_axes_of(self.layer)

@@ -26,7 +26,8 @@ class HiResCAM(CAM):
     The map is relu(Σ_k G_k · A_k), where A_k is channel k of the activations A, and G = ∂S/∂A
     (Draelos & Carin, 2020, "Use HiResCAM instead of Grad-CAM", equation 3).
 
-    A call returns a nonnegative attribution of shape (N, h, w) at the layer's resolution.
+    Calling the explainer returns a nonnegative attribution of shape (N, h, w) at the layer's
+    resolution.
 
     Example:
 

@@ -75,7 +75,7 @@ def _flatten(graph: Graph, images: Any) -> list[Any]:
 def _by_name(graph: Graph, images: Any) -> list[Any]:
     """Return the dict entry for each input.
 
-    Like Keras, accept a dict even if the model's inputs are a list.
+    Like Keras, this accepts a dict even if the model's inputs are a list.
     """
     structure = graph.input_structure
     takes_dict = isinstance(structure, dict)
@@ -122,7 +122,7 @@ def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
 def has_fixed_batch(graph: Graph) -> bool:
     """Return whether a model accepts only one batch size.
 
-    If a Sequential model was built by a call, it records that call's batch size but accepts any.
+    A Sequential model built by calling it records the batch size of that call but accepts any size.
     """
     expected = graph.inputs[0].shape
     return bool(expected) and expected[0] is not None and not isinstance(graph.model, keras.Sequential)
@@ -167,7 +167,7 @@ def _check_finite(array: np.ndarray | tf.Tensor) -> None:
 
 
 def _check_range(given: np.ndarray | tf.Tensor, cast: tf.Tensor) -> None:
-    """Raise ImageError for values that the input's dtype cannot hold, such as 1e300 in float32."""
+    """Raise ImageError for values outside the input dtype's range, such as 1e300 for float32."""
     if cast.dtype in (tf.as_dtype(given.dtype), tf.bool) or not hasattr(cast, "numpy"):
         return
     if cast.dtype.is_floating:

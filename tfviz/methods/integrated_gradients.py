@@ -43,8 +43,8 @@ class IntegratedGradients(PathExplainer):
     image x (Sundararajan et al., 2017, "Axiomatic Attribution for Deep Networks"). The mean is
     computed with the midpoint rule.
 
-    A call returns a signed attribution of shape (N, H, W, C). The attribution sums to S(x) − S(x′),
-    up to an integration error. If this error exceeds 5 %, the explainer warns (see
+    Calling the explainer returns a signed attribution of shape (N, H, W, C). The attribution sums
+    to S(x) − S(x′), up to an integration error. If this error exceeds 5%, the explainer warns (see
     `completeness_error`).
 
     Example:
@@ -77,8 +77,8 @@ class IntegratedGradients(PathExplainer):
                 blurred copy of each image); an array in the model's value range, with one baseline
                 for all images or one per image; or a list of such baselines. The maps for all
                 baselines in a list are averaged. If the model's preprocessing is unknown, black and
-                the mean color are 0. If the model has several inputs, an array applies to the first
-                image, and inputs that are not images start from 0.
+                the mean color are 0. If the model has several inputs, an array applies only to the
+                first image input, and float inputs without a baseline start from 0.
             steps: the number of points on the path.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
@@ -148,12 +148,12 @@ class IntegratedGradients(PathExplainer):
 
         Args:
             images: the images, as in a call.
-            attribution: the attribution that a call returned for them.
-            target: the target of that call.
+            attribution: the attribution returned for them.
+            target: the target passed in that call.
 
         Returns:
-            |Σ attribution − (S(x) − S(x′))| / |S(x) − S(x′)|, float32 (N,). It is 0 where the
-            numerator is 0, and infinity where only the denominator is 0.
+            |Σ attribution − (S(x) − S(x′))| / |S(x) − S(x′)|, as a float32 array of shape (N,). It
+            is 0 where the numerator is 0, and infinity where only the denominator is 0.
         """
         flat = checked_images(self.graph, images)
         return self._completeness_error(flat, self.named_target(target), attribution)
@@ -167,7 +167,7 @@ class IntegratedGradients(PathExplainer):
             return np.where(missed == 0, 0, missed / np.abs(difference)).astype(np.float32)
 
     def _difference_of_scores(self, images: list[tf.Tensor], target: targets.Prepared = None) -> tf.Tensor:
-        """Compute S(x) minus the mean of S(x′) over the baselines, (N,)."""
+        """Compute S(x) minus the mean of S(x′) over the baselines, for each image."""
         seed, graph = targets.seed_for(target), self.graph
         steps = graph.before(graph.outputs)
         outputs = self._outputs(run(inputs_of(graph, images), steps))

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 
 def resized(maps: tf.Tensor, size: Sequence[int | tf.Tensor]) -> tf.Tensor:
-    """Resize maps (N, …) to (N, *size)."""
+    """Resize maps of shape (N, …) to (N, *size)."""
     for axis, new in reversed(list(enumerate(size, start=1))):
         if not (isinstance(new, int) and maps.shape[axis] == new):
             old = maps.shape[axis] if maps.shape[axis] is not None else tf.shape(maps)[axis]
@@ -22,16 +22,16 @@ def resized(maps: tf.Tensor, size: Sequence[int | tf.Tensor]) -> tf.Tensor:
 
 
 def resized_and_cropped(grids: tf.Tensor, size: Sequence[int], offsets: tf.Tensor, crop: Sequence[int]) -> tf.Tensor:
-    """Resize each grid (copies, …) to `size` and crop it.
+    """Resize each grid to `size` and crop it.
 
     Args:
-        grids: the grids, (copies, …).
+        grids: the grids, with shape (copies, …).
         size: the new size, one number per axis after the first.
-        offsets: each crop's first position on each axis, int32 (copies, axes).
+        offsets: the first position of each crop along each axis, as int32 of shape (copies, axes).
         crop: the crop size.
 
     Returns:
-        The crops, (copies, *crop).
+        The crops, with shape (copies, *crop).
     """
     for axis, (new, length) in reversed(list(enumerate(zip(size, crop, strict=True), start=1))):
         positions = offsets[:, axis - 1, None] + tf.range(length)[None]
@@ -40,11 +40,12 @@ def resized_and_cropped(grids: tf.Tensor, size: Sequence[int], offsets: tf.Tenso
 
 
 def _interpolated(x: tf.Tensor, positions: tf.Tensor, new: int | tf.Tensor, old: int | tf.Tensor, axis: int) -> tf.Tensor:
-    """Interpolate values at positions on an axis that is resized from `old` to `new`.
+    """Interpolate values at the given positions along an axis resized from `old` to `new`.
 
     Args:
-        x: the values, (N, …).
-        positions: positions on the new axis, int32 (length,), or (N, length) if they differ by row.
+        x: the values, with shape (N, …).
+        positions: int32 positions on the new axis, with shape (length,), or (N, length) if they
+            differ by row.
         new, old: the axis sizes after and before resizing.
         axis: the axis, at least 1.
     """

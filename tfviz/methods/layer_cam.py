@@ -25,7 +25,8 @@ class LayerCAM(CAM):
     The map is relu(Σ_k relu(G_k) · A_k), where A_k is channel k of the activations A, and G = ∂S/∂A
     (Jiang et al., 2021, "LayerCAM", equations 5 and 6).
 
-    A call returns a nonnegative attribution of shape (N, h, w) at the layer's resolution.
+    Calling the explainer returns a nonnegative attribution of shape (N, h, w) at the layer's
+    resolution.
 
     Example:
 

@@ -100,15 +100,15 @@ class LayerExplainer(Explainer):
         return self.layers
 
     def as_map(self, x: tf.Tensor, layer: Value, known: Values) -> tf.Tensor:
-        """Cast a layer's activations or gradients to float32 and arrange tokens as a map.
+        """Cast a layer's activations or gradients to float32 and arrange any tokens as a map.
 
         Args:
-            x: the activations or gradients, (N, h, w, K) or (N, tokens, K).
+            x: the activations or gradients, with shape (N, h, w, K) or (N, tokens, K).
             layer: the layer.
             known: the graph values computed so far, at least the inputs.
 
         Returns:
-            The map (N, h, w, K), float32. For tokens, it contains only the patches.
+            A float32 map of shape (N, h, w, K). For tokens, it contains only the patches.
 
         Raises:
             ImageError: the layer's output consists of tokens, and the image size is unknown.
@@ -132,7 +132,7 @@ class LayerExplainer(Explainer):
         """Check that each map can be resized to the image size.
 
         Raises:
-            UnknownLayerError: a layer's axes do not match the image's.
+            UnknownLayerError: a layer's axes do not match those of the image.
         """
         axes = {map_axes(self.graph, value) for value in self.graph.inputs if value.rank}
         for layer in self.layers:
@@ -150,7 +150,7 @@ class LayerExplainer(Explainer):
             layer: the layer.
 
         Returns:
-            The number of axes; 2 for height and width.
+            The number of axes, such as 2 for height and width.
         """
         return 2 if layer_search.may_be_tokens(self.graph, layer) else map_axes(self.graph, layer)
 
@@ -158,11 +158,12 @@ class LayerExplainer(Explainer):
         """Return a single layer's map or, for a list of layers, the combined map.
 
         Args:
-            maps: one map (N, h, w) per layer.
+            maps: one map of shape (N, h, w) per layer.
             known: the graph values, at least the inputs.
 
         Returns:
-            The map, (N, h, w). For a list of layers, it has the image size, (N, H, W).
+            The map, with shape (N, h, w). For a list of layers, it is resized to the image and has
+            shape (N, H, W).
         """
         if not self.is_combined:
             return maps[0]

@@ -34,7 +34,8 @@ class LeGrad(AttentionExplainer):
     Reference: Bousselham et al., 2025, "LeGrad: An Explainability Method for Vision Transformers
     via Feature Formation Sensitivity".
 
-    A call returns a nonnegative attribution of shape (N, rows, columns), one number per patch.
+    Calling the explainer returns a nonnegative attribution of shape (N, rows, columns), one number
+    per patch.
 
     Example:
 
@@ -62,7 +63,7 @@ class LeGrad(AttentionExplainer):
         return grid.patches(sum(maps) / len(maps)), values
 
     def _of_block(self, block: Block, end: Value, values: Values, seed: Seed, grid: TokenGrid) -> tf.Tensor:
-        """Return relu(∂S^l/∂P^l), averaged over heads and queries, as (N, tokens)."""
+        """Return relu(∂S^l/∂P^l), averaged over heads and queries, with shape (N, tokens)."""
         graph = self.transformer.read_at(end)
         G = backpropagate(graph, values, seed, [block.probabilities]).gradients[0]
         return tf.reduce_mean(tf.nn.relu(self.heads_of(block, G, grid)), axis=(1, 2))

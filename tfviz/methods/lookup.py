@@ -31,6 +31,6 @@ def method_named(key: str) -> type[Explainer]:
 
 
 def takes(method: type[Explainer], option: str) -> bool:
-    """Return whether a method's constructor has the given option, such as "layer"."""
+    """Return whether a method's constructor accepts the given option, such as "layer"."""
     # On Python 3.10, the signature of `method` itself is just *args.
     return option in inspect.signature(method.__init__).parameters

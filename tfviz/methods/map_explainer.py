@@ -24,7 +24,7 @@ def map_explainer(method: type[Explainer], model: keras.Model, options: Mapping[
         method: the method's class.
         model: the model.
         options: the options "layer" and "backgrounds", if given. Options that the method does not
-            have are ignored.
+            accept are ignored.
         classes: the number of classes, or None for a model that is not a classifier.
 
     Returns:

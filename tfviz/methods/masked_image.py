@@ -14,7 +14,7 @@ from tfviz.seeds import copied
 
 
 class MaskedImage:
-    """Creates copies of a model's inputs with a mask applied to the only image input.
+    """Creates copies of a model's inputs in which the single image input is masked.
 
     Args:
         graph: the model's graph.
@@ -43,8 +43,9 @@ class MaskedImage:
         """Return the graph's input values for copies in which a color replaces masked pixels.
 
         Args:
-            images: one tensor per input, N rows.
-            masks: how much of each pixel to keep, float32 (copies, 1 or N, height, width …).
+            images: one tensor per input, each with N rows.
+            masks: how much of each pixel to keep, as float32 of shape (copies, 1 or N, height,
+                width, …).
             color: the value of removed pixels, one number or one per channel. None means 0.
         """
         x = images[self.number]

@@ -58,9 +58,9 @@ class NoiseExplainer(SampledExplainer):
             method: the base method's key, such as "saliency" or "grad_cam".
             samples: the number of noisy copies of each image.
             noise: the standard deviation of the noise, relative to each image's value range.
-            draws: values to use instead of random standard normal noise, (samples, H, W, C). They
-                are the same for all images and override `samples`.
-            seed: the noise seed. Sample k gets the same noise in all images and batches.
+            draws: an array of shape (samples, H, W, C) to use instead of random standard normal
+                noise. It is used for all images and overrides `samples`.
+            seed: the noise seed. Sample k gets the same noise for all images and batches.
             batch_size: the maximum number of rows to run at once in a call.
             score: "logits" explains the outputs before the final softmax or sigmoid; "outputs"
                 explains them after it.
@@ -132,7 +132,7 @@ class NoiseExplainer(SampledExplainer):
         """Return the initial sums, before any copy is added.
 
         Args:
-            empty: zero maps, (N, …).
+            empty: zero maps, with shape (N, …).
 
         Returns:
             The sums.
@@ -145,14 +145,14 @@ class NoiseExplainer(SampledExplainer):
 
         Args:
             sums: the sums so far.
-            maps: the maps of some copies, (copies, N, …).
+            maps: the maps of some copies, with shape (copies, N, …).
 
         Returns:
             The new sums.
         """
 
     def _noise_of(self, number: int, numbers: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
-        """Return standard normal noise for some copies of an input, (copies, …)."""
+        """Return standard normal noise of shape (copies, …) for some copies of an input."""
         if self._draws is not None and number == self._image:
             if tuple(self._draws.shape[1:]) != tuple(images.shape[1:]):
                 raise ImageError(
@@ -185,6 +185,6 @@ class NoiseExplainer(SampledExplainer):
 
 
 def _total(outputs: Nested[tf.Tensor]) -> tf.Tensor:
-    """Sum each image's outputs, (N,). This target function works for any model."""
+    """Sum the outputs for each image. This target function works for any model."""
     rows = [tf.reshape(tf.cast(x, tf.float32), [tf.shape(x)[0], -1]) for x in tree.flatten(outputs)]
     return tf.add_n([tf.reduce_sum(row, axis=1) for row in rows])

@@ -50,7 +50,7 @@ def origin(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> Origin | No
 
 
 def _forward_and_backward(graph: Graph, images: Sequence[tf.Tensor], seed: Seed) -> tuple[Values, Values]:
-    """Return each graph value's tensor, and the gradients of the values that have one."""
+    """Return the tensor of each graph value, and the gradients of those values that have one."""
     steps = graph.before(graph.outputs)
     values: list[Value] = []
     reached: list[Value] = []

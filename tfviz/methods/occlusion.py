@@ -37,8 +37,8 @@ class Occlusion(RemovalExplainer):
     Reference: Zeiler & Fergus, 2014, "Visualizing and Understanding Convolutional Networks",
     section 4.2.
 
-    A call returns a signed attribution of shape (N, H, W), which is positive where covering the
-    image lowers the score.
+    Calling the explainer returns a signed attribution of shape (N, H, W), which is positive where
+    covering the image lowers the score.
 
     Example:
 
@@ -67,9 +67,9 @@ class Occlusion(RemovalExplainer):
         """Prepare the explainer.
 
         Args:
-            model: a built keras.Model with one image among its inputs.
-            window: the square window's side in pixels. None means a seventh of the height,
-                rounded up.
+            model: a built keras.Model with exactly one image input.
+            window: the side length of the square window in pixels. None means a seventh of the
+                height, rounded up.
             stride: the step between windows in pixels. None means half the window, rounded up.
             value: the value of covered pixels in the model's value range, one number or one per
                 channel. None means the mean color, or 0 if the model's preprocessing is unknown.
@@ -112,7 +112,7 @@ class Occlusion(RemovalExplainer):
         return safe_divide(sums, counts[None])
 
     def _covered(self, images: list[tf.Tensor], numbers: tf.Tensor) -> tf.Tensor:
-        """Return masks that are 1 at covered pixels and 0 elsewhere, (copies, height, width …)."""
+        """Return masks of shape (copies, height, width, …) that are 1 at covered pixels."""
         masks: tf.Tensor = tf.ones_like(numbers, tf.float32)
         left = _product(self._windows(images))
         for size, windows in zip(self.image.size(images), self._windows(images), strict=True):
@@ -124,7 +124,7 @@ class Occlusion(RemovalExplainer):
         return masks
 
     def _inside(self, images: list[tf.Tensor], places: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
-        """Return masks (places, size) that are 1 where a window covers an axis and 0 elsewhere."""
+        """Return masks of shape (places, size) that are 1 inside each window along one axis."""
         window, stride = self._window_and_stride(images)
         distance = tf.range(size)[None] - stride * places[:, None]
         return tf.cast((distance >= 0) & (distance < window), tf.float32)

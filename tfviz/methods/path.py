@@ -27,10 +27,10 @@ class PathExplainer(SampledExplainer):
 
         Args:
             number: the input's index.
-            images: the input, (N, …).
+            images: the input, with shape (N, …).
 
         Returns:
-            The baselines, (B, N or 1, …), broadcastable to (B, N, …).
+            The baselines, with shape (B, N or 1, …).
 
         Raises:
             ImageError: the baselines' shape does not match the images.
@@ -41,7 +41,7 @@ class PathExplainer(SampledExplainer):
         """Return the baseline and the position on the path for each copy.
 
         Returns:
-            The baseline numbers, int32 (copies,), and the positions α, float32 (copies,).
+            The int32 baseline numbers and the float32 positions α, both of shape (copies,).
         """
 
     def copies_per_image(self, images: list[tf.Tensor]) -> int:
@@ -72,6 +72,6 @@ class PathExplainer(SampledExplainer):
 
 
 def _sum_of_products(d: tf.Tensor, g: tf.Tensor) -> tf.Tensor:
-    """Compute Σ_k d_k g_k for copies (copies, N, …). All copies may share one d, (1, N, …)."""
+    """Compute Σ_k d_k g_k over the copies k. If `d` has only one row, it is used for every copy."""
     d, g = tf.cast(d, tf.float32), tf.cast(g, tf.float32)
     return d[0] * tf.reduce_sum(g, 0) if d.shape[0] == 1 else tf.reduce_sum(d * g, 0)

@@ -1,8 +1,8 @@
 """The base class for methods that run a network on many perturbed copies of each image.
 
-The copies are batch rows: the first copies of all images come before all second copies. At most
-`batch_size` rows run at once. The results of these rows are summed immediately, so memory use does
-not grow with the number of copies.
+The copies are rows of a batch, sorted by copy number and then by image. At most `batch_size` rows
+run at once. The results of these rows are summed immediately, so memory use does not grow with the
+number of copies.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class SampledExplainer(Explainer):
             images: one tensor per model input.
 
         Returns:
-            The number of copies; a tensor if it depends on a size unknown at compile time.
+            The number of copies, or a tensor if it depends on a size unknown at compile time.
         """
 
     def copies_at_once(self, images: int, batch_size: int) -> int:
@@ -80,7 +80,7 @@ class SampledExplainer(Explainer):
 
     @abc.abstractmethod
     def start(self, images: list[tf.Tensor], values: Values, fixed: FixedSeed) -> tuple[Context, Sums]:
-        """Compute the data that all copies share and the initial sums.
+        """Compute the data shared by all copies, and the initial sums.
 
         Args:
             images: one tensor per model input.
@@ -96,10 +96,10 @@ class SampledExplainer(Explainer):
         """Run some copies of each image and add their results to the sums.
 
         Args:
-            images: one tensor per model input, N rows.
+            images: one tensor per model input, each with N rows.
             context: the context from `start`.
             sums: the sums so far.
-            numbers: the copy numbers, int32 (copies,).
+            numbers: the copy numbers, as int32 of shape (copies,).
             fixed: the score for the rows.
 
         Returns:
@@ -111,7 +111,7 @@ class SampledExplainer(Explainer):
         """Compute the attribution from the sums over all copies.
 
         Args:
-            images: one tensor per model input, N rows.
+            images: one tensor per model input, each with N rows.
             context: the context from `start`.
             sums: the sums over all copies.
 
@@ -179,7 +179,7 @@ class SampledExplainer(Explainer):
             fixed: the score for the rows.
 
         Returns:
-            The scores, float32 (rows,).
+            The scores, as float32 of shape (rows,).
         """
         values = run(values, self.graph.before(self.graph.outputs, given=values))
         return tf.cast(fixed.score(self._outputs(values)), tf.float32)
@@ -192,7 +192,7 @@ class SampledExplainer(Explainer):
             fixed: the score for the rows.
 
         Returns:
-            The probabilities, float32 (rows,).
+            The probabilities, as float32 of shape (rows,).
         """
         values = run(values, self.graph.before(self.graph.outputs, given=values))
         return tf.cast(fixed.score(probabilities(values, self.whole, self.graph)), tf.float32)
@@ -216,7 +216,8 @@ class SampledExplainer(Explainer):
             with_outputs: whether to compute the outputs as well.
 
         Returns:
-            The choice, the context, the initial sums, and an `Explanation` or, without outputs, ().
+            The choice, the context, the initial sums, and an `Explanation`, or () if `with_outputs`
+            is False.
         """
         with self.read.tracing():
             values, choice, context, sums = self._begun(images, targets.seed_for(target))

@@ -21,10 +21,11 @@ def first_component(A: tf.Tensor) -> tf.Tensor:
     nonnegative.
 
     Args:
-        A: the activations (N, h, w, K), interpreted as N matrices of positions × channels.
+        A: the activations, with shape (N, h, w, K), interpreted as N matrices of positions ×
+            channels.
 
     Returns:
-        The projections, (N, h, w); 0 for a zero matrix.
+        The projections, with shape (N, h, w). They are 0 for a zero matrix.
     """
     shape = tf.shape(A)
     matrix = tf.reshape(A, [shape[0], -1, A.shape[-1]])  # (N, positions, K)
@@ -41,7 +42,10 @@ def first_component(A: tf.Tensor) -> tf.Tensor:
 
 
 def _dominant_vector(gram: tf.Tensor) -> tf.Tensor:
-    """Return a multiple of the dominant eigenvector, (N, n, 1), or 0 for a zero matrix."""
+    """Return a multiple of each matrix's dominant eigenvector, with shape (N, n, 1).
+
+    The result is 0 for a zero matrix.
+    """
     identity = tf.eye(tf.shape(gram)[-1])  # LiteRT and ONNX have no operation that reads a diagonal
     for _ in range(_SQUARINGS):
         gram = safe_divide(gram, tf.reduce_sum(gram * identity, axis=(1, 2), keepdims=True))

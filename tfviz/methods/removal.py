@@ -55,8 +55,8 @@ class RemovalExplainer(SampledExplainer):
         """Return the inputs for copies in which masked pixels are replaced.
 
         Args:
-            images: one tensor per input, N rows.
-            masks: how much of each pixel to keep, float32 (copies, height, width …).
+            images: one tensor per input, each with N rows.
+            masks: how much of each pixel to keep, as float32 of shape (copies, height, width, …).
 
         Returns:
             The graph's input values, one row per copy of each image.

@@ -7,10 +7,10 @@ Question: which regions keep the class probable when they are visible?
         equation 6
 
 M_k is one of n random masks: a 7 × 7 grid of zeros and ones, enlarged bilinearly and randomly
-shifted. A cell is 1 with the probability p. μ is the mean color, and p_t is the target's
-probability. The method needs no gradient, so it works on any model. With few masks, the map
-reflects the masks more than the network. Evidence smaller than a grid cell appears blurred. The
-cost is `samples` forward passes.
+shifted. A cell is 1 with probability p. μ is the mean color, and p_t is the target's probability.
+The method needs no gradient, so it works on any model. With few masks, the map reflects the masks
+more than the network. Evidence smaller than a grid cell appears blurred. The cost is `samples`
+forward passes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RISE(RemovalExplainer):
     The map is the mean of random masks, each weighted by the class probability of the masked image
     (Petsiuk et al., 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models").
 
-    A call returns a nonnegative attribution of shape (N, H, W).
+    Calling the explainer returns a nonnegative attribution of shape (N, H, W).
 
     Example:
 
@@ -69,12 +69,12 @@ class RISE(RemovalExplainer):
         """Prepare the explainer.
 
         Args:
-            model: a built keras.Model with one image among its inputs.
+            model: a built keras.Model with exactly one image input.
             samples: the number of masks.
             grid: the number of mask cells along each axis.
             kept: each cell's probability of being kept, in (0, 1].
-            masks: masks to use instead of random ones, (samples, H, W) from 0 to 1; overrides
-                `samples` and `grid`.
+            masks: an array of shape (samples, H, W), with values from 0 to 1, to use instead of
+                random masks. Overrides `samples` and `grid`.
             seed: the mask seed. All images get the same masks.
             value: the value of removed pixels in the model's value range, one number or one per
                 channel. None means the mean color, or 0 if the model's preprocessing is unknown.

@@ -23,8 +23,8 @@ class Saliency(GradientExplainer):
 
     The map is ∂S/∂images (Simonyan et al., 2013, "Deep Inside Convolutional Networks", section 3).
 
-    A call returns a signed attribution of shape (N, H, W, C). Saliency works on any callable model,
-    because it needs only the gradient.
+    Calling the explainer returns a signed attribution of shape (N, H, W, C). Saliency works on any
+    callable model, because it needs only the gradient.
 
     Example:
 

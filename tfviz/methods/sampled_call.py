@@ -1,4 +1,4 @@
-"""A sampled explainer's call, which runs compiled parts one by one and reports progress."""
+"""Call a sampled explainer by running compiled parts one by one, and report progress."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _ignore(rows: int) -> None:
 
 
 class SampledCall:
-    """A sampled explainer's call for one image size and target kind.
+    """A call to a sampled explainer for one image size and target kind.
 
     Inside a `tf.function`, the call runs as a single graph, which is compiled on first use.
 

@@ -42,7 +42,8 @@ class ScoreCAM(ChannelExplainer):
     masked with channel A_k (Wang et al., 2020, "Score-CAM: Score-Weighted Visual Explanations for
     Convolutional Neural Networks").
 
-    A call returns a nonnegative attribution of shape (N, h, w) at the layer's resolution.
+    Calling the explainer returns a nonnegative attribution of shape (N, h, w) at the layer's
+    resolution.
 
     Example:
 
@@ -71,7 +72,7 @@ class ScoreCAM(ChannelExplainer):
         """Prepare the explainer and find its layers (see `AblationCAM` for the other arguments).
 
         Args:
-            model: a built keras.Model with one image among its inputs.
+            model: a built keras.Model with exactly one image input.
             layer: the layer, or a list of layers whose maps are combined.
             weights: "probability" weights each channel by the target's probability, as in the
                 authors' code; "softmax" uses the softmax of the scores over the channels, as in the
@@ -87,7 +88,7 @@ class ScoreCAM(ChannelExplainer):
         Raises:
             UnsupportedModelError: the model cannot be traced, or does not have exactly one image
                 input.
-            UnknownLayerError: there is no such layer, or its axes do not match the image's.
+            UnknownLayerError: there is no such layer, or its axes do not match those of the image.
             OptionError: an option has an invalid value.
         """
         super().__init__(
@@ -128,7 +129,7 @@ class ScoreCAM(ChannelExplainer):
         return tf.where(tf.concat(varies, axis=1), sums, 0)
 
     def _scaled(self, maps: tf.Tensor, images: list[tf.Tensor]) -> tf.Tensor:
-        """Resize channels (N, copies, h, w) to the image size and scale each to [0, 1]."""
+        """Resize channels of shape (N, copies, h, w) to the image size and scale each to [0, 1]."""
         size = self._image.size(images)
         shape = tf.shape(maps)
         flat = resized(tf.reshape(maps, tf.concat([[-1], shape[2:]], 0)), size)

@@ -29,7 +29,7 @@ class SmoothGrad(NoiseExplainer):
     The map is the mean of M(x + ε), where M is the base method and ε is Gaussian noise (Smilkov et
     al., 2017, "SmoothGrad: removing noise by adding noise").
 
-    A call returns an attribution with the same shape as the base method's.
+    Calling the explainer returns an attribution with the same shape as the base method's.
 
     Example:
 

@@ -28,7 +28,8 @@ class SquareGrad(NoiseExplainer):
     The map is the mean of M(x + ε)², where M is the base method and ε is Gaussian noise (Hooker et
     al., 2019, "A Benchmark for Interpretability Methods in Deep Neural Networks").
 
-    A call returns a nonnegative attribution with the same shape as the base method's.
+    Calling the explainer returns a nonnegative attribution with the same shape as the base
+    method's.
 
     Example:
 

@@ -30,7 +30,8 @@ class VarGrad(NoiseExplainer):
     et al., 2018, "Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter
     Values").
 
-    A call returns a nonnegative attribution with the same shape as the base method's.
+    Calling the explainer returns a nonnegative attribution with the same shape as the base
+    method's.
 
     Example:
 

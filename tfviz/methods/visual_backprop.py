@@ -13,10 +13,10 @@ The paper covers networks with ReLUs. tfviz extends the method to networks witho
 averages their positive part over the channels. The outputs of gates, as in squeeze-and-excitation,
 do not count as feature maps.
 
-The mask is scaled up by a transposed convolution with one channel and all weights equal to one
-(see `rules.visual_backprop`). There is no backward pass. The mask costs a small fraction of a
-forward pass, so the mask can be computed in every training step. The method is class-agnostic: the
-mask shows which pixels the network reads, regardless of its prediction.
+The mask is scaled up by a transposed convolution with one channel and all weights equal to one (see
+`rules.visual_backprop`). There is no backward pass. The mask costs a small fraction of a forward
+pass, so it can be computed in every training step. The method is class-agnostic: the mask shows
+which pixels the network reads, regardless of its prediction.
 """
 
 from __future__ import annotations
@@ -48,13 +48,14 @@ _MAPS_BETWEEN_SCALINGS = 4
 
 
 class VisualBackProp(Explainer):
-    """Each image's VisualBackProp mask: which parts of the image does the network use?
+    """The VisualBackProp mask of an image: which parts of the image does the network use?
 
     The method is from Bojarski et al., 2016/2018, "VisualBackProp: efficient visualization of
     CNNs". tfviz extends it to networks without ReLUs by using the positive part of the maps after
     other activations.
 
-    A call returns an attribution of shape (N, H, W) with values in [0, 1] and accepts no target.
+    Calling the explainer returns an attribution of shape (N, H, W) with values in [0, 1]. The
+    explainer takes no target.
 
     Example:
 
@@ -119,12 +120,12 @@ class VisualBackProp(Explainer):
 
 
 def _zeros(x: tf.Tensor) -> Tensor:
-    """Return a zero mask, (N, H, W) for an image and (N, units) for a vector."""
+    """Return a zero mask of shape (N, H, W) for an image, or (N, units) for a vector."""
     return tf.zeros(tf.shape(x)[:-1] if len(x.shape) > 2 else tf.shape(x))
 
 
 def feature_maps(graph: Graph, activations: str | None = None) -> tuple[Graph, list[Step]]:
-    """Return the activations with height and width on paths to the outputs, in execution order.
+    """Find the activations with height and width that lead to the outputs, in execution order.
 
     Args:
         graph: the graph.
@@ -205,7 +206,7 @@ def warn_of_attention(graph: Graph, maps: list[Step]) -> None:
 
 
 def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tensor | None]:
-    """Compute each input's mask from graph values, which may be symbolic.
+    """Compute the mask for each input from graph values, which may be symbolic.
 
     Args:
         graph: the graph.
@@ -213,7 +214,8 @@ def masks_of_images(graph: Graph, values: Values, maps: list[Step]) -> list[Tens
         maps: the steps that compute the feature maps.
 
     Returns:
-        One mask (N, H, W) in [0, 1] per input, or None for an input that no map depends on.
+        One mask of shape (N, H, W) per input, with values in [0, 1], or None for an input that no
+        map depends on.
 
     Raises:
         UnsupportedModelError: no mask reaches an input, or a mask cannot be scaled back.
@@ -257,7 +259,7 @@ def _scale_back(graph: Graph, values: Values, step: Step, output: int, mask: Ten
 
 
 def _average(step: Step, values: Values) -> Tensor:
-    """Average a map's positive part over its channels, (N, height, width, 1)."""
+    """Average the positive part of a map over its channels, giving shape (N, height, width, 1)."""
     x = ops.cast(values[step.outputs[0]], "float32")
     return ops.mean(x if isinstance(step.operation, Relu) else ops.relu(x), axis=-1, keepdims=True)
 

@@ -146,7 +146,7 @@ def flattened(model: keras.Model) -> keras.Model:
 def _call_again(trace: Trace, symbols: dict[int, keras.KerasTensor]) -> None:
     """Call a trace's layers on new symbolic tensors.
 
-    `symbols` maps the old tensors' IDs to the new tensors.
+    `symbols` maps the IDs of the old tensors to the new tensors.
     """
     for call in trace.calls:
         inner = calls_of(call.operation) if keras_internals.functional_of(call.operation) is not None else None

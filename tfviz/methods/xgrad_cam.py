@@ -26,7 +26,8 @@ class XGradCAM(CAM):
     The map is relu(Σ_k w_k · A_k) with w_k = Σ_hw (A_k / Σ_hw A_k) · G_k, where A_k is channel k of
     the activations A, and G = ∂S/∂A (Fu et al., 2020, "Axiom-based Grad-CAM", equation 8).
 
-    A call returns a nonnegative attribution of shape (N, h, w) at the layer's resolution.
+    Calling the explainer returns a nonnegative attribution of shape (N, h, w) at the layer's
+    resolution.
 
     Example:
 

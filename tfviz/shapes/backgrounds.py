@@ -1,7 +1,7 @@
 """Draw backgrounds for shapes: muted colors, a texture, and clutter that resembles no shape.
 
-A background is float32 (size, size, 3), RGB in [0, 1]. All random lengths are relative to the image
-side, so a seed produces the same background at every size.
+A background is a float32 RGB array of shape (size, size, 3) with values in [0, 1]. All random
+lengths are relative to the image size, so a seed produces the same background at every size.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _muted_pair(rng: np.random.Generator) -> np.ndarray:
-    """Choose two similar colors (2, 3) with low saturation."""
+    """Choose two similar RGB colors with low saturation."""
     hue, value = rng.uniform(0, 360), rng.uniform(0.25, 0.9)
     hsv = [(hue, rng.uniform(0.05, 0.35), value), ((hue + rng.uniform(-50, 50)) % 360, rng.uniform(0.05, 0.35), value)]
     pair = cv2.cvtColor(np.array([hsv], np.float32), cv2.COLOR_HSV2RGB)[0]
@@ -35,7 +35,7 @@ def _muted_pair(rng: np.random.Generator) -> np.ndarray:
 
 
 def _grid(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return coordinates (size, size) along and across a random direction, relative to the side."""
+    """Return coordinates along and across a random direction, as fractions of the side length."""
     angle = rng.uniform(0, 2 * np.pi)
     side = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     x, y = side[None, :], side[:, None]
@@ -48,7 +48,7 @@ def _ramp(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _clouds(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
-    """Return smooth noise (size, size, 3) in about [-1, 1] that varies mostly in brightness."""
+    """Return smooth noise, roughly in [-1, 1], that varies mostly in brightness."""
     coarse = rng.uniform(-0.75, 0.75, (cells, cells, 1)) + rng.uniform(-0.25, 0.25, (cells, cells, 3))
     return cv2.resize(coarse.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
 
@@ -83,7 +83,7 @@ _TEXTURES = (_plain, _stripes, _waves, _weave, _grain)
 
 
 def _draw_clutter(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Draw an open stroke or a small splinter into `image` in a color similar to the background."""
+    """Draw an open stroke or a small splinter on `image` in a color similar to the background."""
     size = len(image)
     at = rng.uniform(0, 1, 2)
     under = image[tuple((at[::-1] * size).astype(int))]
@@ -98,14 +98,14 @@ def _draw_clutter(rng: np.random.Generator, image: np.ndarray) -> None:
 
 
 def _stroke(rng: np.random.Generator) -> np.ndarray:
-    """Return a random open line (points, 2) from (0, 0) that is straight, bent or curled."""
+    """Return the points of a random straight, bent or curled stroke that starts near (0, 0)."""
     headings = rng.uniform(0, 2 * np.pi) + rng.uniform(-0.25, 0.25) * np.arange(10)
     steps = np.stack([np.cos(headings), np.sin(headings)], axis=1) * rng.uniform(0.01, 0.06)
     return np.cumsum(steps, axis=0)
 
 
 def _splinter(rng: np.random.Generator) -> np.ndarray:
-    """Return a thin, pointed sliver (3, 2) that is too narrow to look like a triangle."""
+    """Return the corners of a pointed sliver that is too thin to look like a triangle."""
     angle = rng.uniform(0, 2 * np.pi)
     along = np.array([np.cos(angle), np.sin(angle)]) * rng.uniform(0.05, 0.12)
     across = along[::-1] * [1, -1] * rng.uniform(0.08, 0.2)

@@ -1,4 +1,4 @@
-"""Define the shape kinds as outlines that are distinguishable at any rotation.
+"""Define the kinds of shapes as outlines that can be told apart at any rotation.
 
 An outline is a list of closed polygons around the origin. Points are (x, y) with y pointing down,
 and the farthest corner is about one unit from the center. A point is inside the shape if an odd
@@ -69,7 +69,7 @@ KINDS: tuple[str, ...] = tuple(OUTLINES)
 
 
 def placed(kind: str, center: np.ndarray, radius: float, degrees: float, mirrored: bool) -> Outline:
-    """Return a kind's outline, rotated, scaled to `radius` and moved to `center` (x, y)."""
+    """Return the outline of a kind, rotated, scaled to `radius` and moved to `center` (x, y)."""
     angle = np.radians(degrees)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     flip = np.array([-1.0 if mirrored else 1.0, 1.0])

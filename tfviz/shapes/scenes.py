@@ -4,7 +4,7 @@
     scene.image                   # uint8 RGB
     scene.objects[0].mask         # where the heart is visible
 
-Positions and lengths are relative to the image side, so a seed produces the same scene at every
+Positions and lengths are relative to the image size, so a seed produces the same scene at every
 size.
 """
 
@@ -39,10 +39,10 @@ class SceneObject:
     Attributes:
         kind: the shape's name.
         label: the shape's class number, so that `KINDS[label] == kind`.
-        mask: the visible pixels, bool (size, size).
+        mask: a bool array of shape (size, size) that marks the visible pixels.
         box: the mask's bounding box (top, left, bottom, right) in pixels. Bottom and right are
             exclusive.
-        visible: the shape's visible fraction, in [LEAST_VISIBLE, 1].
+        visible: the fraction of the shape that is visible, in [LEAST_VISIBLE, 1].
     """
 
     kind: str
@@ -54,7 +54,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """An image, uint8 RGB (size, size, 3), and its objects from back to front."""
+    """A uint8 RGB image of shape (size, size, 3), and its objects from back to front."""
 
     image: np.ndarray
     objects: tuple[SceneObject, ...]
@@ -63,7 +63,7 @@ class Scene:
 def draw_scene(rng: np.random.Generator, kinds: Sequence[str] | None = None, size: int = 96) -> Scene:
     """Draw a scene with one to four shapes.
 
-    The first object is farthest back. Every object lies inside the image, and at least the fraction
+    The first object is farthest back. Every object lies inside the image, and at least a fraction
     LEAST_VISIBLE of its pixels is visible.
 
     Args:
@@ -102,7 +102,7 @@ def _check(kinds: Sequence[str], size: int) -> None:
 
 
 def _place(rng: np.random.Generator, kinds: Sequence[str], size: int) -> list[np.ndarray]:
-    """Return each object's coverage, float32 (size, size) in [0, 1], ignoring occlusion."""
+    """Return the coverage of each object as a float32 array in [0, 1], ignoring occlusion."""
     while True:
         circles = _circles(rng, len(kinds))
         outlines = [
@@ -115,7 +115,7 @@ def _place(rng: np.random.Generator, kinds: Sequence[str], size: int) -> list[np
 
 
 def _circles(rng: np.random.Generator, count: int) -> list[tuple[np.ndarray, float]]:
-    """Choose circles (center, radius) inside the unit square with little or no overlap."""
+    """Choose circles inside the unit square, as (center, radius), with little or no overlap."""
     circles: list[tuple[np.ndarray, float]] = []
     while len(circles) < count:
         radius = rng.uniform(SMALLEST_RADIUS, LARGEST_RADIUS)
@@ -162,7 +162,7 @@ def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _paint(rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, color: np.ndarray) -> None:
-    """Paint one object into `image`, with a soft shadow, a shaded fill and sometimes a dark rim."""
+    """Paint one object on `image`, with a soft shadow, a shaded fill and sometimes a dark rim."""
     size = len(image)
     shift = rng.uniform(0.005, 0.02, 2) * size
     thrown = cv2.warpAffine(cover, np.array([[1, 0, shift[0]], [0, 1, shift[1]]]), (size, size))
@@ -192,6 +192,6 @@ def _lab(color: np.ndarray) -> np.ndarray:
 
 
 def _shading(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Return brightness (size, size) that varies from about 0.85 to 1.15 across the image."""
+    """Return brightness factors between 0.8 and 1.2 that vary smoothly across the image."""
     corners = rng.uniform(0.8, 1.2, (2, 2)).astype(np.float32)
     return cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR)

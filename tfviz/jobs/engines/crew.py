@@ -1,4 +1,4 @@
-"""The settings that every engine needs."""
+"""The settings needed by every engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Crew:
     Attributes:
         root: the job folder.
         workers: the maximum number of processes or actors.
-        is_retry: whether to explain the failed images in finished shards again.
+        is_retry: whether to retry images that failed in finished shards.
     """
 
     root: str

@@ -72,7 +72,7 @@ class _Process:
         return self._process.exitcode
 
     def received(self) -> Any:
-        """Return a message from the process, or None if the process died."""
+        """Return the next message from the process, or None if the process died."""
         try:
             return self.connection.recv()
         except (EOFError, OSError):
@@ -91,7 +91,7 @@ class _Process:
 
 
 def _work(connection: Connection, crew: Crew) -> None:
-    """Receive shard numbers and run these shards until the connection closes."""
+    """Receive shard numbers and run the shards until the connection closes."""
     # The main process handles Ctrl-C and ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from tfviz.cli.terminal import import_tensorflow

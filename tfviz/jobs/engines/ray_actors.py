@@ -58,9 +58,9 @@ def run_on_ray(crew: Crew, shards: Sequence[int]) -> Iterator[int]:
 
 @contextmanager
 def _same_sigterm_handler() -> Iterator[None]:
-    """Reinstall the SIGTERM handler at the end, because `ray.init` replaces it.
+    """Restore the SIGTERM handler on exit, because `ray.init` replaces it.
 
-    Ray's handlers end the process at once, so the command could not report where it stopped.
+    Ray's handlers end the process immediately, so the command could not report where it stopped.
     """
     handler = signal.getsignal(signal.SIGTERM)
     try:

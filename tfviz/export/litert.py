@@ -75,7 +75,7 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: the manifest, to which the fields of this format are added.
+        manifest: the manifest. The fields of this format are added to it.
         quantize: how to store the weights. None stores them as float32, "int8" takes a third of the
             space, and "float16" takes half. Computation always uses float32.
         batch_size: the number of images per run.

@@ -67,7 +67,7 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: the manifest, to which the fields of this format are added.
+        manifest: the manifest. The fields of this format are added to it.
         image_shape: the (height, width, channels) of the images, for models that do not fix it.
         target: a target to fix in the export, so that no class can be chosen later. It is a class,
             weights shaped like the outputs for one image, a function outputs -> (N,), or

@@ -58,7 +58,7 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: the manifest, to which the fields of this format are added.
+        manifest: the manifest. The fields of this format are added to it.
         target: the target explained by serving_default instead of the top class. It is a class,
             weights shaped like the outputs for one image, `tfviz.At`, or a function outputs ->
             (N,). Required unless the model has a single output of shape (N, classes).

@@ -8,7 +8,7 @@ JAX and other XLA compilers can run the program.
                            each as {"name", "shape", "dtype"}
 
 The program accepts the arguments followed by the weights, both in the listed order, and returns the
-results. It contains the whole computation: `examples/run_stablehlo.py` runs it with JAX alone.
+results. It contains the entire computation: `examples/run_stablehlo.py` runs it with JAX alone.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: the manifest, to which the fields of this format are added.
+        manifest: the manifest. The fields of this format are added to it.
         batch_size: the number of images per run of the program. `load_explainer` still accepts
             batches of any size.
         image_shape: the (height, width, channels) of the images, for models that do not fix it.

@@ -57,7 +57,7 @@ def sanity_check(
     batch_size: int = 32,
     seed: int = 0,
 ) -> SanityCheck:
-    """Check whether the methods' maps depend on the model's learned weights and on the class.
+    """Check whether maps depend on the model's learned weights and on the class.
 
     Args:
         model: a classifier, or any model if the methods need no target. The check works on a copy

@@ -14,7 +14,7 @@ GET  /api/overlay.png?…&alpha=&gray=   the map over its image
 GET  /, /{asset}                       the page
 
 … stands for image=, method=, and optionally layer=, target=, against= (a class, or "rivals"). If
-page= and side= are given too, a newer request from the same page and side replaces older ones.
+page= and side= are also given, a newer request from the same page and side replaces older ones.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def recipe_of(
     target: Annotated[int | None, Query(ge=0, lt=1 << 31)] = None,
     against: Annotated[str | None, Query(pattern=rf"^({RIVALS}|[0-9]{{1,9}})$")] = None,
 ) -> Recipe:
-    """Build a recipe from the query parameters. FastAPI calls this."""
+    """Build a recipe from the query parameters. Called by FastAPI."""
     key = method.strip().lower().replace("-", "_")
     return Recipe(image, key, layer or None, target, int(against) if against and against != RIVALS else against)
 
@@ -67,7 +67,7 @@ def key_of(
     page: Annotated[str | None, Query(pattern="^[0-9a-f]{1,32}$")] = None,
     side: Annotated[str, Query(pattern="^[ab]$")] = "a",
 ) -> Key | None:
-    """Return the page and side that sent the request, or None if not given. FastAPI calls this."""
+    """Return the page and side that sent the request, or None if not given. Called by FastAPI."""
     return None if page is None else (page, side)
 
 
@@ -161,7 +161,7 @@ def _colored(one: ComputedMap, picture: np.ndarray) -> np.ndarray:
 
 
 def _checked(work: Callable[[], T]) -> T:
-    """Run a computation and convert its errors to error responses."""
+    """Run a computation, converting its errors to error responses."""
     try:
         return work()
     except HttpError:

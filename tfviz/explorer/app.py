@@ -16,7 +16,7 @@ from tfviz.viewer.guarded_app import guarded_app
 
 
 def make_app(session: Session, *, token: str | None, host: str) -> FastAPI:
-    """Create an explorer's ASGI application.
+    """Create the ASGI application of an explorer.
 
     Args:
         session: the model and its images.

@@ -14,7 +14,7 @@ class ExplainerCache:
     """A cache of the most recently used explainers. Use it from one thread only.
 
     Args:
-        build: a function that builds a method's explainer for a layer.
+        build: a function that builds the explainer for a method and a layer.
         most: the maximum number of explainers.
     """
 
@@ -29,7 +29,7 @@ class ExplainerCache:
         return key in self._explainers
 
     def get(self, method: str, layer: str | None) -> Explainer:
-        """Return a method's explainer for a layer. Build the explainer if it is not cached.
+        """Return the explainer for a method and a layer, building it if it is not cached.
 
         Raises:
             TfvizError: the method does not support the model or the layer.

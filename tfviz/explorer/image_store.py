@@ -31,13 +31,13 @@ _decoders = threading.BoundedSemaphore(2)
 
 @dataclass(frozen=True)
 class NetworkImage:
-    """An image in the forms that the network and the page need.
+    """An image in the forms needed by the network and the page.
 
     Attributes:
-        tensor: the network's input, float32 (1, height, width, channels).
-        picture: the region that the network sees, uint8 RGB, for drawing maps on.
-        stamp: the size and modification time of the image's file, or None for an upload, which
-            cannot change.
+        tensor: the network's input, a float32 array of shape (1, height, width, channels).
+        picture: the region that the network sees, a uint8 RGB array to draw maps on.
+        stamp: the size and modification time of the image file, or None for an upload, which cannot
+            change.
     """
 
     tensor: np.ndarray
@@ -93,11 +93,11 @@ class ImageStore:
         return id
 
     def image(self, id: str) -> NetworkImage:
-        """Return an image, and decode it if it is not cached or its file has changed.
+        """Return an image, decoding it if it is not cached or its file has changed.
 
         Raises:
             HttpError: the image does not exist, or is no longer stored.
-            ImageError: the image's file cannot be read or is too large.
+            ImageError: the image file cannot be read or is too large.
         """
         upload = self._upload(id)
         stamp = None if upload is not None else _stamp_of(self._files[id])
@@ -112,7 +112,7 @@ class ImageStore:
         return image
 
     def thumbnail(self, id: str) -> np.ndarray:
-        """Return a small copy of an image, uint8 RGB. This raises the same errors as `image`."""
+        """Return a small uint8 RGB copy of an image. Raises the same errors as `image`."""
         with self._lock:
             known = self._images.get(id)
         if known is not None:
@@ -121,7 +121,7 @@ class ImageStore:
             return shrunk(self._preprocessing.picture(self._read(id, self._upload(id))), THUMBNAIL_PX)
 
     def path_of(self, id: str) -> str:
-        """Return an image's path for Python code. For an upload, this is the file name."""
+        """Return an image's path for use in Python code. For an upload, this is the file name."""
         upload = self._upload(id)
         return str(self._files[id]) if upload is None else upload.name
 
@@ -146,7 +146,7 @@ class ImageStore:
         return rgb
 
     def _decoded(self, data: bytes, name: str) -> np.ndarray:
-        """Decode an image file. If it declares its width and height, check these first."""
+        """Decode an image file. If it declares its width and height, check them first."""
         container = describe(data)
         if container is not None and container.size is not None:
             self._require_few_pixels(container.size, name)

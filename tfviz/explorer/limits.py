@@ -17,7 +17,7 @@ class ExplorerLimits(ServerLimits):
         network_pixels: the number of pixels in an image, for a network that accepts any size.
         uploads: the number of uploaded images that the server keeps.
         kept_bytes: the total file size of these uploaded images.
-        listed: the number of images that the page lists.
+        listed: the number of images listed on the page.
         explainers: the number of compiled explainers that the server keeps.
         maps: the number of maps that the server keeps.
         waiting: the number of computations that may wait for their turn.

@@ -30,14 +30,14 @@ _BATCH_SIZE = 32  # perturbed copies per batch, as when calling an explainer
 
 @dataclass(frozen=True)
 class ComputedMap:
-    """A map, with the details that the page shows.
+    """A map, with the details shown on the page.
 
     Attributes:
-        recipe: the request for the map, with the explained class.
-        values: the map as the method returned it, float32 (h, w) or (h, w, channels).
+        recipe: the request for the map, with the explained class filled in.
+        values: the map returned by the method, a float32 array of shape (h, w) or (h, w, channels).
         drawn: the same values, converted for drawing.
         style: the map's style.
-        layer: the explained layer's path, "image", or None for a method without layers.
+        layer: the path of the explained layer, "image", or None for a method without layers.
         strength: the map's strength, for the caption and the colors.
         scores: the image's class scores, or None.
         note: the method's warnings, or "".
@@ -90,7 +90,7 @@ class MapCache:
         return known
 
     def get(self, recipe: Recipe, turn: Turn) -> ComputedMap:
-        """Return a map. Compute the map if it is not cached.
+        """Return a map, computing it if it is not cached.
 
         Args:
             recipe: the request for the map. Without a target, the top class is explained.
@@ -112,7 +112,7 @@ class MapCache:
         return self._maps[key]
 
     def _completed(self, recipe: Recipe, scores: ClassScores | None) -> Recipe:
-        """Return the recipe with the explained class, and without settings that do not apply."""
+        """Return the recipe with the target filled in and any settings that don't apply removed."""
         if not method_named(recipe.method).takes_target or scores is None:
             return replace(recipe, target=None, against=None)
         target = int(scores.ranked[0]) if recipe.target is None else recipe.target
@@ -139,7 +139,7 @@ class MapCache:
     def _strength(
         self, recipe: Recipe, image: NetworkImage, explainer: Explainer, drawn: Map, scores: ClassScores | None, turn: Turn
     ) -> Strength:
-        """Return a map's strength, compared with the top class's map unless that takes too long."""
+        """Return a map's strength, compared with the top class unless that takes too long."""
         top = None if scores is None or recipe.target is None else int(scores.ranked[0])
         plain = replace(recipe, target=top, against=None)
         is_expensive = explainer.takes_copies and rows_per_image(explainer) > MOST_ROWS_OF_ALL
@@ -154,7 +154,7 @@ class MapCache:
 
 
 def _first_map(call: PreparedCall, turn: Turn) -> np.ndarray:
-    """Run a call in batches, and return its first map. Stop if the computation was replaced."""
+    """Run a call in batches and return its first map. Stop if the computation was replaced."""
     attribution = call.run_in_batches(_BATCH_SIZE, lambda _rows: turn.require_wanted())
     call.check(attribution)
     if not hasattr(attribution, "shape"):

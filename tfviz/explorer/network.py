@@ -1,4 +1,4 @@
-"""An explorer's model: its classes, and the methods and layers that it supports."""
+"""The model in an explorer: its classes, and the methods and layers that it supports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Layer:
 
     Attributes:
         path: the layer name, preceded by the names of the enclosing models.
-        shape: height, width and channels as text.
+        shape: the height, width and number of channels, as text.
         kind: the layer's class name.
     """
 
@@ -40,7 +40,7 @@ class Layer:
 
 
 class Network:
-    """Describes a model for the page, and builds its explainers. Use it from one thread only.
+    """Describes a model for the page and builds its explainers. Use it from one thread only.
 
     Args:
         model: the model, with one image input.
@@ -59,7 +59,7 @@ class Network:
         self._layers: dict[str, list[Layer]] = {}
 
     def name_of(self, index: int) -> str:
-        """Return a class name on one line."""
+        """Return the name of a class as a single line."""
         return shown(self._labels.name(index))
 
     def require_class(self, index: int | None) -> None:
@@ -73,7 +73,7 @@ class Network:
             raise OptionError(f"The model has {most}. Received: {index}. Choose a class on the page.")
 
     def scores(self, tensor: np.ndarray) -> ClassScores | None:
-        """Return an image's class scores, or None if the model is not a classifier.
+        """Return the class scores for an image, or None if the model is not a classifier.
 
         Raises:
             ImageError: the model does not accept the image, or a score is not finite.
@@ -94,11 +94,11 @@ class Network:
         return [self.described(int(index), scores) for index in scores.ranked[:MOST_CLASSES]]
 
     def described(self, index: int, scores: ClassScores | None) -> dict[str, Any]:
-        """Return a class's number, name and score."""
+        """Return the number, name and score of a class."""
         return {"class": index, "name": self.name_of(index), "score": None if scores is None else float(scores.values[index])}
 
     def build(self, key: str, layer: str | None) -> Explainer:
-        """Build a method's explainer.
+        """Build the explainer for a method.
 
         Raises:
             TfvizError: there is no such method, or it does not support the model or the layer.
@@ -112,7 +112,7 @@ class Network:
     def methods(self) -> list[dict[str, Any]]:
         """Return a description of each method for the page.
 
-        In a description, `reason` states why the method does not support the model, or is None.
+        In each description, `reason` states why the method does not support the model, or is None.
         `needs_layer` is true if the method supports the model, but has no default layer.
         """
         return [self._described_method(key, method) for key, method in METHODS.items()]
@@ -145,7 +145,7 @@ class Network:
         return self._layers[method.key]
 
     def default_layer(self, key: str) -> str | None:
-        """Return a method's default layer path or "image", or None if it has no default."""
+        """Return the path of a method's default layer, "image", or None if it has no default."""
         if not takes(method_named(key), "layer"):
             return None
         try:

@@ -14,8 +14,8 @@ class ModelCode:
 
     Attributes:
         model: an expression for the model.
-        backgrounds: an expression for `expected_gradients`' baseline images, which may use the
-            variable `model`, or None.
+        backgrounds: an expression for the baseline images of `expected_gradients`, or None. It may
+            use the variable `model`.
     """
 
     model: str
@@ -29,10 +29,10 @@ def python_lines(recipe: Recipe, path: str, code: ModelCode, classes: int | None
         recipe: the request for the map.
         path: the image path.
         code: the expressions that load the model.
-        classes: the model's number of classes.
+        classes: the number of classes in the model.
 
     Returns:
-        Lines that assign the map, as the method returns it, to `attribution`.
+        Lines of code that assign the map returned by the method to `attribution`.
     """
     method = method_named(recipe.method)
     options = ["model"]

@@ -38,7 +38,7 @@ class Recipe:
         function.
 
         Args:
-            classes: the model's number of classes.
+            classes: the number of classes in the model.
         """
         if self.target is None or self.against is None or classes is None:
             return self.target

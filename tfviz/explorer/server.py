@@ -1,4 +1,4 @@
-"""Serve a model's explorer."""
+"""Serve the explorer for a model."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Explorer(PageServer):
 
     Args:
         model: a keras.Model with one image input.
-        found: images that the page offers, from `tfviz.images.find_images`.
+        found: the images offered on the page, from `tfviz.images.find_images`.
         name: the model's name on the page. None means `model.name`.
-        code: expressions that load the model, for the Python code that the page shows.
-        backgrounds: the baseline images for `expected_gradients`, (B, H, W, C).
+        code: expressions that load the model, for the Python code shown on the page.
+        backgrounds: the baseline images for `expected_gradients`, with shape (B, H, W, C).
         host: the address to listen on.
         port: the port to listen on. 0 selects a free one.
         token: the token that pages must send. If other machines can reach the host, a token of at

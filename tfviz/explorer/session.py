@@ -1,4 +1,4 @@
-"""An explorer's state: a model, images, and the maps computed so far."""
+"""The state of an explorer: a model, images, and the maps computed so far."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ class Session:
         return self._methods
 
     def layers(self, method: str) -> dict[str, Any]:
-        """Return a method's layers and its default layer. Call this only through `turns`."""
+        """Return the layers of a method and its default layer. Call this only through `turns`."""
         layers = [asdict(layer) for layer in self._network.layers(method)]
         return {"default": self._network.default_layer(method), "layers": layers}
 
     def classes(self, image: str) -> dict[str, Any]:
-        """Return an image's highest-scoring classes. Call this only through `turns`."""
+        """Return the highest-scoring classes for an image. Call this only through `turns`."""
         return {"classes": self._network.best(self.maps.scored(image)[1])}
 
     def described_map(self, computed: ComputedMap, turn: Turn) -> dict[str, Any]:

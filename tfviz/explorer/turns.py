@@ -18,7 +18,7 @@ Key = tuple[str, str]  # a page, and one of its two sides
 
 
 class Turn:
-    """One computation, which a newer one may replace.
+    """A computation, which a newer one may replace.
 
     Attributes:
         is_wanted: whether a client is still waiting for the result.
@@ -58,7 +58,7 @@ class Turns:
         self._newest: dict[Key, Turn] = {}
 
     async def run(self, work: Callable[[Turn], T], key: Key | None = None) -> T:
-        """Run a computation when its turn comes, and return the result.
+        """Run a computation when its turn comes and return the result.
 
         Args:
             work: the computation.

@@ -14,7 +14,7 @@ Each format is implemented by a module with three functions:
         loads such a folder; raises an error if the program in an untrusted folder could do more
         than compute
 
-`write`'s keyword arguments are the format's options.
+The keyword arguments of `write` are the options of the format.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Format:
     Attributes:
         module: the module with `check`, `write` and `read`.
         description: a one-line description for tables of formats.
-        extra: the extra in setup.cfg that installs the packages that the format needs, or None.
-        names_weights: whether the folder stores the model's own weights by name. If so, `export`
-            does not freeze the explainer by default, because freezing changes the weights.
+        extra: the extra in setup.cfg that installs the packages required by the format, or None.
+        names_weights: whether the folder stores the model's original weights by name. If so,
+            `export` does not freeze the explainer by default, because freezing changes the weights.
     """
 
     module: str
@@ -113,9 +113,9 @@ def export(
             names, if any.
         freeze: whether to freeze the explainer first, which folds BatchNormalizations (see
             `Explainer.freeze`). None means True, with two exceptions: "stablehlo", which stores the
-            model's own weights by name, and models in half precision, whose constants would be
-            rounded. Excitation backprop is never frozen, because it also needs the unfolded
-            kernels, so a frozen explainer would store weights twice.
+            model's original weights by name, and models in half precision, whose constants would be
+            rounded. Excitation backprop is never frozen: it also needs the unfolded kernels, so a
+            frozen explainer would store weights twice.
         **options: the format's options (see `write` in its module).
 
     Returns:
@@ -168,7 +168,7 @@ def load_explainer(path: str | Path, *, trusted: bool = False) -> LoadedExplaine
     folder in a separate process or container.
 
     Args:
-        path: the folder that `explainer.export` or `tfviz export` created.
+        path: the folder created by `explainer.export` or `tfviz export`.
         trusted: if True, the folder is loaded without checks. By default, every file must be
             unchanged since the export, and a SavedModel or StableHLO program may only contain
             operations that compute in memory. If it contains an operation that reads or writes

@@ -1,13 +1,14 @@
 """Store a .tflite file's weights as int8, which shrinks the file to about a third of its size.
 
-Before the graph is built, each kernel's values are rounded to whole steps from -127 to 127, with
-one step size per output channel. The exported explainer therefore explains the network with rounded
-weights, and computes in float32. LiteRT's converter would also quantize activations, which would
-destroy the small numbers that excitation backprop divides by.
+Before the graph is built, the values of each kernel are rounded to multiples of a step size, from
+-127 to 127 steps, with one step size per output channel. The exported explainer therefore explains
+the network with rounded weights, and computes in float32. LiteRT's converter would also quantize
+activations, which would destroy the small numbers that excitation backprop divides by.
 
     rounded(function)           rounds a function's weights
     with_int8_weights(model)    converts a .tflite file that was created from such a function;
-                                constants that consist of whole steps are stored as int8
+                                constants whose values are multiples of a step size are
+                                stored as int8
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ _PER_CHANNEL_VERSION = 5  # the version of DEQUANTIZE that supports step sizes p
 
 
 def rounded(function: tf.types.experimental.ConcreteFunction) -> dict[int, np.ndarray]:
-    """Return a concrete function's rounded weights, keyed by variable handle id.
+    """Return the rounded weights of a concrete function, keyed by the ids of the variable handles.
 
     The smallest kernels, which together hold up to a tenth of all weights, are not rounded. They
-    usually include those near the image, whose rounding errors would affect all later layers.
+    usually include those near the input, whose rounding errors would affect all later layers.
     """
     variables = {id(one.handle): one for one in function.graph.variables if len(one.shape) > 1}
     sizes = {key: one.shape.num_elements() for key, one in variables.items()}
@@ -46,7 +47,7 @@ def rounded(function: tf.types.experimental.ConcreteFunction) -> dict[int, np.nd
 
 
 def _rounded(values: np.ndarray, channel_axes: int) -> np.ndarray:
-    """Round values to whole steps, with one step size per channel along the last axes."""
+    """Round values to multiples of a step size, one for each channel along the last axes."""
     steps = abs(values).max(axis=tuple(range(values.ndim - channel_axes)), keepdims=True) / _MAX_STEPS
     steps[steps == 0] = 1
     return np.round(values / steps) * steps
@@ -66,7 +67,7 @@ def _read_depthwise(function: tf.types.experimental.ConcreteFunction) -> set[int
 
 
 def with_int8_weights(model: bytes) -> bytes:
-    """Return a .tflite file in which constants that consist of whole steps are stored as int8.
+    """Return the .tflite file with its rounded constants stored as int8.
 
     LiteRT converts these constants back to float32.
     """
@@ -89,9 +90,9 @@ def with_int8_weights(model: bytes) -> bytes:
 
 
 def _in_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """Return the values as int8 step counts, each channel's step size, and the channel axis.
+    """Return the values as int8 step counts, the step size of each channel, and the channel axis.
 
-    Return None if the values do not consist of whole steps.
+    Return None if the values are not multiples of a step size.
     """
     for axis in range(values.ndim):
         if 1 < values.shape[axis] <= values.size // _MIN_VALUES_PER_STEP:
@@ -103,9 +104,9 @@ def _in_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
 
 
 def _steps(by_channel: np.ndarray) -> np.ndarray | None:
-    """Return each row's step size, or None if the values of any row are not whole steps.
+    """Return the step size of each row, or None if the values of any row are not multiples of one.
 
-    A row's largest magnitude is a whole number of steps. It may be less than 127 steps if the
+    The largest magnitude in a row is a whole number of steps. It may be less than 127 steps if the
     constant contains only part of the channel.
     """
     largest = abs(by_channel).max(axis=1)
@@ -121,7 +122,7 @@ def _steps(by_channel: np.ndarray) -> np.ndarray | None:
 
 
 def _are_whole(rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Return a mask of the rows that consist of whole steps."""
+    """Return a mask of the rows whose values are all multiples of the step size."""
     counts = rows / steps[:, None]
     return abs(counts - np.round(counts)).max(axis=1, initial=0) < _TOLERANCE
 

@@ -1,7 +1,7 @@
 """Export to a .tflite file with only built-in operations, for LiteRT on phones and small devices.
 
     explainer.tflite    one signature, serving_default. inputs: the model's inputs, and "target"
-                        (batch,) int32 if a class can be chosen (-1 is the top class);
+                        if a class can be chosen (one int32 class per image; -1 is the top class);
                         outputs: named as in tfviz.json
 
 TensorFlow's converter writes the file. Operations that it cannot convert, mostly gradients, are
@@ -9,7 +9,7 @@ replaced first (see `lowering.litert_operations`). A file supports only one imag
 size, but `LiteRTExplainer` accepts batches of any size.
 
 LiteRT stores separate kernels for the forward and the backward pass. Class activation maps and
-VisualBackProp need hardly any backward pass, so their files are about as large as the model's
+VisualBackProp barely need a backward pass, so their files are about as large as the model's
 weights. Files for methods that backpropagate to the image are twice that size. Files for excitation
 backprop, which also needs positive kernels, are three to four times that size.
 """
@@ -75,14 +75,14 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: the manifest, to which the fields of this format are added.
-        quantize: how to store the weights. None stores them as float32, "int8" takes a third of
-            that size, and "float16" takes half. Computation always uses float32.
+        manifest: the manifest. The fields of this format are added to it.
+        quantize: how to store the weights. None stores them as float32, "int8" takes a third of the
+            space, and "float16" takes half. Computation always uses float32.
         batch_size: the number of images per run.
-        image_shape: (height, width, channels) of the images, for models that do not fix it.
-        target: a target that is fixed in the export, so that no class can be chosen later. It is a
-            class, weights shaped like one image's outputs, a function outputs -> (N,), or
-            `tfviz.At`. Required unless the model has one output (N, classes).
+        image_shape: the (height, width, channels) of the images, for models that do not fix it.
+        target: a target to fix in the export, so that no class can be chosen later. It is a class,
+            weights shaped like the outputs for one image, a function outputs -> (N,), or
+            `tfviz.At`. Required unless the model has a single output of shape (N, classes).
     """
     request = one_request(explainer, manifest, target, image_shape, "A .tflite file")
     specs = [

@@ -1,7 +1,7 @@
 """Define the base class for loaded explainers, which are called like the original explainers.
 
-This module imports no machine learning framework. Each format's module imports the runtime that the
-format needs.
+This module imports no machine learning framework. The module for each format imports the runtime
+that it needs.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ class LoadedExplanation(NamedTuple):
     """The results of one call, as NumPy arrays.
 
     Attributes:
-        outputs: the model's outputs, float32, nested as the model returns them.
-        target: the explained classes, (N,) int32, or None if no class was explained.
-        attribution: the attribution, float32, with the shape that the method returns.
+        outputs: the model's outputs in float32, nested as the model returns them.
+        target: the explained classes, an int32 array of shape (N,), or None if no class was
+            explained.
+        attribution: the attribution in float32, with the shape that the method returns.
     """
 
     outputs: Any
@@ -59,19 +60,19 @@ class LoadedExplainer(abc.ABC):
 
         Args:
             images: one array per input, with the input's shape and type.
-            target: (N,) int32 classes, float32 weights for the outputs, or None for the top class
-                or the target fixed by the export.
+            target: N int32 classes, float32 weights for the outputs, or None for the top class or
+                the target fixed by the export.
         """
 
     def __call__(self, images: Nested[npt.ArrayLike], target: npt.ArrayLike | None = None) -> Any:
         """Return the attribution for a batch of images as a float32 NumPy array.
 
         Args:
-            images: (N, H, W, C) as the model expects them (see `preprocessing`). For several
-                inputs, arrays nested like the model's inputs.
+            images: images of shape (N, H, W, C), preprocessed for the model (see `preprocessing`).
+                For several inputs, arrays nested like the model's inputs.
             target: None (the top class of each image, or the target fixed by the export), an int or
-                (N,) ints. If `manifest.targets` contains "weights", floats shaped like the outputs
-                are also accepted.
+                N ints. If `manifest.targets` contains "weights", floats shaped like the outputs are
+                also accepted.
 
         Returns:
             The attribution.
@@ -87,8 +88,8 @@ class LoadedExplainer(abc.ABC):
         """Return the model's outputs, the explained class, and the attribution.
 
         Args:
-            images: the batch, as in a call.
-            target: what to explain, as in a call.
+            images: the batch, as for `__call__`.
+            target: what to explain, as for `__call__`.
 
         Returns:
             The explanation.
@@ -111,7 +112,7 @@ class LoadedExplainer(abc.ABC):
             ) from error
 
     def _nested(self, results: Mapping[str, npt.ArrayLike]) -> tuple[Any, np.ndarray | None, Any]:
-        """Convert a program's results, keyed by name, to the tuple that `_run` returns."""
+        """Convert the results of a program, keyed by name, to the tuple returned by `_run`."""
         arrays = {name: np.asarray(value) for name, value in results.items()}
         manifest = self.manifest
         outputs, attribution = (nested(part, arrays.__getitem__) for part in (manifest.outputs, manifest.attribution))
@@ -126,7 +127,7 @@ class LoadedExplainer(abc.ABC):
         return arrays
 
     def _by_name(self, images: Any) -> dict[str, Any]:
-        """Return each input's value, keyed by the input's name.
+        """Return the value of each input, keyed by the input's name.
 
         If `images` is a dict, its keys must be those of the model's input dict or, if the model's
         inputs are not a dict, the input names.
@@ -206,7 +207,7 @@ def _weights(array: np.ndarray, count: int, scores: list[int | None] | None) -> 
 
 
 def _is_structure_of_one(images: object, rank: int) -> bool:
-    """Return whether `images` is a list that contains a single array with this number of axes."""
+    """Return whether `images` is a list that contains a single array with `rank` axes."""
     return isinstance(images, (list, tuple)) and len(images) == 1 and len(getattr(images[0], "shape", ())) == rank
 
 

@@ -49,16 +49,17 @@ class Manifest:
         format: a key of FORMATS.
         method: a key of METHODS.
         options: the arguments to the method's constructor.
-        layer: the layer's path, or None if the method has no layer or explains the image itself.
+        layer: the path of the layer, or None if the method has no layer or explains the image
+            itself.
         model: the model's name.
         inputs: the model's inputs, in order.
         input_structure: the input names, nested like the model's inputs.
         outputs: the output names, nested like the model's outputs. A single output is "outputs".
-        attribution: the map names. They are "attribution" for a single input, and
-            "attribution_NAME" for each of several inputs.
+        attribution: the names of the maps: "attribution" for a single input, or "attribution_NAME"
+            for each of several inputs.
         takes_target: whether the method accepts a target.
         targets: the kinds of targets that the export accepts: "top" (the top class), "class" (one
-            class per image, (N,)), "weights" (weights for the outputs, (N, ..., classes)) and
+            class per image), "weights" (weights of shape (N, ..., classes) for the outputs) and
             "fixed" (a target fixed by the export).
         classes: the number of classes to choose from, or None.
         scores: the shape of the explained output and of its weights, or None if the model has
@@ -207,7 +208,7 @@ def _digest(path: Path) -> str:
 
 
 def plain_names(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
-    """Convert names to unique names that every format allows.
+    """Convert names to unique names allowed in every format.
 
     Each new name consists of an ASCII letter followed by ASCII letters, digits and "_".
 
@@ -233,7 +234,7 @@ def _plain(name: str) -> str:
 
 
 def map_name(name: str) -> str:
-    """Return the name for an input's map in a model with several inputs."""
+    """Return the name of the map for one input of a model with several inputs."""
     return f"attribution_{name}"
 
 

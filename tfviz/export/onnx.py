@@ -1,7 +1,7 @@
 """Export to an ONNX file for onnxruntime, for images of one size and batches of any size.
 
-    explainer.onnx    inputs: the model's inputs, and "target" (N,) int32 if a class can be chosen
-                      (-1 is the top class);
+    explainer.onnx    inputs: the model's inputs, and "target" if a class can be chosen (one int32
+                      class per image; -1 is the top class);
                       outputs: named as in tfviz.json, with "_out" appended if an input has the same
                       name ("target_out")
 
@@ -67,11 +67,11 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: the manifest, to which the fields of this format are added.
-        image_shape: (height, width, channels) of the images, for models that do not fix it.
-        target: a target that is fixed in the export, so that no class can be chosen later. It is a
-            class, weights shaped like one image's outputs, a function outputs -> (N,), or
-            `tfviz.At`. Required unless the model has one output (N, classes).
+        manifest: the manifest. The fields of this format are added to it.
+        image_shape: the (height, width, channels) of the images, for models that do not fix it.
+        target: a target to fix in the export, so that no class can be chosen later. It is a class,
+            weights shaped like the outputs for one image, a function outputs -> (N,), or
+            `tfviz.At`. Required unless the model has a single output of shape (N, classes).
     """
     request = one_request(explainer, manifest, target, image_shape, "An ONNX file")
     names: list[str] = []
@@ -141,7 +141,7 @@ def _converted(function: tf.types.experimental.ConcreteFunction, names: list[str
 def _weights_as_inputs(graph: tf.compat.v1.GraphDef) -> dict[str, np.ndarray]:
     """Replace the weights in the graph with inputs, and return their values, keyed by name.
 
-    If they stayed constants, tf2onnx would precompute and store all values that depend only on
+    If they remained constants, tf2onnx would precompute and store all values that depend only on
     weights, such as transposed and positive weights. onnxruntime computes these values when it
     loads the file.
     """

@@ -1,4 +1,4 @@
-"""Define an exported explainer's signatures, which depend on the supported targets.
+"""Define the signatures of an exported explainer, which depend on the supported targets.
 
 method without a target               serving_default
 one output (N, classes)               serving_default, explain, explain_weighted
@@ -44,7 +44,8 @@ class Request:
     """A signature to export.
 
     Attributes:
-        compute: computes the results, keyed by name, from the images and the arguments in `specs`.
+        compute: a function that computes the results, keyed by name, from the images and the
+            arguments in `specs`.
         specs: the specs of the arguments that follow the images.
     """
 
@@ -84,7 +85,7 @@ def one_request(explainer: Explainer, manifest: Manifest, target: Target, image_
         explainer: the explainer to export.
         manifest: the manifest. Its image shape and targets are set.
         target: a fixed target, or None to choose the class at run time.
-        image_shape: (height, width, channels) of the images, if the model does not fix it.
+        image_shape: the (height, width, channels) of the images, if the model does not fix it.
         what: a name for the exported file in error messages, such as "An ONNX file".
 
     Returns:
@@ -106,7 +107,7 @@ def one_request(explainer: Explainer, manifest: Manifest, target: Target, image_
 
 
 def _fixed(explainer: Explainer, manifest: Manifest, target: Target) -> Prepared:
-    """Return the target that serving_default explains, as converted by `targets.prepare`."""
+    """Return the target explained by serving_default, as converted by `targets.prepare`."""
     shapes = _score_shapes(explainer)
     if target is None and not is_classifier(explainer.graph):
         raise ExportError(
@@ -128,7 +129,7 @@ def _score_shapes(explainer: Explainer) -> Nested[Shape]:
 
 
 def _of_classes(explainer: Explainer, manifest: Manifest, fixed: tf.Tensor | None) -> dict[str, Request]:
-    """Return a classifier's three signatures.
+    """Return the three signatures of a classifier.
 
     They share one graph, because explaining a class is the same as weighting its output by 1.
     """
@@ -164,7 +165,7 @@ def _of_classes(explainer: Explainer, manifest: Manifest, fixed: tf.Tensor | Non
 
 
 def _checked(target: tf.Tensor, classes: int | None, count: tf.Tensor) -> tf.Tensor:
-    """Broadcast the classes to (N,) and check them at run time.
+    """Broadcast the classes to shape (N,) and check them at run time.
 
     Without this check, an invalid class would produce a map of zeros.
     """

@@ -2,14 +2,14 @@
 
 The SavedModel runs without tfviz and Keras.
 
-    serving_default(images)              outputs, target (the top class, (N,) int32) and attribution
-    explain(images, target)              the same for the given classes (N,) int32; -1 requests the
-                                         top class
-    explain_weighted(images, weights)    the same for float32 weights for the outputs (N or 1,
-                                         classes); the results contain no target
+    serving_default(images)              outputs, target (the top class, int32) and attribution
+    explain(images, target)              the same for N given int32 classes; -1 requests the top
+                                         class
+    explain_weighted(images, weights)    the same for float32 weights for the outputs, with shape
+                                         (N or 1, classes); the results contain no target
     image(image_bytes), …                the same for JPEG and PNG files (see `encoded_images`)
 
-All signatures share one graph, and each weight is stored once, in the model's own dtype.
+All signatures share one graph, and each weight is stored once, in the model's dtype.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: the manifest, to which the fields of this format are added.
-        target: the target that serving_default explains instead of the top class. It is a class,
-            weights shaped like one image's outputs, `tfviz.At`, or a function outputs -> (N,).
-            Required unless the model has one output (N, classes).
+        manifest: the manifest. The fields of this format are added to it.
+        target: the target explained by serving_default instead of the top class. It is a class,
+            weights shaped like the outputs for one image, `tfviz.At`, or a function outputs ->
+            (N,). Required unless the model has a single output of shape (N, classes).
         include: "image" adds signatures that accept JPEG and PNG files.
         overlay: whether these signatures also return the drawn image, as PNG.
-        image_shape: (height, width, channels) of the images, for models that do not define it and
-            for methods that need a fixed size. None means any size.
+        image_shape: the (height, width, channels) of the images, for models that do not define it
+            and for methods that need a fixed size. None means any size.
     """
     fix_image_shape(manifest, image_shape)
     requests = requests_for(explainer, manifest, target)
@@ -125,7 +125,7 @@ def _require_exportable(graph: tf.Graph, manifest: Manifest) -> None:
 
 
 def _described(function: tf.types.experimental.ConcreteFunction) -> dict[str, list[Described]]:
-    """Describe a signature's inputs and outputs for tfviz.json."""
+    """Describe the inputs and outputs of a signature for tfviz.json."""
     taken = {spec.name: spec for spec in function.structured_input_signature[0]}
     return {"inputs": listed(taken), "outputs": listed(function.structured_outputs)}
 

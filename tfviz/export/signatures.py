@@ -1,4 +1,4 @@
-"""Define an exported explainer's inputs and outputs, and their names.
+"""Define the inputs and outputs of an exported explainer, and their names.
 
 Every format exports the same computation, `explained`. It accepts images and one class per image,
 and returns the outputs, the class and the map. The class -1 means the top class, so one graph
@@ -46,25 +46,26 @@ class Described(TypedDict):
 def explained(
     explainer: Explainer, images: list[tf.Tensor], target: tf.Tensor, weights: tf.Tensor | None = None
 ) -> Explanation:
-    """Compute an exported explainer's results on symbolic tensors.
+    """Compute the results of an exported explainer on symbolic tensors.
 
     Args:
         explainer: the explainer to export.
         images: one tensor per input of the model.
-        target: (N,) or (1,) int32 classes. TOP_CLASS requests an image's top class. NO_CLASS
-            requests no class and is used if `weights` defines the target. Methods that accept no
-            target ignore this argument.
-        weights: float32 (N or 1, classes), which are added to the class's weight of 1, or None.
+        target: int32 classes with shape (N,) or (1,). TOP_CLASS requests the top class of an image.
+            NO_CLASS requests no class and is used if `weights` defines the target. Methods that
+            accept no target ignore this argument.
+        weights: float32 weights with shape (N or 1, classes), which are added to the weight of 1
+            for the class, or None.
 
     Returns:
-        The outputs, the target (N,) int32, and the attribution (see `Explanation`).
+        The outputs, the target (int32 of shape (N,)), and the attribution (see `Explanation`).
     """
     return explainer.compute(images, _Requested(target, weights) if explainer.takes_target else None)
 
 
 @dataclass(frozen=True, eq=False)
 class _Requested(ChoosingTarget):
-    """A request's target: a class or the top class, plus optional weights."""
+    """The target of a request: a class or the top class, plus optional weights."""
 
     target: tf.Tensor
     weights: tf.Tensor | None
@@ -171,7 +172,7 @@ def named_results(explanation: Explanation, manifest: Manifest) -> dict[str, tf.
 def manifest_of(
     explainer: Explainer, format: str, *, preprocessing: str | Path | Preprocessing | None = None, labels: LabelSource = None
 ) -> Manifest:
-    """Create an explainer's manifest, without the fields that the format adds."""
+    """Create the manifest for an explainer, without the fields added by the format."""
     inputs = _inputs(explainer)
     graph, whole = explainer.graph, explainer.whole
     names = dict(zip(graph.inputs, (one.name for one in inputs), strict=True))

@@ -8,7 +8,7 @@ JAX and other XLA compilers can run the program.
                            each as {"name", "shape", "dtype"}
 
 The program accepts the arguments followed by the weights, both in the listed order, and returns the
-results. It contains the whole computation: `examples/run_stablehlo.py` runs it with JAX alone.
+results. It contains the entire computation: `examples/run_stablehlo.py` runs it with JAX alone.
 """
 
 from __future__ import annotations
@@ -72,13 +72,13 @@ def write(
     Args:
         explainer: the explainer to export.
         folder: a new, empty folder.
-        manifest: the manifest, to which the fields of this format are added.
+        manifest: the manifest. The fields of this format are added to it.
         batch_size: the number of images per run of the program. `load_explainer` still accepts
             batches of any size.
-        image_shape: (height, width, channels) of the images, for models that do not fix it.
-        target: a target that is fixed in the export, so that no class can be chosen later. It is a
-            class, weights shaped like one image's outputs, a function outputs -> (N,), or
-            `tfviz.At`. Required unless the model has one output (N, classes).
+        image_shape: the (height, width, channels) of the images, for models that do not fix it.
+        target: a target to fix in the export, so that no class can be chosen later. It is a class,
+            weights shaped like the outputs for one image, a function outputs -> (N,), or
+            `tfviz.At`. Required unless the model has a single output of shape (N, classes).
     """
     request = one_request(explainer, manifest, target, image_shape, "A StableHLO program")
     specs = [
@@ -142,7 +142,7 @@ def _as_stablehlo(
 
 
 def _captured(concrete: tf.types.experimental.ConcreteFunction) -> dict[str, np.ndarray]:
-    """Return the tensors that the function captures, keyed by name, in input order."""
+    """Return the tensors captured by the function, keyed by name, in input order."""
     variables = {id(variable.handle): variable for variable in concrete.graph.variables}
     found: dict[str, np.ndarray] = {}
     for tensor in concrete.captured_inputs:
@@ -187,7 +187,7 @@ def _mlir_type(array: tf.TensorSpec | np.ndarray) -> str:
 
 
 def _storable(array: np.ndarray) -> np.ndarray:
-    """Return bfloat16 values as uint16 bits, because .npz files cannot store bfloat16.
+    """View bfloat16 values as uint16, because .npz files cannot store bfloat16.
 
     The manifest records the original type.
     """
@@ -205,7 +205,7 @@ def read(folder: Path, manifest: Manifest, trusted: bool) -> LoadedExplainer:
 class StableHloExplainer(LoadedExplainer):
     """An explainer loaded from a StableHLO program, which JAX compiles for its default device.
 
-    It accepts batches of any size, and splits them into batches of the exported size.
+    It accepts batches of any size and splits them into batches of the exported size.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, trusted: bool) -> None:

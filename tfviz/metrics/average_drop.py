@@ -28,7 +28,7 @@ from tfviz.numerics import unit_range
 
 
 def fake_cam(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
-    """Return a map that is 1 everywhere except at the top-left pixel."""
+    """Return a map that is 1 everywhere except the top-left pixel."""
     values = np.ones(image.shape[:2], np.float32)
     values[0, 0] = 0
     return pixel_map(values)

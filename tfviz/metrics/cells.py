@@ -13,11 +13,11 @@ def cells(size: Size, count: int) -> np.ndarray:
     The cell edges are at ⌊i · height / count⌋ and ⌊j · width / count⌋.
 
     Args:
-        size: (height, width) of the image in pixels.
+        size: the image's (height, width) in pixels.
         count: the number of cells along each axis.
 
     Returns:
-        Each pixel's cell number, 0 to count² − 1, as an int array (height, width).
+        An int array of shape (height, width) with each pixel's cell number, from 0 to count² − 1.
     """
     rows, columns = (_parts(length, count) for length in size)
     return rows[:, None] * count + columns
@@ -29,5 +29,8 @@ def _parts(length: int, count: int) -> np.ndarray:
 
 
 def sums(values: np.ndarray, cell_of: np.ndarray, count: int) -> np.ndarray:
-    """Sum a map (height, width) over each cell. The result is float64 (count²,)."""
+    """Sum a map over each cell.
+
+    The map has shape (height, width). The result is a float64 array of shape (count²,).
+    """
     return np.bincount(cell_of.reshape(-1), weights=values.reshape(-1).astype(np.float64), minlength=count**2)

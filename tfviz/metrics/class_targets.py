@@ -1,4 +1,4 @@
-"""Resolve the class that an evaluation explains for each image."""
+"""Determine which class an evaluation explains for each image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ClassTargets:
     """The classes to explain: one for all images, one per image, or each image's top class.
 
     Attributes:
-        count: the number of classes in a per-image list; None if a single target applies to all
+        count: the number of targets in a per-image list; None if a single target applies to all
             images.
     """
 
@@ -24,7 +24,7 @@ class ClassTargets:
         """Check the targets and convert them to class numbers.
 
         Args:
-            given: the targets that the user passed.
+            given: the targets passed by the user.
             labels: a function that returns the class names, called only if needed.
             classes: the number of classes.
 
@@ -39,7 +39,7 @@ class ClassTargets:
         self.count = targets.rows(target, self._outputs)
 
     def rows(self, start: int, count: int) -> np.ndarray | None:
-        """Return the classes for `count` images starting at `start`, or None for their top classes.
+        """Return the classes for `count` images from `start` on, or None to use the top classes.
 
         Raises:
             TargetError: there are fewer targets than images, or the model does not have these

@@ -1,8 +1,7 @@
 """Control maps, which do not depend on the network. A useful metric ranks them below the methods.
 
 If a metric cannot distinguish a method from `random`, its score for that method is meaningless. The
-controls `center` and `edges` show which scores center bias and object contours can achieve on their
-own.
+controls `center` and `edges` show what scores center bias and object contours achieve on their own.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def center(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
 
 
 def edges(image: np.ndarray, permutation: np.ndarray) -> PixelMap:
-    """Return the magnitude of the Sobel gradient after averaging the image's channels."""
+    """Return the magnitude of the Sobel gradient of the channel-averaged image."""
     gray = np.asarray(image, np.float32).mean(axis=-1)
     return pixel_map(np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)))
 

@@ -5,9 +5,9 @@
 
 Deletion sets pixels to the mean color, highest-ranked first; a low area is good. Insertion starts
 from a blurred image and restores pixels, highest-ranked first; a high area is good. The scores
-depend on the step size, the color and the blur, so compare them only within one table. Half-deleted
-images differ from the training data, so the class may vanish simply because the image looks
-unusual.
+depend on the step size, the color and the blur, so compare them only within a single table.
+Half-deleted images differ from the training data, so the class may vanish simply because the image
+looks unusual.
 
 Deletion and insertion each cost 28 forward passes per image and method.
 """
@@ -80,6 +80,6 @@ def _area(c: np.ndarray) -> float:
 
 
 def blurred(image: np.ndarray) -> np.ndarray:
-    """Blur an image (H, W, C) as in RISE's code, with zero padding."""
+    """Blur an image of shape (H, W, C) with zero padding, as in the RISE code."""
     result = cv2.sepFilter2D(np.asarray(image, np.float32), cv2.CV_32F, _TAPS, _TAPS, borderType=cv2.BORDER_CONSTANT)
     return result.reshape(image.shape)

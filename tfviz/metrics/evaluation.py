@@ -40,8 +40,8 @@ _Curves: TypeAlias = dict[str, dict[str, np.ndarray]]
 class Evaluation:
     """The result of `tfviz.evaluate`: one row per method, layer and measure.
 
-    A notebook displays an evaluation as a table. `tfviz.evaluate` creates an evaluation from
-    images, and `Evaluation.of` creates one from stored scores.
+    Notebooks display an evaluation as a table. `tfviz.evaluate` creates an evaluation from images,
+    and `Evaluation.of` creates one from stored scores.
 
     Args:
         rows: dicts with the keys method, layer (None if the method has none), metric, value, low,
@@ -51,8 +51,8 @@ class Evaluation:
             (forward passes per image), higher_is_better and is_control.
         scores: dicts with the keys method, layer, metric, image, target, value, blank, forwards,
             is_control and curve.
-        curves: a nested dict {measure: {method: array}}. Each array (points, 2) contains fractions
-            of pixels and the mean values at these fractions.
+        curves: a nested dict {measure: {method: array}}. Each array has shape (points, 2) and
+            contains fractions of pixels and the mean values at these fractions.
         notes: what was skipped or assumed.
 
     Example:
@@ -76,7 +76,7 @@ class Evaluation:
         """Create an evaluation from image scores.
 
         Args:
-            scores: all images' scores, in the format that `ImageScorer.score_images` yields.
+            scores: the scores of all images, in the format yielded by `ImageScorer.score_images`.
             metrics: custom metrics that are not in `METRICS`.
             notes: what was skipped or assumed.
             seed: the bootstrap seed.
@@ -94,7 +94,7 @@ class Evaluation:
         return cls(rows, list(scores), _curves(scores), list(notes))
 
     def to_markdown(self) -> str:
-        """Format the rows as a Markdown table, one line per method and one column per measure.
+        """Format the rows as a Markdown table with one line per method and one column per measure.
 
         Returns:
             The table, followed by a legend and the notes.
@@ -102,10 +102,10 @@ class Evaluation:
         return evaluation_formats.markdown(self.rows, self.notes)
 
     def to_csv(self, path: str | Path | None = None) -> str:
-        """Format the rows as CSV, one line per method and measure.
+        """Format the rows as CSV with one line per method and measure.
 
         Args:
-            path: a file to which the CSV text is also written. If None, no file is written.
+            path: a file to write the CSV text to. If None, no file is written.
 
         Returns:
             The CSV text.
@@ -153,8 +153,8 @@ def evaluate(
     (correlations and mass in region).
 
     Args:
-        model: a classifier with one image input and outputs (N, classes).
-        images: preprocessed images, an array (N, H, W, C) or a dataset.
+        model: a classifier with one image input and outputs of shape (N, classes).
+        images: preprocessed images, as an array of shape (N, H, W, C) or a dataset.
         methods: "all" (methods that don't support the model are skipped with a note), a key of
             `tfviz.METHODS`, an explainer, or a function (images, classes) -> maps; a list of
             these; or a dict that maps table names to these.
@@ -225,7 +225,7 @@ def _has_boxes(regions: AnyRegions) -> bool:
 
 
 def _rows_of(measure: Measure, scores: Sequence[ScoreRow], seed: int) -> list[Row]:
-    """Summarize one measure's scores in one row per method and layer."""
+    """Summarize the scores of one measure, with one row per method and layer."""
     numbers = {number: i for i, number in enumerate(sorted({score["image"] for score in scores}))}
     by_source: dict[tuple[str, str | None], list[ScoreRow]] = {}
     for score in scores:
@@ -274,7 +274,7 @@ def _row(
 
 
 def _curves(scores: Sequence[ScoreRow]) -> _Curves:
-    """Average the curves over the images, for each measure and method."""
+    """Average the curves over the images for each measure and method."""
     layers = {(score["method"], score["layer"]) for score in scores}
     names = [method for method, _ in layers]
     found: dict[str, dict[str, list[Any]]] = {}

@@ -23,7 +23,7 @@ def figure_of(
     """Draw a bar chart for each measure, then a line plot for each measure that has curves.
 
     Args:
-        rows: an `Evaluation`'s rows.
+        rows: the rows of an `Evaluation`.
         curves: the evaluation's curves.
         has_bars: whether to draw the bar charts.
 
@@ -47,7 +47,7 @@ def figure_of(
 
 
 def _draw_bars(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
-    """Draw a bar and its interval for each method. A hollow bar marks an inconclusive result."""
+    """Draw a bar with an interval for each method. A hollow bar marks an inconclusive result."""
     labels = [row["method"] if row["layer"] is None else f"{row['method']} ({row['layer']})" for row in rows]
     for y, row in enumerate(rows):
         color = _CONTROL if row["is_control"] else _METHOD

@@ -21,7 +21,7 @@ _LEGEND = (
 
 
 def markdown(rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> str:
-    """Format rows as a Markdown table, with a legend and notes.
+    """Format rows as a Markdown table with a legend and notes.
 
     Args:
         rows: an `Evaluation`'s rows.

@@ -38,7 +38,7 @@ class ForwardPasses:
 
         Args:
             model: a built keras.Model with one image input.
-            output: the output with the class scores, if there are several outputs.
+            output: the output that contains the class scores, if there are several outputs.
             batch_size: the maximum number of images to run at once.
 
         Raises:
@@ -58,8 +58,8 @@ class ForwardPasses:
         """Check that the model accepts these images and return the number of classes.
 
         Raises:
-            ImageError: the images are not (N, height, width, channels).
-            UnsupportedModelError: the model's outputs are not (N, classes).
+            ImageError: the images do not have shape (N, height, width, channels).
+            UnsupportedModelError: the model's outputs do not have shape (N, classes).
         """
         if images.ndim != _RANK:
             raise ImageError(
@@ -73,14 +73,18 @@ class ForwardPasses:
         return int(logits.shape[1])
 
     def all_classes(self, images: np.ndarray) -> np.ndarray:
-        """Compute all classes' logits and probabilities, stacked as float32 (2, N, classes)."""
+        """Compute the logits and probabilities of all classes.
+
+        They are stacked in a float32 array of shape (2, N, classes).
+        """
         return np.concatenate([np.stack(self._run(batch)) for batch in self._batches(images)], axis=1)
 
     def one_class(self, images: Iterable[np.ndarray], target: int) -> Outputs:
         """Compute the logits and probabilities for one class.
 
         Args:
-            images: the images (H, W, C). At most `batch_size` of them are in memory at once.
+            images: the images, each with shape (H, W, C). At most `batch_size` of them are in
+                memory at once.
             target: the class.
 
         Returns:
@@ -120,7 +124,7 @@ def _output(graph: Graph, images: tf.Tensor) -> tf.Tensor:
 
 
 def _own_probabilities(whole: Graph) -> Graph | Callable[[tf.Tensor], tf.Tensor]:
-    """Return a function from logits to probabilities, or a graph that outputs probabilities."""
+    """Return a function that converts logits to probabilities, or a graph that outputs them."""
     step = final_activation(whole, whole.outputs[0])
     if step is not None:
         return tf.sigmoid if isinstance(step.operation, Sigmoid) else tf.nn.softmax

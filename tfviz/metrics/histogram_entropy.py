@@ -1,9 +1,9 @@
-"""Compute a map's histogram entropy, which eMPRT uses to measure complexity.
+"""Compute the histogram entropy of a map, which eMPRT uses to measure complexity.
 
 Reference: Hedström et al., 2023.
 
-A map m has the entropy −Σ p ln p, where p is the fraction of the values m / √mean(m²) in each of
-100 equal bins between the smallest and the largest value.
+The entropy of a map m is −Σ p ln p, where p is the fraction of the values m / √mean(m²) in each of
+100 equal-width bins between the smallest and the largest value.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ BINS = 100
 
 
 def histogram_entropy(maps: np.ndarray) -> np.ndarray:
-    """Compute each map's histogram entropy.
+    """Compute the histogram entropy of each map.
 
     Args:
-        maps: (N, H, W) maps.
+        maps: maps of shape (N, H, W).
 
     Returns:
-        (N,) entropies in [0, ln 100]; 0 for a blank map.
+        The entropies, with shape (N,) and values in [0, ln 100]. A blank map has entropy 0.
     """
     return np.array([0.0 if pixel_map(one).is_blank else _entropy(one) for one in maps])
 

@@ -49,7 +49,7 @@ class ImageScorer:
 
     Attributes:
         metrics: the metrics.
-        notes: what was skipped or assumed, one or two sentences each.
+        notes: notes of one or two sentences on what was skipped or assumed.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ImageScorer:
         """Read the model and build the explainers.
 
         Args:
-            model, methods, metrics, controls, reduce, mean_color, output, batch_size, seed: as for
+            model, methods, metrics, controls, reduce, mean_color, output, batch_size, seed: see
                 `tfviz.evaluate`.
             has_regions: whether `score_images` will receive regions.
 
@@ -94,15 +94,15 @@ class ImageScorer:
         *,
         done: Collection[int] = (),
     ) -> Iterator[list[ScoreRow]]:
-        """Yield each image's scores in turn.
+        """Yield the scores for one image at a time.
 
         Args:
-            images, boxes, targets: as for `tfviz.evaluate`.
-            done: the numbers of images that have already been scored. These images are skipped.
+            images, boxes, targets: see `tfviz.evaluate`.
+            done: the indices of images that have already been scored. These images are skipped.
 
         Yields:
-            One image's scores: dicts with the keys method, layer, metric, image, target, value,
-            blank, forwards, is_control and curve.
+            The scores for one image: dicts with the keys method, layer, metric, image, target,
+            value, blank, forwards, is_control and curve.
 
         Raises:
             TfvizError: as for `tfviz.evaluate`.
@@ -129,7 +129,7 @@ class ImageScorer:
         targets: Target | str,
         count: int | None,
     ) -> None:
-        """Check the inputs as far as possible and prepare for scoring before computing any maps."""
+        """Prepare for scoring. Check as much of the input as possible before computing maps."""
         self._classes = self._forward.classes(pixels)
         self._color, note = removal_color(self._model, images, pixels.shape[-1], self._mean_color)
         if note and note not in self.notes:
@@ -180,7 +180,7 @@ class ImageScorer:
             yield [row for target in self._targets_of(image) for row in self._rows(image, target, maps)]
 
     def _targets_of(self, image: _Image) -> list[int]:
-        """Return the classes that the metrics score in an image.
+        """Return the classes that the metrics score for an image.
 
         These are the image's target, all classes with a region, or both.
         """
@@ -203,7 +203,7 @@ class ImageScorer:
         return [*self._methods, *self._control_sources({**self._controls, **own}, self._permutation)]
 
     def _maps(self, images: Sequence[_Image]) -> dict[tuple[str, str | None, int, int], PixelMap]:
-        """Compute all methods' and controls' maps, keyed by name, layer, image and class."""
+        """Compute the maps for all methods and controls, keyed by name, layer, image and class."""
         every = {(one.name, one.layer): one for metric in self.metrics for one in self._sources(metric)}
         found = {}
         for source in every.values():
@@ -234,7 +234,7 @@ class ImageScorer:
     # --- scores -----------------------------------------------------------------------------------
 
     def _rows(self, image: _Image, target: int, maps: Mapping[Any, PixelMap]) -> list[ScoreRow]:
-        """Score all methods on one image and class."""
+        """Score all methods for one image and one class."""
         groups: list[tuple[Metric, list[tuple[Source, Case]]]] = []
         for metric in self.metrics:
             if not _applies(metric, image, target):
@@ -281,7 +281,7 @@ def _applies(metric: Metric, image: _Image, target: int) -> bool:
 
 
 def _perturbed(groups: Sequence[tuple[Metric, list[tuple[Source, Case]]]], counts: list[int]) -> Iterator[np.ndarray]:
-    """Yield all metrics' perturbed images, and append each group's number of images to `counts`."""
+    """Yield the perturbed images for all metrics. Append the number in each group to `counts`."""
     for metric, cases in groups:
         counts.append(0)
         for image in metric.perturbed(cases[0][1]):

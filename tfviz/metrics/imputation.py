@@ -33,19 +33,19 @@ def imputed(images: np.ndarray, removed: np.ndarray) -> np.ndarray:
     """Fill in the removed pixels in a batch of images.
 
     Args:
-        images: float32 (N, H, W, C).
-        removed: a mask of the removed pixels, bool (N, H, W). Each image must keep at least one
-            pixel.
+        images: the images, a float32 array of shape (N, H, W, C).
+        removed: a bool array of shape (N, H, W) that marks the removed pixels. Each image must keep
+            at least one pixel.
 
     Returns:
-        The filled-in images, float32 (N, H, W, C).
+        The filled-in images, as a float32 array of shape (N, H, W, C).
     """
     return _imputed(tf.constant(images, tf.float32), tf.constant(removed[..., None], tf.float32)).numpy()
 
 
 @tf.function(input_signature=[tf.TensorSpec((None, None, None, None)), tf.TensorSpec((None, None, None, 1))], autograph=False)
 def _imputed(images: tf.Tensor, removed: tf.Tensor) -> tf.Tensor:
-    """Solve A y = b, where y is the removed pixels' offset from the mean of the kept pixels."""
+    """Solve A y = b, where y is the removed pixels minus the mean of the kept pixels."""
     kept = 1 - removed
     mean = _sum(images * kept) / _sum(kept)
     y = _conjugate_gradients(_levels(removed), removed * _neighbors((images - mean) * kept))
@@ -57,8 +57,8 @@ class _Level:
     """The equations at one resolution, with A x = removed · (weight · x − Σ_j w_j x_j).
 
     Attributes:
-        removed: 1 where a pixel is removed, (N, h, w, 1).
-        weight: the sums of the neighbors' weights, s, (1, h, w, 1).
+        removed: an array of shape (N, h, w, 1) that is 1 where a pixel is removed.
+        weight: the sums s of the neighbor weights, with shape (1, h, w, 1).
     """
 
     removed: tf.Tensor
@@ -72,7 +72,7 @@ class _Level:
 
 
 def _levels(removed: tf.Tensor) -> list[_Level]:
-    """Return the equations at all resolutions, each half the previous one.
+    """Return the equations for all levels, each at half the resolution of the previous one.
 
     A coarse pixel is removed if all its fine pixels are removed.
     """

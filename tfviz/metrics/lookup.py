@@ -15,7 +15,7 @@ DEFAULT, ALL = "default", "all"
 
 
 def metrics_named(metrics: Metrics, *, has_regions: bool) -> list[Metric]:
-    """Return the metrics that a user selected.
+    """Return the metrics selected by the user.
 
     Args:
         metrics: "default", "all", a key of `METRICS`, a metric with custom options such as

@@ -5,13 +5,13 @@
 
 The map is resized to the original image's size. Its minimum is not subtracted, because that would
 add mass everywhere. The score of the `area` control is the region's share of the image. In images
-with several classes, `mass_on_other` is the share on the other classes' objects; a low value is
+with several classes, `mass_on_other` is the share on objects of the other classes; a low value is
 good.
 
 A map that correctly shows where the network looks still scores low if the network uses the
 background. Unspecific maps score higher on larger objects. A blank map has no mass in any region.
 
-The metric needs the maps for all annotated classes, but no further forward passes.
+The metric needs the maps for all annotated classes, but no additional forward passes.
 """
 
 from __future__ import annotations
@@ -60,7 +60,10 @@ class MassInRegion(Metric):
 
 
 def mass(pixel_map: PixelMap, region: np.ndarray) -> float:
-    """Compute the share of a map's positive part that lies in a region (height, width)."""
+    """Compute the share of a map's positive part that lies in a region.
+
+    The region is a mask of shape (height, width).
+    """
     if pixel_map.is_blank:
         return 0.0
     positive = np.maximum(pixel_map.resized(region.shape), 0).astype(np.float64)  # type: ignore[arg-type]

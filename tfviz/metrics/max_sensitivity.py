@@ -23,7 +23,7 @@ from tfviz.metrics.pixel_maps import PixelMap
 
 @dataclass(frozen=True)
 class MaxSensitivity(Metric):
-    """Measures the map's largest relative change under small random changes to the image.
+    """Measures the largest relative change in the map under small random changes to the image.
 
     Args:
         radius: the maximum change per value, as a fraction of the image's value range.

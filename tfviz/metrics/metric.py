@@ -22,7 +22,7 @@ class Measure:
     """One number that a metric reports.
 
     Attributes:
-        key: the name in tables.
+        key: the name used in tables.
         higher_is_better: whether a higher value is better.
         statistic: "mean", the mean over images; "class_mean", the mean of the per-class means; or
             "share", the mean of zeros and ones with Wilson's interval.
@@ -38,13 +38,14 @@ class Case:
     """One map for one image and class, with all the data that a metric may need.
 
     Attributes:
-        image: the preprocessed image, (H, W, C).
+        image: the preprocessed image, with shape (H, W, C).
         target: the class that the map explains.
         logit, probability: the model's logit and probability for that class and image.
         map: the map.
-        explain: a function that runs the method on other images (n, H, W, C) for the same class.
-        mean_color: the color that replaces removed pixels, float32 (C,).
-        permutation: a pixel permutation that breaks ties, int (H · W,).
+        explain: a function that runs the method on other images of shape (n, H, W, C), for the same
+            class.
+        mean_color: the color that replaces removed pixels, a float32 array of shape (C,).
+        permutation: a permutation of the pixels that breaks ties, an int array of shape (H · W,).
         seed: the seed for all other random numbers.
         batch_size: the maximum number of images to hold in memory at once.
         regions: the annotated regions; None if there are none.
@@ -64,12 +65,16 @@ class Case:
 
     @property
     def size(self) -> Size:
-        """The image's size (height, width)."""
+        """The image's (height, width)."""
         height, width = self.image.shape[:2]
         return height, width
 
     def with_pixels(self, start: np.ndarray, pixels: np.ndarray, source: np.ndarray) -> np.ndarray:
-        """Copy `start` and replace the indexed pixels with an image's pixels or with a color."""
+        """Return a copy of `start` with some pixels replaced.
+
+        `pixels` contains their indices. `source` is a color, or an image to copy the new values
+        from.
+        """
         result = start.reshape(-1, start.shape[-1]).copy()
         result[pixels] = source if source.ndim == 1 else source.reshape(result.shape)[pixels]
         return result.reshape(start.shape)
@@ -80,7 +85,7 @@ class Outputs:
     """The model's outputs for a metric's perturbed images and one class.
 
     Attributes:
-        logits, probabilities: float64 (n,).
+        logits, probabilities: float64 arrays of shape (n,).
     """
 
     logits: np.ndarray
@@ -95,13 +100,13 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Score:
-    """One measure's score for one case.
+    """The score of one measure for one case.
 
     Attributes:
         value: the score.
         forwards: the number of forward passes, not counting the one for the original image.
-        curve: for metrics that remove pixels step by step, an array (points, 2) with the fraction
-            of pixels and the value at that fraction.
+        curve: for metrics that remove pixels step by step, an array of shape (points, 2) with
+            fractions of pixels and the values at these fractions.
     """
 
     value: float
@@ -133,7 +138,7 @@ class Metric(abc.ABC):
     controls: ClassVar[Mapping[str, ControlMap]] = {}
 
     def perturbed(self, case: Case) -> Iterator[np.ndarray]:
-        """Yield the perturbed images (H, W, C) for which the scores need the model's outputs."""
+        """Yield the perturbed images that the model must be run on, each with shape (H, W, C)."""
         return iter(())
 
     @abc.abstractmethod

@@ -26,12 +26,13 @@ from tfviz.metrics.rank_correlation import spearman
 
 @dataclass(frozen=True, eq=False)
 class MuFidelity(Metric):
-    """Correlates the map's sum in a subset of cells with the drop in score when they are removed.
+    """Correlates the map's sum over a subset of cells with the drop in score when they are removed.
 
     Args:
         grid: the number of cells along each axis.
         share: the fraction of cells that each subset removes.
-        subsets: the number of random subsets, or the subsets themselves as a bool array (n, grid²).
+        subsets: the number of random subsets, or the subsets themselves as a bool array of shape
+            (n, grid²).
     """
 
     grid: int = 9

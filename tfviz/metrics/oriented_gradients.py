@@ -1,7 +1,7 @@
 """Compute histograms of oriented gradients for maps (HOG; Dalal and Triggs, 2005).
 
 The gradients are central differences (0 at the borders). Each gradient votes with its magnitude for
-one of 9 bins of 20° in [0°, 180°). A cell averages the votes from 16×16 pixels. A block of 3×3
+one of 9 bins of 20° in [0°, 180°). Each cell averages the votes from 16×16 pixels. A block of 3×3
 cells slides over the map. (Along an axis with fewer than 3 cells, the block contains all of them.)
 The vector v of each block is normalized with L2-Hys: it is divided by √(‖v‖² + 1e-10), clipped at
 .2, and normalized again. The concatenated blocks form the map's vector.
@@ -16,13 +16,13 @@ _EPSILON, _CUT = 1e-10, 0.2
 
 
 def hog(maps: np.ndarray) -> np.ndarray:
-    """Compute each map's HOG vector.
+    """Compute the HOG vector of each map.
 
     Args:
         maps: (N, H, W) maps in [0, 1].
 
     Returns:
-        The vectors, (N, P); P is 0 for maps smaller than a cell.
+        The vectors, with shape (N, P). P is 0 if the maps are smaller than a cell.
     """
     cells = hog_cells(maps)
     count, rows, columns, _ = cells.shape
@@ -41,7 +41,7 @@ def hog_cells(maps: np.ndarray) -> np.ndarray:
         maps: (N, H, W) maps in [0, 1].
 
     Returns:
-        The votes, (N, ⌊H/16⌋, ⌊W/16⌋, 9).
+        The mean votes, with shape (N, ⌊H/16⌋, ⌊W/16⌋, 9).
     """
     maps = np.asarray(maps, np.float64)
     down, right = np.zeros_like(maps), np.zeros_like(maps)

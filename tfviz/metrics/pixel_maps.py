@@ -1,4 +1,4 @@
-"""Convert attributions to pixel maps, which have one signed number per position."""
+"""Convert attributions to pixel maps, which have one signed value per position."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ REDUCTIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class PixelMap:
-    """One image's map.
+    """The map for one image.
 
     Attributes:
-        values: float32 (h, w), at the method's resolution.
+        values: a float32 array of shape (h, w), at the method's resolution.
         is_blank: whether all values are equal or any value is not finite.
     """
 
@@ -35,10 +35,10 @@ class PixelMap:
         """Resize the map bilinearly with half-pixel centers and without antialiasing.
 
         Args:
-            size: (height, width) in pixels.
+            size: the new (height, width) in pixels.
 
         Returns:
-            The resized values, float32 (height, width).
+            The resized values, as a float32 array of shape (height, width).
         """
         if self.values.shape == size:
             return self.values
@@ -46,7 +46,7 @@ class PixelMap:
 
 
 def pixel_map(values: npt.ArrayLike) -> PixelMap:
-    """Create a PixelMap from one map (h, w)."""
+    """Create a PixelMap from an array of shape (h, w)."""
     array = np.asarray(values, np.float32)
     return PixelMap(array, not np.isfinite(array).all() or bool(array.min() == array.max()))
 
@@ -55,8 +55,8 @@ def pixel_maps(attributions: npt.ArrayLike, reduce: str = "sum") -> list[PixelMa
     """Convert a batch of attributions to one map per image.
 
     Args:
-        attributions: an array (N, h, w), or an array (N, h, w, channels), which is reduced over the
-            channels.
+        attributions: an array of shape (N, h, w), or an array of shape (N, h, w, channels), which
+            is reduced over the channels.
         reduce: "sum" adds the signed channels; "abs_max" uses the largest absolute value.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Rank an image's pixels by a map.
+"""Rank the pixels of an image by a map.
 
 Ties are common, because many maps end in a ReLU and are 0 in large areas. One random permutation,
 shared by all images and methods, breaks ties. A blank map ranks the pixels in the permutation's
@@ -13,12 +13,12 @@ from tfviz.metrics.pixel_maps import PixelMap, Size
 
 
 def tie_permutation(size: Size, seed: int) -> np.ndarray:
-    """Return a random permutation of the pixel indices, int (height · width,)."""
+    """Return a random permutation of the pixel indices, with shape (height · width,)."""
     return np.random.default_rng(seed).permutation(size[0] * size[1])
 
 
 def descending(pixel_map: PixelMap, size: Size, permutation: np.ndarray) -> np.ndarray:
-    """Rank an image's pixels by a map's values, highest first.
+    """Rank the pixels of an image by the values of a map, highest first.
 
     Args:
         pixel_map: the map.
@@ -26,7 +26,7 @@ def descending(pixel_map: PixelMap, size: Size, permutation: np.ndarray) -> np.n
         permutation: the pixel order that breaks ties.
 
     Returns:
-        The pixel indices row · width + column, int (height · width,).
+        The pixel indices, row · width + column, as an int array of shape (height · width,).
     """
     if pixel_map.is_blank:
         return permutation

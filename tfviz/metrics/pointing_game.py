@@ -12,7 +12,7 @@ A map can point at the object and still be wrong everywhere else. On photos of o
 image center also scores well, so compare methods with the `center` control. A blank map counts as a
 miss.
 
-The metric needs the maps for all annotated classes, but no further forward passes.
+The metric needs the maps for all annotated classes, but no additional forward passes.
 """
 
 from __future__ import annotations
@@ -69,6 +69,6 @@ def point(values: np.ndarray) -> tuple[int, int]:
 
 
 def is_difficult(regions: Regions, index: int) -> bool:
-    """Return whether a class covers less than a quarter of an image that has several classes."""
+    """Return whether a class covers less than a quarter of an image with several classes."""
     height, width = regions.size
     return len(regions.classes) > 1 and regions.area(index) < _LARGEST_DIFFICULT_SHARE * height * width

@@ -1,6 +1,6 @@
-"""Copy a model, then randomize and restore the copy's layers.
+"""Copy a model, then randomize and restore layers in the copy.
 
-The user's model is not changed. Its configuration and weights are read, and the model runs on one
+The user's model is left unchanged. Its configuration and weights are read, and it is run on one
 image.
 """
 
@@ -25,7 +25,7 @@ _TOLERANCE = 1e-3  # relative to the largest output, to allow for rounding diffe
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """A layer with a kernel and the subsequent layers without one, such as normalizations.
+    """A layer with a kernel, and the layers after it that have none, such as normalization layers.
 
     Attributes:
         path: the path to the layer with the kernel.
@@ -37,7 +37,7 @@ class LayerGroup:
 
 
 class RandomClone:
-    """A copy of a model in which layers can be randomized.
+    """A copy of a model whose layers can be randomized.
 
     A layer's random weights depend only on the seed and the layer's position, so the order in which
     layers are randomized does not matter.
@@ -54,9 +54,9 @@ class RandomClone:
             model: the model.
             images: preprocessed images. The first one is used to check that the copy returns the
                 same outputs.
-            randomization: "permute" shuffles each kernel's entries and applies one channel
-                permutation to all vectors in a normalization. "initializer" draws new weights from
-                the layers' initializers.
+            randomization: "permute" shuffles each kernel's entries and applies a single channel
+                permutation to all vectors in a normalization layer. "initializer" draws new weights
+                from the layers' initializers.
             seed: the seed for the random weights.
 
         Raises:
@@ -128,7 +128,7 @@ def _copy_of(model: keras.Model, images: np.ndarray) -> keras.Model:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed Python's random module, which seeds Keras' initializers, until the block ends."""
+    """Seed Python's random module, and thereby Keras initializers, until the block ends."""
     state = random.getstate()
     random.seed(seed)
     try:
@@ -170,7 +170,9 @@ def _groups_of(model: keras.Model) -> list[LayerGroup]:
 
 
 def _learned(layer: keras.Layer) -> list[keras.Variable]:
-    """Return a layer's own floating-point weights, or [] if they are not learned.
+    """Return the floating-point weights of a layer, or [] if they are not learned.
+
+    Weights of nested layers are not included.
 
     The weights of a frozen layer count as learned.
     """
@@ -180,7 +182,7 @@ def _learned(layer: keras.Layer) -> list[keras.Variable]:
 
 
 def _permuted(values: Sequence[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
-    """Permute a layer's arrays separately, or jointly if the layer has only vectors."""
+    """Permute the arrays of a layer separately, or jointly if the layer has only vectors."""
     if any(value.ndim > 1 for value in values):
         return [rng.permutation(value.ravel()).reshape(value.shape) for value in values]
     orders = {length: rng.permutation(length) for length in dict.fromkeys(value.size for value in values)}

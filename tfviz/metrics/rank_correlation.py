@@ -12,7 +12,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
         a, b: arrays with the same number of entries.
 
     Returns:
-        ρ from −1 to 1; 0 if either array is constant or contains a value that is not finite.
+        ρ, from −1 to 1. It is 0 if either array is constant or contains a non-finite value.
     """
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return 0.0
@@ -23,7 +23,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def average_ranks(values: np.ndarray) -> np.ndarray:
-    """Return each value's rank, counting from 0, with average ranks for ties, float64 (n,)."""
+    """Return the ranks of the values, counted from 0 and averaged over ties, as a float64 array."""
     _, inverse, counts = np.unique(np.asarray(values).reshape(-1), return_inverse=True, return_counts=True)
     first = np.cumsum(counts) - counts
     return (first + (counts - 1) / 2)[inverse.reshape(-1)]

@@ -17,16 +17,17 @@ _ROUNDING_PX = 1  # annotated boxes may extend this far beyond their image
 
 @dataclass(frozen=True)
 class Regions:
-    """One image's annotated regions, at the original image size.
+    """The annotated regions of one image, at the original image size.
 
     Each annotated class has one region: the union of its boxes, or a mask. A box [x0, y0, x1, y1]
     covers columns x0 to x1 − 1 and rows y0 to y1 − 1, so its width is x1 − x0. A box with
     fractional coordinates covers every pixel that it touches. Coordinates are pixels in the
-    original image, before any resizing or cropping for the model. A mask is a boolean array with
-    the original image's size. For an image without annotations, `classes` is empty.
+    original image, before any resizing or cropping for the model. A mask is a boolean array of the
+    same size as the original image. For an image without annotations, `classes` is empty.
 
     Args:
-        classes: a dict that maps each class index to a list of boxes or to a mask (height, width).
+        classes: a dict that maps each class index to a list of boxes or to a mask of shape (height,
+            width).
         size: the original image's (height, width) in pixels.
 
     Raises:
@@ -57,7 +58,7 @@ class Regions:
             index: the class.
 
         Returns:
-            The mask, bool (height, width), at the original image's size.
+            The mask, as a bool array of shape (height, width) at the original image size.
 
         Raises:
             OptionError: the class has no region in this image, or its region is invalid.

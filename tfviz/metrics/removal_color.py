@@ -19,12 +19,14 @@ def removal_color(model: keras.Model, images: object, channels: int, given: npt.
 
     Args:
         model: the model.
-        images: all images; the color can be inferred only from an array (N, H, W, C).
+        images: all images; the color can be inferred only from an array of shape (N, H, W, C).
         channels: the number of channels, C.
-        given: the user's color, one number or one per channel; None for the mean color.
+        given: the color chosen by the user, as one number or one per channel; None for the mean
+            color.
 
     Returns:
-        The color, float32 (channels,), and a note, which is "" unless the color was inferred.
+        The color, as a float32 array of shape (channels,), and a note, which is empty unless the
+        color was inferred.
 
     Raises:
         OptionError: the number of channels is wrong, or the color cannot be inferred.

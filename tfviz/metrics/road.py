@@ -4,9 +4,9 @@
         Rong et al., 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods"
 
 MoRF removes the most relevant pixels first, LeRF the least relevant. Removed pixels are filled in
-from their neighbors (see `imputation`), with a little noise added. As a result, the network can
-infer less from the hole's shape than if the hole had a flat color. A random map scores about 0.
-ROAD favors blurry maps, because these remove large areas that cannot be filled in well (arXiv
+from their neighbors (see `imputation`), with a little noise added. As a result, the shape of the
+hole tells the network less than if the hole had a flat color. A random map scores about 0. ROAD
+favors blurry maps, because these remove large areas that cannot be filled in well (arXiv
 2304.13836).
 
 The cost is 18 forward passes and 18 imputations per image and method.
@@ -56,7 +56,10 @@ class Road(Metric):
         return {self.key: Score(float(gaps.mean()), len(outputs), np.stack([self.fractions, gaps], axis=1))}
 
     def _removed(self, case: Case) -> np.ndarray:
-        """Return masks of removed pixels, bool (2 · fractions, H, W), MoRF before LeRF."""
+        """Return masks of the removed pixels, first for MoRF and then for LeRF.
+
+        They form a bool array of shape (2 · fractions, H, W).
+        """
         order = descending(case.map, case.size, case.permutation)
         removed = np.zeros((2, len(self.fractions), len(order)), bool)
         for number, fraction in enumerate(self.fractions):
@@ -66,5 +69,5 @@ class Road(Metric):
         return removed.reshape(-1, *case.size)
 
     def _noise(self, case: Case, number: int) -> np.ndarray:
-        """Draw the noise for the fraction with this index. All images and methods share it."""
+        """Draw the noise for the fraction with this index, shared by all images and methods."""
         return np.random.default_rng((case.seed, number)).normal(0, self.noise, case.image.shape).astype(np.float32)

@@ -57,15 +57,15 @@ def sanity_check(
     batch_size: int = 32,
     seed: int = 0,
 ) -> SanityCheck:
-    """Check whether the methods' maps depend on the model's learned weights and on the class.
+    """Check whether maps depend on the model's learned weights and on the class.
 
     Args:
         model: a classifier, or any model if the methods need no target. The check works on a copy
             and leaves the model unchanged.
-        images: preprocessed images, (N, H, W, C); 8 to 32 images are enough.
+        images: preprocessed images of shape (N, H, W, C); 8 to 32 images are enough.
         methods: keys of `METHODS`, or explainers of this model.
         targets: one class per image, or one for all images; None selects the model's top class.
-            The randomized copies' maps explain the same classes.
+            Maps for the randomized copies explain the same classes.
         layer: the layer for methods with a `layer` option; None selects each method's default.
         orders: one or more of "top_down", "bottom_up" and "independent"; see
             `tfviz.metrics.sanity`. The verdict needs "top_down".
@@ -111,7 +111,7 @@ def scores_by_method(
     batch_size: int = 32,
     seed: int = 0,
 ) -> Iterator[list[SanityScore]]:
-    """Yield each method's scores in turn. The arguments are the same as for `sanity_check`."""
+    """Yield the scores of one method at a time. The arguments are those of `sanity_check`."""
     _check_options(orders, steps, batch_size)
     images = np.asarray(images)
     if images.ndim != 4 or not len(images):
@@ -148,7 +148,7 @@ def _on(model: keras.Model, method: str | Explainer, layer: str | None) -> Expla
 
 @dataclass(frozen=True)
 class _Classes:
-    """The class to explain for each image, and a random other class, int32 (N,).
+    """For each image, the class to explain and a random other class, as int32 arrays of shape (N,).
 
     Either is None if the model has no such classes.
     """
@@ -174,7 +174,7 @@ class _Classes:
 
 
 def _top_classes(model: keras.Model, images: np.ndarray, batch_size: int) -> tuple[np.ndarray | None, int]:
-    """Return each image's top class, int32 (N,), and the number of classes.
+    """Return the top class of each image, as an int32 array, and the number of classes.
 
     If the model has no classes or its scores are not finite, return None and 0.
     """

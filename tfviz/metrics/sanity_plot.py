@@ -1,4 +1,4 @@
-"""Plot a sanity check's similarities against the randomized layers."""
+"""Plot the similarities from a sanity check against the randomized layers."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ TITLES = {
 
 
 def plot(rows: Sequence[Row]) -> Figure:
-    """Plot each method's similarities in each order, with dashed lines for unrelated maps.
+    """Plot the similarities for each method and order, with dashed lines for unrelated maps.
 
     Args:
-        rows: a sanity check's rows.
+        rows: the rows of a sanity check.
 
     Returns:
         The figure.

@@ -1,4 +1,4 @@
-"""A sanity check's result: similarities by method and depth, and verdicts on dependence."""
+"""The result of a sanity check: similarities by method and depth, and verdicts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SanityCheck:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """The mean scores over images, one dict per method, layer, test, depth and measure.
+        """The mean scores over images, with one dict per method, layer, test, depth and measure.
 
         The keys are method, layer, test, randomized, depth, measure, value, low, high (the 95 %
         bootstrap interval), n and blank (the number of images with a blank map).
@@ -67,14 +67,14 @@ class SanityCheck:
 
     @cached_property
     def verdicts(self) -> list[Row]:
-        """The verdicts, one dict per method and test.
+        """The verdicts, with one dict per method and test.
 
         The keys are method, on, verdict, kept, similarity, unrelated, n and blank.
 
         `on` is what was randomized: "the upper half of the layers", "all layers" or "the class".
-        `kept` is the share of the similarity that remains, corrected for unrelated maps:
+        `kept` is the fraction of the similarity that remains, corrected for unrelated maps:
         (similarity − unrelated)/(1 − unrelated), where both similarities are Spearman correlations
-        of the signed maps. If `kept` exceeds .5, the method hardly depends on what was randomized.
+        of the signed maps. If `kept` exceeds .5, the method barely depends on what was randomized.
         Verdicts do not rank methods.
         """
         return [verdict for method in self.methods for verdict in self._verdicts_of(method)]
@@ -104,7 +104,7 @@ class SanityCheck:
         """Format the verdicts and the underlying similarities as Markdown.
 
         Returns:
-            The text, which contains two tables.
+            The text, with two tables.
         """
         tested = list(dict.fromkeys(str(one["on"]) for one in self.verdicts))
         lines = ["| method | " + " | ".join(f"on {on}" for on in tested) + " |", "|---" * (len(tested) + 1) + "|"]
@@ -115,7 +115,11 @@ class SanityCheck:
         return "\n".join(lines) + "\n"
 
     def _table(self) -> Iterator[str]:
-        """Yield the similarity table's lines, with one row per method, test and deciding depth."""
+        """Yield the lines of the similarity table.
+
+        Each cumulative test has two rows per method: one with about half of the layers randomized,
+        and one with all of them. The test "independent" is omitted.
+        """
         measures = list(dict.fromkeys(one.measure for one in self.scores))
         yield "| method | compared with | " + " | ".join(NAMES.get(one, one) for one in measures) + " | blank |"
         yield "|---" * (len(measures) + 3) + "|"
@@ -131,7 +135,7 @@ class SanityCheck:
         return row["depth"] in (min(depth for depth in depths if depth >= 0.5), 1)
 
     def plot(self) -> Figure:
-        """Plot the similarities against the layers, one panel per method and order.
+        """Plot the similarities against the layers, with one panel per method and order.
 
         Returns:
             A Matplotlib figure that is not registered with pyplot.
@@ -142,7 +146,7 @@ class SanityCheck:
         """Format the rows as CSV.
 
         Returns:
-            The CSV text, which contains a header and one line per row.
+            The CSV text, with a header and one line per row.
         """
         out = io.StringIO()
         names = list(self.rows[0]) if self.rows else [field.name for field in fields(SanityScore)]

@@ -1,4 +1,4 @@
-"""One comparison's score, and the names of tests, measures and verdicts."""
+"""The score of a comparison, and the names of tests, measures and verdicts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Row: TypeAlias = dict[str, "str | float | int"]
 
 @dataclass(frozen=True)
 class SanityScore:
-    """One comparison between two maps, with its score.
+    """The score of a comparison between two maps.
 
     Attributes:
         method: the method key.
@@ -36,10 +36,10 @@ class SanityScore:
         test: "top_down", "bottom_up", "independent", "random_logit", or "unrelated" (the original
             model's maps for two images).
         randomized: the path to the layer that was randomized last.
-        depth: the share of the layers that are random; for "independent", the relative position of
+        depth: the fraction of layers that are random; for "independent", the relative position of
             the randomized layer, counted from the output.
         measure: the similarity's key, or "emprt".
-        image: the image number.
+        image: the index of the image.
         value: the measure's value.
         blank: whether either map is blank.
     """

@@ -1,4 +1,4 @@
-"""Measure how similar two maps are. A pair with a blank map has a similarity of 0."""
+"""Measure how similar two maps are. If either map is blank, the similarity is 0."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Compute Pearson's correlation for each pair of rows.
 
     Args:
-        a, b: (N, P) values.
+        a, b: arrays of shape (N, P).
 
     Returns:
-        The correlations, (N,) in [-1, 1]; 0 where a row is constant or empty.
+        The correlations, with shape (N,) and values in [-1, 1]; 0 where a row is constant or empty.
     """
     if not a.shape[1]:
         return np.zeros(len(a))
@@ -37,7 +37,7 @@ def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def blank(maps: np.ndarray) -> np.ndarray:
-    """Return whether each map in (N, H, W) is blank (see `PixelMap`), bool (N,)."""
+    """Return a bool array that tells which of the N maps are blank (see `PixelMap`)."""
     return np.array([pixel_map(one).is_blank for one in maps], bool)
 
 
@@ -63,10 +63,10 @@ def similarity(name: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Args:
         name: a key of SIMILARITIES: "spearman" (signed maps), "spearman_abs" (magnitudes), "ssim",
             "ssim_abs" or "hog".
-        a, b: maps of the same size, (N, H, W).
+        a, b: two arrays of maps, both with shape (N, H, W).
 
     Returns:
-        The similarities, (N,), at most 1; 0 where either map is blank.
+        The similarities, with shape (N,). They are at most 1, and 0 where either map is blank.
     """
     is_empty = blank(a) | blank(b)
     shape = (-1, 1, 1)

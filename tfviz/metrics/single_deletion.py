@@ -26,7 +26,7 @@ from tfviz.metrics.rank_correlation import spearman
 
 @dataclass(frozen=True)
 class SingleDeletion(Metric):
-    """Correlates the map's sum in each cell with the drop in score when that cell is removed.
+    """Correlates the map's sum over each cell with the drop in score when that cell is removed.
 
     Args:
         grid: the number of cells along each axis.

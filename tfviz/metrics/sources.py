@@ -34,9 +34,10 @@ class Source:
     """A named source of maps.
 
     Attributes:
-        name: the name in tables.
+        name: the name used in tables.
         layer: the path to the explained layer; None if the source has no layer.
-        maps: a function from images (N, H, W, C) and classes, int (N,), to one map per image.
+        maps: a function that takes images of shape (N, H, W, C) and N classes, and returns one map
+            per image.
         takes_target: whether the maps depend on the class.
         is_control: whether the source is a control, which does not depend on the network.
         may_fail: whether the source is skipped with a note if it does not support the model.
@@ -110,7 +111,7 @@ def control(name: str, map_of: ControlMap, permutation: np.ndarray) -> Source:
 
 
 def _listed(methods: Methods) -> Iterable[tuple[str, Method, bool]]:
-    """Yield each method's name, the method, and whether it may fail."""
+    """Yield the name of each method, the method itself, and whether it may fail."""
     if isinstance(methods, Mapping):
         yield from ((str(name), method, False) for name, method in methods.items())
         return

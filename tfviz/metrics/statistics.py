@@ -1,6 +1,6 @@
 """Summarize scores as a statistic with an interval, and compare methods with the random control.
 
-Intervals are 95 % percentile bootstrap intervals over images; an image's scores are always drawn
+Intervals are 95 % percentile bootstrap intervals over images; all scores for an image are drawn
 together. All methods share the draws, so their differences are paired.
 """
 
@@ -24,12 +24,13 @@ _BLOCK = 4_000_000  # the number of weights to hold in memory at once
 
 @dataclass(frozen=True)
 class Sample:
-    """One method's scores for one measure.
+    """The scores of one method for one measure.
 
     Attributes:
-        values: the scores, float (n,).
-        images: each score's image index, int (n,), 0 to `count` − 1.
-        classes: each score's class, int (n,).
+        values: the scores, a float array of shape (n,).
+        images: the image index of each score, an int array of shape (n,) with values from 0 to
+            `count` − 1.
+        classes: the class of each score, an int array of shape (n,).
         count: the number of images.
     """
 
@@ -46,7 +47,7 @@ class Estimate:
     Attributes:
         value: the statistic.
         low, high: the 95 % interval; NaN if there are fewer than two images.
-        draws: the statistic for each bootstrap draw, (DRAWS,).
+        draws: the statistic for each bootstrap draw, with shape (DRAWS,).
     """
 
     value: float
@@ -83,7 +84,7 @@ def decides(method: Estimate, random: Estimate, count: int, higher_is_better: bo
     """Return whether the random control is significantly worse than the method.
 
     Args:
-        method, random: the method's and the control's estimates, from the same images and seed.
+        method, random: the estimates for the method and the control, from the same images and seed.
         count: the number of images.
         higher_is_better: whether a higher value is better.
     """
@@ -102,9 +103,9 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 
 def _blocks(count: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield bootstrap weights in blocks, float64 (draws, count).
+    """Yield bootstrap weights in float64 blocks of shape (draws, count).
 
-    A weight is the number of times that a draw contains an image.
+    A weight is the number of times that an image occurs in a draw.
     """
     counts = _draw_counts(count, seed)
     size = _rows_per_block(count)
@@ -126,7 +127,7 @@ def _rows_per_block(count: int) -> int:
 
 
 def _means(weights: np.ndarray, sample: Sample, groups: np.ndarray) -> np.ndarray:
-    """For each row of weights, compute the weighted mean in each group and average over groups."""
+    """For each row of weights, compute each group's weighted mean and average these means."""
     total, present = np.zeros(len(weights)), np.zeros(len(weights))
     for group in range(int(groups.max(initial=-1)) + 1):
         rows = groups == group

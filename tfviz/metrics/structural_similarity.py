@@ -22,10 +22,10 @@ def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Compute the structural similarity of each pair of maps.
 
     Args:
-        a, b: (N, H, W) maps in [0, 1].
+        a, b: maps of shape (N, H, W) with values in [0, 1].
 
     Returns:
-        The similarities, (N,) in [-1, 1]; 1 for equal maps.
+        The similarities, with shape (N,) and values in [-1, 1]; 1 for equal maps.
 
     Raises:
         ImageError: the maps are smaller than the window.
@@ -45,6 +45,9 @@ def _ssim(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _windowed(x: np.ndarray) -> np.ndarray:
-    """Compute the weighted mean in each window that fits inside the map, (H - 6, W - 6)."""
+    """Compute the weighted mean in each window that fits inside the map.
+
+    The result has shape (H - 6, W - 6).
+    """
     taps, border = cv2.getGaussianKernel(WINDOW, _SIGMA, cv2.CV_64F), WINDOW // 2
     return cv2.sepFilter2D(x, cv2.CV_64F, taps, taps)[border:-border, border:-border]

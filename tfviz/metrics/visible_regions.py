@@ -22,9 +22,9 @@ def visible_regions(given: AnyRegions, number: int, model: keras.Model, size: Si
 
     Args:
         given: a Regions object, a dict with coordinates in pixels of the model's images, or None.
-        number: the image number, for messages.
+        number: the index of the image, for error messages.
         model: the model.
-        size: the model's image size (height, width).
+        size: the (height, width) of the model's images.
         classes: the number of classes.
 
     Returns:

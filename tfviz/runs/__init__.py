@@ -1,4 +1,4 @@
-"""The run folder that SnapshotCallback writes and that the viewer, films and uploads read.
+"""The run folder, written by SnapshotCallback and read by the viewer, films and uploads.
 
 schema         defines all fields with their types and limits
 validation     checks values against the schema

@@ -34,7 +34,7 @@ def add_line(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def cut_partial_line(path: Path) -> None:
-    """Remove a partial line that a killed writer left at the end. Raise OSError on failure."""
+    """Remove a partial line left at the end by a killed writer. Raise OSError on failure."""
     require_regular(path.stat(), path)
     with path.open("r+b") as file:
         end = file.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""Define the paths of a run's files.
+"""Define the paths of the files in a run.
 
 run.json                               written atomically at the start
 snapshots.jsonl                        the index: one line per snapshot, appended once all of the
@@ -30,24 +30,24 @@ def image_path(folder: str | Path, image: int) -> Path:
 
 
 def picture_path(folder: str | Path, number: int, method: str, image: int) -> Path:
-    """Return the path of a method's picture for an image in snapshot `number`."""
+    """Return the path of the picture that a method drew for an image in snapshot `number`."""
     return Path(folder) / "pictures" / f"{number:08d}" / method / f"{image}.png"
 
 
 def shown_image_path(folder: str | Path, record: Record, image: int) -> Path:
-    """Return the path of the input image that a snapshot shows."""
+    """Return the path of the input image shown in a snapshot."""
     if "images" in record:
         return picture_path(folder, record["number"], OWN_IMAGES, image)
     return image_path(folder, image)
 
 
 def maps_folder(folder: str | Path) -> Path:
-    """Return the path of the folder that holds all snapshots' maps."""
+    """Return the path of the folder that holds the maps of all snapshots."""
     return Path(folder) / "maps"
 
 
 def maps_path(folder: str | Path, number: int) -> Path:
-    """Return the path of snapshot `number`'s maps, an .npz file with one array per method."""
+    """Return the path of the maps in snapshot `number`, an .npz file with one array per method."""
     return maps_folder(folder) / f"{number:08d}.npz"
 
 

@@ -22,7 +22,7 @@ def largest_png_bytes(size: ImageSize) -> int:
 
 
 def fault_of(data: bytes, size: ImageSize) -> str | None:
-    """Return a description of the fault, or None if the bytes are a PNG image of this size.
+    """Describe the fault in an image, or return None if the bytes are a PNG image of this size.
 
     The size is checked before decoding.
     """
@@ -31,7 +31,7 @@ def fault_of(data: bytes, size: ImageSize) -> str | None:
 
 
 def header_fault(data: bytes, size: ImageSize) -> str | None:
-    """Return a description of the header's fault, or None if the header fits this image size."""
+    """Describe the fault in the header, or return None if the header fits this image size."""
     found = describe(data)
     if found is None or found.kind != "PNG":
         return f"Expected a PNG image. Received: {len(data)} bytes that start with {data[:8]!r}."

@@ -35,12 +35,12 @@ _ACCURACY = 1e-3  # the allowed error, relative to a map's largest value
 
 
 class RunFolder:
-    """A writer that starts a run in a folder or continues an existing run.
+    """Starts a run in a folder or continues an existing run, and writes its files.
 
     Attributes:
         path: the log_dir.
         run: the content of run.json, or None before the run is opened.
-        step: the last snapshot's step.
+        step: the step of the last snapshot.
     """
 
     def __init__(self, path: Path, images: Sequence[Picture], about: Mapping[str, Any]) -> None:
@@ -144,7 +144,7 @@ class RunFolder:
         """Return a dict with `has_new_weights` for the first snapshot of a continued run.
 
         The dict is empty for other snapshots, for models that predict classes, and if the maps
-        cannot be compared with the previous snapshot's maps.
+        cannot be compared with those of the previous snapshot.
         """
         record = snapshot.record
         if record.get("when") != "start" or not self._next or any(record.get("predictions", [])):
@@ -237,6 +237,6 @@ def _require(what: str, fault: str | None) -> None:
 
 
 def _merged(before: Sequence[Method], now: Sequence[Method]) -> list[Method]:
-    """Return a continued run's methods: the current ones, then those used only earlier."""
+    """Return the methods of a continued run: the current ones, then those used only earlier."""
     names = {method["name"] for method in now}
     return [*now, *(method for method in before if method["name"] not in names)]

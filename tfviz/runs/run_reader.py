@@ -54,13 +54,13 @@ def read_records(folder: str | Path) -> list[Record]:
 
 
 class IndexReader:
-    """A reader that follows a run's index as it grows.
+    """Follows a run's index as it grows.
 
     The folder may appear later, or disappear and reappear. Incomplete lines are read once they are
     complete. Damaged lines and lines with out-of-order numbers are skipped.
 
     Attributes:
-        last: the number of the last record that `poll` returned.
+        last: the number of the last record returned by `poll`.
         restarts: how many times the index was replaced or truncated. After each restart, `poll`
             returns the records from the beginning.
         fault: the first fault found in the current index.

@@ -60,7 +60,7 @@ Seconds = Annotated[float, Range(0)]  # since 1970
 
 
 class Method(TypedDict):
-    """One method in a run. `name` is unique in the run. `key` is the method's tfviz.METHODS key."""
+    """One method in a run. `name` is unique in the run. `key` is its key in tfviz.METHODS."""
 
     name: MethodName
     key: MethodName
@@ -80,7 +80,7 @@ class RunExtras(TypedDict, total=False):
     """Optional fields of run.json.
 
     Attributes:
-        true_classes: each image's true class, or None if it is unknown.
+        true_classes: the true class of each image, or None if it is unknown.
         kind: what the pictures show, if they are not images.
     """
 
@@ -117,7 +117,7 @@ class RecordExtras(TypedDict, total=False):
             The snapshot then has its own image files.
         true_classes: the true classes of these images, with None for unknown classes.
         has_new_weights: for the first snapshot of a continued run whose model predicts no classes,
-            whether the maps differ from the previous snapshot's maps.
+            whether the maps differ from those of the previous snapshot.
     """
 
     explained: Annotated[list[Prediction | None], Length(0, MAX_IMAGES)]
@@ -154,12 +154,12 @@ class Record(RecordExtras):
 
 
 def names_of(run: Run) -> list[str]:
-    """Return a run's method names."""
+    """Return the names of the methods in a run."""
     return [method["name"] for method in run["methods"]]
 
 
 def line_of(value: Mapping[str, Any]) -> bytes:
-    """Serialize a run or record as one line of strict, compact JSON without the line break."""
+    """Serialize a run or record as one line of strict, compact JSON without a line break."""
     return json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
 
 

@@ -19,9 +19,9 @@ class Snapshot:
     Attributes:
         record: the snapshot's line in snapshots.jsonl (see `tfviz.runs.schema.Record`). The number
             is assigned when the snapshot is written.
-        images: the snapshot's images, uint8 RGB (H, W, 3).
+        images: the snapshot's images, uint8 RGB arrays of shape (H, W, 3).
         pictures: the maps drawn over the images, keyed by method name.
-        maps: the raw maps, float32 (N, …), keyed by method name.
+        maps: the raw maps, float32 arrays of shape (N, …), keyed by method name.
         canvas: the canvas to draw the maps on. None means the run's canvas.
     """
 

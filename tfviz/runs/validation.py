@@ -40,7 +40,7 @@ class _SchemaError(Exception):
 
 
 def run_fault(value: Any, *, is_strict: bool = True) -> str | None:
-    """Describe the first fault in run.json's content in one line, or return None if it is valid."""
+    """Describe the first fault in the content of run.json in one line, or return None if valid."""
     fault = fault_of(Run, value, is_strict=is_strict)
     if fault is not None or not is_strict:
         return fault

@@ -20,7 +20,7 @@ T = TypeVar("T", bound="ArrayTarget")
 
 @dataclass(frozen=True, eq=False)
 class ArrayTarget(abc.ABC):
-    """A target function with arrays that have one row per image or a single row for all images.
+    """A target function with arrays that have one row per image, or a single row for all images.
 
     The arrays are inputs to the compiled function, so new arrays do not trigger recompilation.
 
@@ -32,7 +32,7 @@ class ArrayTarget(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, outputs: Nested[tf.Tensor]) -> tf.Tensor:
-        """Compute each image's score, (N,)."""
+        """Compute one score per image, as a tensor of shape (N,)."""
 
     @abc.abstractmethod
     def require_fit(self, outputs: Shapes) -> None:
@@ -124,11 +124,11 @@ def floats(given: Any, expected: str, ranks: tuple[int, ...]) -> Array:
     Args:
         given: the array, or a single row.
         expected: a description of the expected array, for the error message.
-        ranks: the accepted ranks. The lowest is a single row's rank. () accepts any rank of at
+        ranks: the accepted ranks. The lowest is the rank of a single row. () accepts any rank of at
             least 2.
 
     Returns:
-        The array, (N or 1, …).
+        The array, with shape (N or 1, …).
 
     Raises:
         TargetError: the argument is not such an array, is empty, or contains NaN or infinity.

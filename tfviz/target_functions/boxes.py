@@ -8,15 +8,15 @@ BOX_FORMATS = ("yxyx", "xyxy", "xywh", "center_xywh")
 
 
 def corners(boxes: tf.Tensor, box_format: str) -> tf.Tensor:
-    """Convert boxes (…, 4) to left, top, right, bottom.
+    """Convert boxes to left, top, right, bottom coordinates.
 
     Args:
-        boxes: the boxes.
+        boxes: the boxes, with shape (…, 4).
         box_format: "yxyx" is top, left, bottom, right; "xyxy" is left, top, right, bottom; "xywh"
             is left, top, width, height; "center_xywh" is center x, center y, width, height.
 
     Returns:
-        The converted boxes, (…, 4).
+        The converted boxes, with shape (…, 4).
     """
     first, second, third, fourth = tf.unstack(boxes, axis=-1)
     if box_format == "yxyx":
@@ -32,12 +32,12 @@ def from_offsets(offsets: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
     """Compute boxes from offsets relative to anchors (Ren et al., 2015, "Faster R-CNN", eq. 2).
 
     Args:
-        offsets: the center's shift (x, y) in units of the anchor's size, and the logarithms of the
-            width and height ratios, (…, 4).
-        anchors: the anchors as left, top, right, bottom, (…, 4).
+        offsets: the offsets, with shape (…, 4): the center's shift (x, y) as a fraction of the
+            anchor's size, and the logarithms of the width and height ratios.
+        anchors: the anchors as left, top, right, bottom, with shape (…, 4).
 
     Returns:
-        The boxes as left, top, right, bottom, (…, 4).
+        The boxes as left, top, right, bottom, with shape (…, 4).
     """
     low, high = anchors[..., :2], anchors[..., 2:]
     size = high - low
@@ -47,15 +47,15 @@ def from_offsets(offsets: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
 
 
 def closeness(boxes: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
-    """Rate how close boxes are to a given box, by overlap or, if they don't overlap, by distance.
+    """Rate how close boxes are to a given box: by overlap or, if they don't overlap, by distance.
 
     Args:
-        boxes: the boxes as left, top, right, bottom, (N, A, 4).
-        box: one box per image in the same format, (N or 1, 4).
+        boxes: the boxes as left, top, right, bottom, with shape (N, A, 4).
+        box: one box per image in the same format, with shape (N or 1, 4).
 
     Returns:
-        The ratings, (N, A): the intersection over union if the boxes overlap, otherwise the
-        negative distance between the centers.
+        The ratings, with shape (N, A): the intersection over union if the boxes overlap, otherwise
+        the negative distance between the centers.
     """
     box = box[:, None, :]
     both = tf.minimum(boxes[..., 2:], box[..., 2:]) - tf.maximum(boxes[..., :2], box[..., :2])

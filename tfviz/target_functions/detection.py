@@ -19,27 +19,27 @@ _EXPECTED = "boxes (N, A, 4) and class scores (N, A, classes)"
 
 @dataclass(frozen=True, eq=False)
 class Detection(ArrayTarget):
-    """A target for object detectors: one class's score for the prediction at a box.
+    """A target for object detectors: the score of one class for the prediction at a box.
 
     In each image, the target chooses the prediction with the highest intersection over union with
     the box, or the nearest prediction if none overlaps it. The target then returns the class score
     of that prediction. No gradient is computed through the choice.
 
-    The model's outputs must be a dict or list with a box tensor (N, A, 4) and a class score tensor
-    (N, A, classes) for A predictions. The boxes and `box` must have the same format and units,
-    either pixels or fractions of the image. Networks that predict offsets from anchors, such as
-    RetinaNet, need `anchors`. A KerasHub RetinaNet provides its anchors, and `box` is then in
-    pixels.
+    The model's outputs must be a dict or list with a box tensor of shape (N, A, 4) and a class
+    score tensor of shape (N, A, classes) for A predictions. The boxes and `box` must have the same
+    format and units, either pixels or fractions of the image. Networks that predict offsets from
+    anchors, such as RetinaNet, need `anchors`. A KerasHub RetinaNet provides its anchors, and `box`
+    is then in pixels.
 
     Args:
-        box: one box for all images, (4,), or one box per image, (N, 4).
-        class_index: an int selects one class for all images, and ints (N,) select one class per
-            image.
+        box: one box for all images, with shape (4,), or one box per image, with shape (N, 4).
+        class_index: an int selects one class for all images, and N ints select one class per image.
         box_format: "yxyx" (top, left, bottom, right), "xyxy" (left, top, right, bottom), "xywh"
             (left, top, width, height) or "center_xywh" (center x, center y, width, height).
-        anchors: the predictions' anchors, (A, 4) in `box_format`, if the network predicts offsets
-            from anchors. The four numbers of an offset are the center's shift (x, y) in units of
-            the anchor's size, and the logarithms of the width and height ratios.
+        anchors: the anchors of the predictions in `box_format`, with shape (A, 4), if the network
+            predicts offsets from anchors. The four numbers of an offset are the center's shift (x,
+            y) as a fraction of the anchor's size, and the logarithms of the width and height
+            ratios.
         read: a function that converts outputs in another form to (boxes, scores). If None, the
             boxes are found by their last axis of length 4 or, if there are 4 classes, by the word
             "box" in their key.
@@ -85,7 +85,7 @@ class Detection(ArrayTarget):
             outputs: the model's outputs.
 
         Returns:
-            The scores, (N,).
+            The scores, with shape (N,).
         """
         return self.score(outputs, self.choose(outputs))
 
@@ -96,7 +96,8 @@ class Detection(ArrayTarget):
             outputs: the model's outputs.
 
         Returns:
-            A list with one tensor: each image's prediction index, int32 (N,).
+            A list with a single int32 tensor of shape (N,): the index of the prediction for each
+            image.
         """
         boxes, _ = self._boxes_and_scores(outputs)
         boxes = tf.cast(tf.stop_gradient(boxes), tf.float32)
@@ -107,7 +108,7 @@ class Detection(ArrayTarget):
         return [tf.argmax(closeness(boxes, corners(self.box, self.box_format)), axis=1, output_type=tf.int32)]
 
     def score(self, outputs: Nested[tf.Tensor], choice: list[tf.Tensor]) -> tf.Tensor:
-        """Compute the chosen predictions' class scores.
+        """Compute the class scores of the chosen predictions.
 
         The choice may come from the original images, while the outputs come from perturbed copies.
 
@@ -116,7 +117,7 @@ class Detection(ArrayTarget):
             choice: the result of `choose`.
 
         Returns:
-            The scores, (N,).
+            The scores, with shape (N,).
         """
         (chosen,) = choice
         _, scores = self._boxes_and_scores(outputs)
@@ -162,7 +163,7 @@ def for_detector(target: Any, model: Any, shape: tuple[int | None, ...]) -> Any:
     Args:
         target: any target.
         model: the model.
-        shape: the image batch's shape.
+        shape: the shape of the image batch.
 
     Returns:
         The target. It is unchanged unless it is a `Detection` without anchors and the model has an
@@ -211,7 +212,7 @@ def _found(outputs: Any) -> tuple[Any, Any]:
 
 
 def _key_of_offsets(outputs: Any, boxes: Any) -> str | None:
-    """Return the boxes' key if it indicates offsets, as in RetinaNet, otherwise None."""
+    """Return the key of the boxes if it indicates offsets, as in RetinaNet, otherwise None."""
     keys = (str(key) for key, one in _items(outputs) if one is boxes)
     return next((key for key in keys if any(word in key.lower() for word in ("regression", "delta", "offset"))), None)
 

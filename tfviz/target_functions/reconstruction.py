@@ -18,12 +18,13 @@ class ReconstructionError(ArrayTarget):
 
     With this target for autoencoders, a map shows which pixels help to reconstruct the image. An
     image's score is −mean((y − original)²). A higher score means a better reconstruction, so pixels
-    with positive attributions improve it. The original is a constant, so attributions include only
-    the input's effect through the network.
+    with positive attributions improve it. The original is treated as a constant, so attributions
+    include only the effect of the input through the network.
 
     Args:
-        original: the images to reconstruct, in the output's shape: (N, …), or (1, …) to use one
-            original for all images. For a plain autoencoder, pass the input images.
+        original: the images to reconstruct, with the same shape as the output, (N, …), or with
+            shape (1, …) to use one original for all images. For a plain autoencoder, pass the input
+            images.
 
     Raises:
         TargetError: the original has the wrong shape, or is not finite.
@@ -45,13 +46,13 @@ class ReconstructionError(ArrayTarget):
         object.__setattr__(self, "original", floats(self.original, expected, ranks=()))
 
     def __call__(self, outputs: Nested[tf.Tensor]) -> tf.Tensor:
-        """Compute each image's negative mean squared error.
+        """Compute the negative mean squared error for each image.
 
         Args:
-            outputs: the reconstructions, (N, …).
+            outputs: the reconstructions, with shape (N, …).
 
         Returns:
-            The scores, (N,).
+            The scores, with shape (N,).
         """
         difference = tf.cast(outputs, tf.float32) - tf.cast(self.original, tf.float32)
         return -tf.reduce_mean(tf.square(difference), axis=list(range(1, len(difference.shape))))

@@ -17,13 +17,14 @@ from tfviz.target_functions.array_target import Array, ArrayTarget, Shapes, floa
 class Similarity(ArrayTarget):
     """The cosine similarity between the output and a reference embedding.
 
-    This target is for models whose output (N, D) is an embedding, normalized or not. With this
+    This target is for models that output an embedding of shape (N, D), normalized or not. With this
     target, a map shows what makes an image similar to another image. The score is the cosine y · r
     / (|y| |r|), which is between −1 and 1, or 0 if y = 0. For a siamese network, explain the branch
     that computes the embedding.
 
     Args:
-        reference: one reference embedding for all images, (D,), or one per image, (N, D).
+        reference: one reference embedding for all images, with shape (D,), or one per image, with
+            shape (N, D).
 
     Raises:
         TargetError: the reference has the wrong shape, is zero, or is not finite.
@@ -49,19 +50,19 @@ class Similarity(ArrayTarget):
         object.__setattr__(self, "reference", reference)
 
     def __call__(self, outputs: Nested[tf.Tensor]) -> tf.Tensor:
-        """Compute each output's cosine similarity to its reference.
+        """Compute the cosine similarity of each output to its reference.
 
         Args:
-            outputs: the embeddings, (N, D).
+            outputs: the embeddings, with shape (N, D).
 
         Returns:
-            The scores, (N,).
+            The scores, with shape (N,).
         """
         y, r = (tf.math.l2_normalize(_scaled(tf.cast(x, tf.float32)), axis=-1) for x in (outputs, self.reference))
         return tf.reduce_sum(y * r, axis=-1)
 
     def require_fit(self, outputs: Shapes) -> None:
-        """Check that the output is an embedding with the reference's length.
+        """Check that the output is an embedding of the same length as the reference.
 
         Args:
             outputs: the output shapes, or () for an unknown shape.

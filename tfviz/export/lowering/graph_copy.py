@@ -46,7 +46,7 @@ def lowered(
     Args:
         function: the concrete function.
         replacements: the functions that replace operations, keyed by operation type.
-        weights: the values to use instead of the variables' own, keyed by the id of the variable's
+        weights: values that replace those of the variables, keyed by the id of the variable's
             handle.
 
     Returns:
@@ -65,7 +65,7 @@ def lowered(
 
 
 class _Copy:
-    """Runs a function's operations in another graph.
+    """Runs the operations of a function in another graph.
 
     Attributes:
         captured: the replacements for the function's captured tensors, keyed by name.
@@ -101,7 +101,7 @@ class _Copy:
         return same(operation, inputs)
 
     def _weight(self, handle: tf.Tensor) -> tf.Tensor:
-        """Return a variable's value as a constant that all reads of the variable share."""
+        """Return the value of a variable as a constant shared by all reads of the variable."""
         if id(handle) not in self.constants:
             variable = next(variable for variable in self.variables if variable.handle is handle)
             with tf.init_scope():

@@ -3,7 +3,7 @@
 REPLACEMENTS (see `graph_copy`) maps each TensorFlow operation type to a function of the operation
 and its new inputs. All replacements return the same results as TensorFlow, even where several
 results would be valid. For example, if several elements of a max-pooling window equal its maximum,
-the first one receives the whole gradient.
+the first one receives the entire gradient.
 """
 
 from __future__ import annotations

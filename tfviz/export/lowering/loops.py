@@ -40,7 +40,7 @@ def run_needed(outputs: Sequence[tf.Tensor], known: dict[str, Any], run_one: Run
         outputs: the tensors to replace.
         known: the replacements for tensors, keyed by the tensor's name. All results are added to
             this dict.
-        run_one: runs one operation on its replaced inputs.
+        run_one: a function that runs one operation on its replaced inputs.
 
     Returns:
         The replacements for `outputs`.
@@ -80,7 +80,7 @@ class Unroller:
     """Runs loops, conditionals, function calls and tensor-list operations.
 
     Args:
-        run_one: runs any other operation.
+        run_one: a function that runs any other operation.
         batch: one of the model's inputs, whose batch size replaces unknown sizes in the trace.
     """
 
@@ -116,7 +116,7 @@ class Unroller:
         return inputs  # Identity and similar operations
 
     def _with_batch_size(self, shape: tf.Tensor) -> tf.Tensor:
-        """Replace unknown sizes in a shape with the batch size."""
+        """Replace the unknown sizes in a shape with the batch size."""
         known = tf.get_static_value(shape)
         if known is None or known.ndim == 0 or (known >= 0).all():
             return shape
@@ -177,7 +177,7 @@ class Unroller:
         return value.tolist()
 
     def _value(self, x: tf.Tensor) -> np.ndarray | None:
-        """Return a tensor's value in the new graph, or None if the tensor depends on the inputs."""
+        """Return the value of a tensor in the new graph, or None if it depends on the inputs."""
         if id(x) not in self.values:  # storing x keeps its id unique
             self.values[id(x)] = x, self._computed(x)
         return self.values[id(x)][1]
@@ -198,7 +198,7 @@ class Unroller:
 
 
 def with_known_shape(x: tf.Tensor) -> tf.Tensor:
-    """Set the static shape of an outer tensor that a loop body reads.
+    """Set the static shape of an outer tensor that is read by a loop body.
 
     tf2onnx cannot infer the shapes of such tensors.
     """

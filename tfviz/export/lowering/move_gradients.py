@@ -1,7 +1,7 @@
 """Compute gradients of operations that move, copy or mix elements (see `litert_operations`).
 
 Resizing, mirror padding and slicing are linear and separable. Along each axis, applying the
-operation to the identity matrix returns the operation's matrix, and the gradient is multiplied by
+operation to the identity matrix returns the matrix of the operation. The gradient is multiplied by
 the transpose of this matrix.
 """
 
@@ -59,7 +59,7 @@ def _strided_slice(
 
 
 def _sum(operation: tf.Operation, x: tf.Tensor, axes: tf.Tensor) -> tf.Tensor | Sequence[tf.Tensor]:
-    """Sum a tensor over axes, even if it has more axes than LiteRT supports, as after `repeat`.
+    """Sum a tensor over axes, even if it has more axes than LiteRT supports (as after `repeat`).
 
     Adjacent axes are merged if all of them are summed or all of them are kept.
     """
@@ -80,7 +80,7 @@ def _sum(operation: tf.Operation, x: tf.Tensor, axes: tf.Tensor) -> tf.Tensor | 
 
 
 def _backward_along(axis: int, p: tf.Tensor, matrix: np.ndarray) -> tf.Tensor:
-    """Multiply p (..., m, ...) along an axis by the transpose of a matrix (m, n)."""
+    """Multiply p, of shape (..., m, ...), along an axis by the transpose of an (m, n) matrix."""
     m, n = matrix.shape
     if m == n and (matrix == np.eye(n)).all():
         return p

@@ -45,9 +45,9 @@ def _pooling(operation: tf.Operation) -> Windows:
 
 
 def _put_back(operation: tf.Operation, x: tf.Tensor, shares: tf.Tensor, kernel: np.ndarray) -> tf.Tensor:
-    """Add each window's shares (N, h, w, C, K) to their positions in the input (N, H, W, C).
+    """Add each window's shares of the gradient at their positions in the input.
 
-    `kernel` has the shape (height, width, 1, K).
+    `shares` has shape (N, h, w, C, K), the input (N, H, W, C), and `kernel` (height, width, 1, K).
     """
     *_, channels, count = shares.shape
     return tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
@@ -74,7 +74,7 @@ def _summed_axes(operation: tf.Operation, *shapes: tf.Tensor) -> list[tf.Tensor]
 
 
 def _concatenated_at(operation: tf.Operation, axis: tf.Tensor, *shapes: tf.Tensor) -> list[tf.Tensor]:
-    """Return each array's offset in the concatenation: 0 except along the concatenated axis."""
+    """Return each array's offset along the concatenated axis, with 0 for all other axes."""
     is_axis = tf.equal(tf.range(shapes[0].shape[0]), axis)
     starts = [tf.zeros_like(shapes[0])]
     for shape in shapes[:-1]:
@@ -83,14 +83,14 @@ def _concatenated_at(operation: tf.Operation, axis: tf.Tensor, *shapes: tf.Tenso
 
 
 def _stitched(operation: tf.Operation, places: tf.Tensor, axes: tf.Tensor, sizes: tf.Tensor, ones: tf.Tensor) -> tf.Tensor:
-    """Return the shape for the gradient of a sum or mean: `sizes` with 1 at the summed axes."""
+    """Return the shape for the gradient of a sum or mean: `sizes`, with 1 for the summed axes."""
     return tf.tensor_scatter_nd_update(sizes, tf.reshape(axes, [-1, 1]), tf.reshape(ones, [-1]))
 
 
 def _strided_slice_gradient(
     operation: tf.Operation, shape: tf.Tensor, begin: tf.Tensor, end: tf.Tensor, strides: tf.Tensor, p: tf.Tensor
 ) -> tf.Tensor:
-    """Put a slice's gradient back at the slice's position, with zeros elsewhere.
+    """Put the gradient of a slice back at the slice's position, with zeros elsewhere.
 
     The batch axis, whose size is unknown, must not be sliced.
     """
@@ -118,9 +118,9 @@ def _strided_slice_gradient(
 
 
 def _resize_gradient(run: Callable[..., tf.Tensor]) -> Replacement:
-    """Return a function that computes a resize operation's gradient.
+    """Return a function that computes the gradient of a resize operation.
 
-    Resizing is linear and separable. Along each axis, it multiplies by a matrix (m, n), and the
+    Resizing is linear and separable. Along each axis, it multiplies by an (m, n) matrix, and the
     gradient is multiplied by the transpose of this matrix.
     """
 
@@ -164,7 +164,10 @@ REPLACEMENTS: Mapping[str, Replacement] = {
 
 
 def _transposed_convolution(ctx: Graph, node: Node, name: str, args: object) -> None:
-    """Convert a convolution's gradient, (sizes, kernel, p) -> (N, H, W, C), to ConvTranspose."""
+    """Convert the gradient of a convolution to ConvTranspose.
+
+    The node's inputs are (sizes, kernel, p), and its output has shape (N, H, W, C).
+    """
     _, kernel, p, *bias = node.input  # tf2onnx fuses a bias addition that follows
     size, (*sides, channels, count) = ctx.get_shape(node.output[0]), ctx.get_shape(kernel)
     windows = _windows(node, size[1:3], sides)
@@ -199,7 +202,7 @@ def _reshaped(ctx: Graph, tensor: str, shape: Sequence[int]) -> str:
 
 
 def _windows(node: Node, size: Sequence[int], kernel: Sequence[int]) -> Windows:
-    """Return the windows of a tf2onnx node that still has its TensorFlow operation's attributes."""
+    """Return the windows of a tf2onnx node that still has its TensorFlow attributes."""
     return Windows.of(SimpleNamespace(node_def=SimpleNamespace(attr=node.attr), get_attr=node.get_attr_value), size, kernel)
 
 

@@ -67,7 +67,7 @@ def _concat(operation: tf.Operation, given: TensorList) -> list[tf.Tensor]:
 
 
 def _element_shape(given: TensorList) -> tf.Tensor:
-    """Return the shape of an element that was written, or the declared shape if there is none.
+    """Return the shape of an element that was written, or the declared shape if none was.
 
     The declared shape may lack the batch size.
     """

@@ -1,4 +1,4 @@
-"""Extract sliding windows, and transpose this operation, using only slices, padding and sums.
+"""Extract sliding windows, and apply the transpose, using only slices, padding and sums.
 
 This module is used for exports to runtimes without windowed operations. Sizes, strides and pads
 refer to the axes between the batch and channel axes. Shapes must be static.
@@ -30,7 +30,7 @@ class Windows:
 
     @classmethod
     def of(cls, operation: tf.Operation | SimpleNamespace, size: Sequence[int], kernel: Sequence[int]) -> Windows:
-        """Create a TensorFlow operation's windows from its strides, padding and dilations."""
+        """Create the windows of a TensorFlow operation from its strides, padding and dilations."""
         attributes = operation.node_def.attr
         strides = _spatial(operation.get_attr("strides"))
         dilations = _spatial(operation.get_attr("dilations")) if "dilations" in attributes else (1,) * len(kernel)
@@ -62,9 +62,9 @@ class Windows:
         return itertools.product(*(range(0, r, d) for r, d in zip(self.extent, self.dilations, strict=True)))
 
     def elements(self, x: tf.Tensor, fill: float) -> Iterator[tf.Tensor]:
-        """For each offset, yield the elements (N, *count, C) of all windows at that offset.
+        """For each offset, yield the elements at that offset in all windows.
 
-        Elements outside the input have the value `fill`.
+        They have shape (N, *count, C). Elements outside the input have the value `fill`.
         """
         x = tf.pad(x, [(0, 0), *self.pads, (0, 0)], constant_values=fill) if any(map(any, self.pads)) else x
         for offset in self.offsets():
@@ -72,14 +72,20 @@ class Windows:
             yield x[(slice(None), *map(slice, offset, ends, self.strides), slice(None))]
 
     def put_back(self, elements: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Apply the transpose of `elements`: add each element at its position in (N, *size, C)."""
+        """Apply the transpose of `elements`: add up the elements at their positions in the input.
+
+        The result has shape (N, *size, C).
+        """
         for axis in reversed(range(len(self.kernel))):
             k = self.kernel[axis]
             elements = [self._along(axis, elements[first : first + k]) for first in range(0, len(elements), k)]
         return elements[0]
 
     def _along(self, axis: int, elements: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Sum the elements (N, ..., count, ..., C) along one axis to (N, ..., size, ..., C)."""
+        """Add up the elements at their positions along one axis.
+
+        Their shape (N, ..., count, ..., C) becomes (N, ..., size, ..., C).
+        """
         shape, stride, dilation = elements[0].shape.as_list(), self.strides[axis], self.dilations[axis]
         before, count, behind = math.prod(shape[: axis + 1]), shape[axis + 1], math.prod(shape[axis + 2 :])
         farthest = (self.extent[axis] - 1) // stride
@@ -100,7 +106,7 @@ class Windows:
         return tf.reshape(spread[:, first : first + size], [*shape[: axis + 1], size, *shape[axis + 2 :]])
 
     def spread(self, x: tf.Tensor) -> tf.Tensor:
-        """Insert zeros between and around the elements of x (N, *count, C).
+        """Insert zeros between and around the elements of x, which has shape (N, *count, C).
 
         Convolving the result with the mirrored kernel computes the gradient.
         """
@@ -115,13 +121,13 @@ class Windows:
         return tf.pad(x, [(0, 0), *((max(b, 0), max(a, 0)) for b, a in pads), (0, 0)])
 
     def valid_counts(self) -> np.ndarray:
-        """Return the number of input elements in each window, as an array (1, *count, 1)."""
+        """Return the number of input elements in each window, with shape (1, *count, 1)."""
         with tf.init_scope():
             return tf.add_n(list(self.elements(tf.ones([1, *self.size, 1]), 0.0))).numpy()
 
 
 def _spatial(values: Sequence[int]) -> Size:
-    """Return the values for the axes between batch and channels."""
+    """Return the values for the axes between the batch and channel axes."""
     return tuple(values[1:-1])
 
 

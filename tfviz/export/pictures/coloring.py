@@ -15,9 +15,9 @@ ALPHA = 0.5  # the command line's default
 
 
 def overlaid(picture: tf.Tensor, values: tf.Tensor, style: str) -> tf.Tensor:
-    """Draw a map (h, w, C) over a uint8 image (H, W, 3), or return a gray map without the image.
+    """Draw a map over a uint8 image of shape (H, W, 3), or return a gray map without the image.
 
-    For a map without a channel axis, pass C = 1.
+    The map has shape (h, w, C). For a map without channels, C must be 1.
     """
     colors = colored(values, style, tf.shape(picture)[:2])
     if style == "grey":
@@ -27,7 +27,10 @@ def overlaid(picture: tf.Tensor, values: tf.Tensor, style: str) -> tf.Tensor:
 
 
 def colored(values: tf.Tensor, style: str, size: tf.Tensor) -> tf.Tensor:
-    """Draw a map (h, w, C) in its style's colors, as uint8 (height, width, 3)."""
+    """Draw a map of shape (h, w, C) in the colors of its style.
+
+    The result is a uint8 image of shape (height, width, 3).
+    """
     resized = resized_map(tf.cast(scaled(values, style), tf.float32), size)
     if style == "grey":
         gray = tf.cast(tf.round(128 + 127 * resized), tf.uint8)
@@ -37,7 +40,7 @@ def colored(values: tf.Tensor, style: str, size: tf.Tensor) -> tf.Tensor:
 
 
 def scaled(values: tf.Tensor, style: str) -> tf.Tensor:
-    """Scale a map (h, w, C) to [0, 1] for a heatmap, and to [-1, 1] otherwise, in float64.
+    """Scale a map of shape (h, w, C) in float64: to [0, 1] for a heatmap, otherwise to [-1, 1].
 
     The channels are kept only for gray maps of RGB images. Otherwise, they are reduced to one
     channel.

@@ -19,7 +19,7 @@ _ORIENTATION_TAG = 0x0112
 
 
 def decoded(data: tf.Tensor) -> tf.Tensor:
-    """Decode an image file's bytes (a scalar string) to uint8 (height, width, 3), RGB.
+    """Decode the bytes of an image file (a scalar string) to a uint8 RGB image.
 
     Apply the EXIF orientation, and blend transparent pixels with white. The operation fails unless
     the file is a complete JPEG or PNG with sides of 2 to 16384 pixels.
@@ -81,7 +81,7 @@ def oriented(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """Return the orientation (1 to 8) in the EXIF data that starts at `start` in a file's bytes.
+    """Return the orientation (1 to 8) from the EXIF data that starts at byte `start` of a file.
 
     Return 1 if the data has no orientation, or if `start` is 0.
     """
@@ -98,7 +98,7 @@ def orientation(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
 
 
 def _exif_of_jpeg(data: tf.Tensor) -> tf.Tensor:
-    """Return the offset of a JPEG file's EXIF data, or 0 if it has none.
+    """Return the offset of the EXIF data in a JPEG file, or 0 if it has none.
 
     Each step of the loop skips either an entire segment or a single fill byte.
     """
@@ -115,9 +115,9 @@ def _exif_of_jpeg(data: tf.Tensor) -> tf.Tensor:
 
 
 def _exif_of_png(data: tf.Tensor) -> tf.Tensor:
-    """Return the offset of a PNG file's EXIF data, or 0 if it has none.
+    """Return the offset of the EXIF data in a PNG file, or 0 if it has none.
 
-    Each PNG chunk consists of length, name, content and checksum.
+    Each PNG chunk consists of a length, a name, content and a checksum.
     """
 
     def goes_on(at: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
@@ -135,7 +135,7 @@ def _int64(value: int) -> tf.Tensor:
 
 
 def _at(data: tf.Tensor, at: tf.Tensor | int) -> tf.Tensor:
-    """Return the bytes at the given offsets, and 0 for offsets past the end.
+    """Return the bytes at the given offsets, with 0 for offsets past the end.
 
     Because of these zeros, a damaged file looks like a file without EXIF data.
     """

@@ -1,13 +1,12 @@
 """Add signatures that accept image files and decode, preprocess, explain and draw them.
 
     image(image_bytes)                    outputs and target as in serving_default; attribution at
-                                          image size, (N, height, width), or
+                                          image size, with shape (N, height, width), or
                                           (N, height, width, C) for a map with channels;
-                                          size (N, 2)
-    explain_image(image_bytes, target)    the same for the given classes (N,)
-    overlay, explain_overlay              the same, but with overlay_bytes (N,), PNG files of the
-                                          map over the image, instead of the large attribution and
-                                          size
+                                          size, with shape (N, 2)
+    explain_image(image_bytes, target)    the same for N given classes
+    overlay, explain_overlay              the same, but with overlay_bytes, N PNG files of the map
+                                          over the image, instead of the large attribution and size
 
 Maps are drawn over the image region that the network sees, at the file's resolution but with
 sides of at most 1600 pixels. Images in a batch may have different sizes. Each map is then padded
@@ -70,7 +69,7 @@ def check_options(include: object, overlay: object) -> None:
 def image_functions(
     functions: dict[str, tf.types.experimental.ConcreteFunction], manifest: Manifest, overlay: bool
 ) -> dict[str, tf.types.experimental.ConcreteFunction]:
-    """Build the signatures for image files from those for tensors. Both are keyed by name."""
+    """Build the signatures for image files from those for tensors. Both are dicts keyed by name."""
     reader = tf.function(_Reader(manifest), input_signature=[_FILES_SPEC], autograph=False)
     painter = tf.function(_Painter(manifest.style, overlay), autograph=False)
     made = {}
@@ -108,7 +107,7 @@ def _pipeline(
 class _Reader:
     """Decodes a batch of files.
 
-    A call returns the images to draw on, their sizes (N, 2), and the model's input.
+    Calling it returns the images to draw on, their sizes, with shape (N, 2), and the model's input.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -136,7 +135,10 @@ class _Reader:
 
 
 class _Painter:
-    """Resizes maps (N, h, w) or (N, h, w, C) to the image sizes and can draw them on the images."""
+    """Resizes maps to the image sizes and optionally draws them on the images.
+
+    The maps have shape (N, h, w) or (N, h, w, C).
+    """
 
     def __init__(self, style: str, overlay: bool) -> None:
         self.style, self.overlay = style, overlay
@@ -186,7 +188,7 @@ def drawn_image(region: tf.Tensor) -> tf.Tensor:
 
 
 def network_input(region: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
-    """Return the model's input for a region: float32 (height, width, channels).
+    """Return the model's input for a region, as a (height, width, channels) float32 tensor.
 
     The conversion is the same as in `Preprocessing.tensor`.
     """

@@ -23,8 +23,8 @@ class Taps(NamedTuple):
     """The taps for each new pixel.
 
     Attributes:
-        places: the old pixels' indices, (new, taps) int32.
-        weights: the old pixels' weights, (new, taps) float32.
+        places: the indices of the old pixels, an int32 tensor of shape (new, taps).
+        weights: the weights of the old pixels, a float32 tensor of shape (new, taps).
     """
 
     places: tf.Tensor
@@ -59,7 +59,7 @@ def _middle(old: tf.Tensor, new: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def linear_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
-    """Return the taps for linear interpolation: the two nearest pixels. Edge pixels repeat.
+    """Return the taps for linear interpolation: the two nearest pixels, with edges repeated.
 
     The weights are integers that sum to 2048.
     """
@@ -69,7 +69,7 @@ def linear_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
 
 
 def cubic_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
-    """Return the taps for cubic interpolation: the four nearest pixels. Edge pixels repeat."""
+    """Return the taps for cubic interpolation: the four nearest pixels, with edges repeated."""
     place, t = _middle(old, new)
     a, u = _CUBIC, 1 - t
     weights = [((a * (t + 1) - 5 * a) * (t + 1) + 8 * a) * (t + 1) - 4 * a]
@@ -79,7 +79,7 @@ def cubic_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
 
 
 def _summed(x: tf.Tensor, taps: Taps, axis: int) -> tf.Tensor:
-    """Resize x (H, W, C) along axis 0 or 1, and return the result in float32.
+    """Resize x, of shape (H, W, C), along axis 0 or 1. The result is float32.
 
     The taps are added one at a time to save memory.
     """
@@ -95,7 +95,7 @@ def _summed(x: tf.Tensor, taps: Taps, axis: int) -> tf.Tensor:
 
 
 def smaller_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Shrink a uint8 image (H, W, C) to a size that is not larger along either axis."""
+    """Shrink a uint8 image of shape (H, W, C) to a size that is not larger along either axis."""
     old = tf.shape(pixels)[:2]
 
     def shrunk() -> tf.Tensor:
@@ -109,7 +109,7 @@ def smaller_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def larger_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Enlarge a uint8 image (H, W, C) to a size that is not smaller along either axis."""
+    """Enlarge a uint8 image of shape (H, W, C) to a size that is not smaller along either axis."""
     old = tf.shape(pixels)[:2]
 
     def enlarged() -> tf.Tensor:
@@ -130,7 +130,7 @@ def resized_image(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def resized_map(values: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Resize a float32 map (h, w, C), and clip the result to the map's range.
+    """Resize a float32 map of shape (h, w, C) and clip the result to the map's range.
 
     If neither side grows, values are averaged. Otherwise, they are interpolated cubically.
     """

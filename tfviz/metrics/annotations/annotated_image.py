@@ -1,4 +1,4 @@
-"""Convert one image's annotations to regions for the model's classes."""
+"""Convert the annotations of an image to regions for the model's classes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class AnnotatedObject:
     Attributes:
         classes: the model classes that are correct for the object.
         boxes: the boxes [x0, y0, x1, y1]; empty if the object has a mask.
-        mask: a function that returns the mask, bool (height, width), for an image size; None if the
-            object has boxes.
+        mask: a function that takes an image size and returns a bool mask of shape (height, width);
+            None if the object has boxes.
     """
 
     classes: tuple[int, ...]
@@ -52,7 +52,8 @@ class AnnotatedImage:
 
         Args:
             size: the image's (height, width).
-            scores: the model's scores for the image, (classes,). If None, the first class is used.
+            scores: the model's scores for the image, with shape (classes,). If None, the first
+                class is used.
 
         Returns:
             The regions.

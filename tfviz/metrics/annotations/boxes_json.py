@@ -1,4 +1,4 @@
-"""tfviz's JSON format: a list with one entry per object or per group of same-class objects.
+"""tfviz's JSON format: a list with one entry per object or per group of objects of the same class.
 
     [{"file": "cat.jpg", "width": 480, "height": 320,
       "classes": [281], "boxes": [[50, 35, 339, 320]]}]
@@ -28,7 +28,7 @@ def read(entries: list[object], path: Path, names: ClassNames) -> list[Annotated
 
     Args:
         entries: the parsed JSON list.
-        path: the file, for messages.
+        path: the file, for error messages.
         names: the model's classes.
 
     Returns:

@@ -12,7 +12,7 @@ _MOST_NAMED = 3
 
 
 class ClassNames:
-    """Looks up the model's classes and records annotated classes that the model lacks."""
+    """Looks up classes of the model and records annotated classes that the model lacks."""
 
     def __init__(self, labels: Labels, count: int, path: Path) -> None:
         """Initialize the lookup.
@@ -20,7 +20,7 @@ class ClassNames:
         Args:
             labels: the model's class names.
             count: the number of classes in the model.
-            path: the annotation file or folder, for messages.
+            path: the annotation file or folder, for error messages.
         """
         self._labels, self._count, self._path = labels, count, path
         self._unknown: list[str] = []
@@ -46,7 +46,7 @@ class ClassNames:
     def known(self, word: str) -> int | None:
         """Return the class index for an annotated class.
 
-        If the model lacks the class, record the class and return None.
+        If the model lacks the class, record it and return None.
         """
         try:
             index = self.index(word)

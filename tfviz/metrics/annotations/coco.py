@@ -1,4 +1,4 @@
-"""Read COCO annotation files with boxes, polygons or run-length encoded masks.
+"""Read COCO annotation files with boxes, polygons or run-length-encoded masks.
 
 An annotation's region comes from its polygons or uncompressed run lengths. If it has neither, the
 region is its box.
@@ -24,7 +24,7 @@ def read(content: object, path: Path, names: ClassNames) -> list[AnnotatedImage]
 
     Args:
         content: the parsed JSON.
-        path: the file, for messages.
+        path: the file, for error messages.
         names: the model's classes.
 
     Returns:
@@ -78,7 +78,7 @@ def _corners(shape: Sequence[object], where: str) -> list[np.ndarray]:
 
 
 def _polygons(polygons: Sequence[np.ndarray], size: Size) -> np.ndarray:
-    """Return a mask of the pixels whose centers lie in any of the polygons."""
+    """Return a mask of the pixels whose centers lie inside any of the polygons."""
     mask = np.zeros(size, bool)
     for corners in polygons:
         left, top = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
@@ -90,7 +90,7 @@ def _polygons(polygons: Sequence[np.ndarray], size: Size) -> np.ndarray:
 
 
 def _run_lengths(counts: Sequence[int], size: Size) -> np.ndarray:
-    """Decode a mask from the lengths of alternating runs of 0 and 1, in column-major order."""
+    """Decode a mask from the lengths of alternating runs of 0s and 1s in column-major order."""
     lengths = np.asarray(counts, np.int64)
     flat = np.repeat(np.arange(len(lengths)) % 2 == 1, np.maximum(lengths, 0))
     # If the total length is wrong, return a mask of the wrong size, which `Regions` rejects.

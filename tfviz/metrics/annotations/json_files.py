@@ -25,13 +25,13 @@ def read_json(path: Path) -> object:
 
 
 def field_of(entry: object, name: str, kinds: type | tuple[type, ...], where: str) -> Any:
-    """Return a required field's value.
+    """Return the value of a required field.
 
     Args:
         entry: the JSON object.
         name: the field's name.
         kinds: the allowed types.
-        where: the entry's location, for messages.
+        where: the entry's location, for error messages.
 
     Raises:
         OptionError: the entry is not an object, or the field is missing or has the wrong type.

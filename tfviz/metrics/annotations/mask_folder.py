@@ -19,7 +19,7 @@ from tfviz.metrics.annotations.classes import ClassNames
 
 
 def read(folder: Path, names: ClassNames) -> list[AnnotatedImage]:
-    """List a folder's masks. The mask files are read only when needed.
+    """List the masks in a folder. The mask files are read only when needed.
 
     Args:
         folder: the folder.

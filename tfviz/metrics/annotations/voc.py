@@ -1,7 +1,7 @@
 """Read Pascal VOC annotations, which store each image's boxes in a separate XML file.
 
-VOC numbers pixels from 1, and its boxes include both ends. VOC's columns xmin to xmax are tfviz's
-columns xmin − 1 to xmax − 1.
+VOC numbers pixels from 1, and its boxes include both endpoints. Columns xmin to xmax in VOC are
+columns xmin − 1 to xmax − 1 in tfviz.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from tfviz.metrics.annotations.classes import ClassNames
 
 
 def read_folder(folder: Path, names: ClassNames) -> list[AnnotatedImage]:
-    """Read all .xml files in a folder and its subfolders with `read_file`."""
+    """Read all .xml files in a folder and its subfolders using `read_file`."""
     return [read_file(path, names) for path in sorted(folder.rglob("*.xml"))]
 
 
 def read_file(path: Path, names: ClassNames) -> AnnotatedImage:
-    """Read the annotations in a VOC file.
+    """Read the annotations from a VOC file.
 
     Args:
         path: the file.

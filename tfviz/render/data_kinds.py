@@ -21,8 +21,8 @@ _LONG = 4  # the minimum ratio of the number of time steps to the number of sign
 def kind_of_batch(shape: Sequence[int | None]) -> str | None:
     """Return the kind of a batch with this shape, or None if its rank matches no kind.
 
-    A batch (N, D, H, W, C) contains videos if it has the three channels of color images, and
-    volumes otherwise.
+    A batch of shape (N, D, H, W, C) contains videos if it has three color channels, and volumes
+    otherwise.
     """
     if len(shape) == RANKS["video"] and shape[-1] == 3:
         return "video"

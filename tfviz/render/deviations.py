@@ -14,10 +14,10 @@ def standardized(attribution: npt.ArrayLike) -> Picture:
     """Scale a map to mean 0.5 and standard deviation 0.1, and draw it from black (0) to white (1).
 
     Args:
-        attribution: a map (h, w) or (h, w, 3).
+        attribution: a map of shape (h, w) or (h, w, 3).
 
     Returns:
-        The picture, uint8 (h, w, 3). Values outside [0, 1] are clipped.
+        The picture, as a uint8 array of shape (h, w, 3). Values outside [0, 1] are clipped.
     """
     (values,) = maps_of([attribution], count=1)
     # Dividing by the largest value prevents overflow below.

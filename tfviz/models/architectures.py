@@ -51,8 +51,8 @@ class Architecture:
 
     Attributes:
         name: the network's name, such as "ResNet50".
-        module: the network's module in keras.applications, or "" if Keras lacks the network.
-        mode: the preprocessing name.
+        module: the network's module in keras.applications, or "" if Keras does not include it.
+        mode: the name of the preprocessing.
         size: the default input size, (height, width) in pixels.
     """
 

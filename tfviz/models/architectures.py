@@ -1,4 +1,4 @@
-"""The networks that are available by name, with their input sizes and preprocessing.
+"""The networks available by name, with their input sizes and preprocessing.
 
 They are defined in a table, so their names can be listed and checked without importing TensorFlow.
 The tests compare every row with Keras.

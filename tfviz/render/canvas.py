@@ -77,7 +77,7 @@ class Canvas:
         return part
 
     def covered(self, index: int) -> npt.NDArray[np.bool_] | None:
-        """Return a mask of the picture's pixels that the map covers, or None if it covers all."""
+        """Return a mask of the pixels covered by the map, or None if it covers all of them."""
         return None
 
     def finished(self, drawn: Picture, index: int) -> Picture:

@@ -27,7 +27,7 @@ Scores: TypeAlias = Mapping[str, npt.ArrayLike]
 
 @dataclass(frozen=True)
 class Column:
-    """One method's maps for one target.
+    """The maps of one method for one target.
 
     Attributes:
         method: the method's key.

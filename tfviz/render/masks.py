@@ -1,4 +1,4 @@
-"""Draw masks with values in [0, 1] in gray, or in red over an image."""
+"""Draw masks with values in [0, 1], either in gray or in red over an image."""
 
 from __future__ import annotations
 

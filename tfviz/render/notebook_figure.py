@@ -1,4 +1,4 @@
-"""A Matplotlib figure that notebooks display and that grows to fit a title."""
+"""A Matplotlib figure for notebooks that grows to fit a title."""
 
 from __future__ import annotations
 

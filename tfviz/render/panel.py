@@ -281,7 +281,7 @@ def panel_on(
     scale: str,
     heading: str = "",
 ) -> Panel:
-    """Build a panel of maps over a canvas's pictures.
+    """Build a panel of maps drawn over the pictures of a canvas.
 
     Args:
         canvas: the canvas.

@@ -38,7 +38,7 @@ def is_single(images: Arrays) -> bool:
 
 
 def pictures_of(images: Arrays, preprocessing: Preprocessing | str | None = None) -> list[Picture]:
-    """Convert images to uint8 RGB.
+    """Convert images to uint8 RGB arrays.
 
     Args:
         images: an array of shape (N, H, W, C) or (H, W, C), or a list of images of any sizes.
@@ -224,7 +224,7 @@ def _floats(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def _is_one_map(shape: Sequence[int]) -> bool:
-    """Return whether a shape is that of a single map, rather than a batch of one, (1, h, w)."""
+    """Return whether a shape is that of a single map rather than a batch of one map."""
     return len(shape) == 2 or (len(shape) == 3 and shape[0] > 1 and shape[2] in (1, 3))
 
 

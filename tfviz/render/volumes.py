@@ -33,7 +33,7 @@ Volume = npt.NDArray[np.uint8]  # (D, H, W, 3), RGB
 
 
 def volumes_of(volumes: Arrays, preprocessing: Preprocessing | str | None = None, kind: str = "volume") -> list[Volume]:
-    """Convert volumes to uint8 RGB slices.
+    """Convert volumes to uint8 RGB arrays.
 
     Args:
         volumes: an array of shape (N, D, H, W, C), or a list of arrays of shape (D, H, W, C). Gray

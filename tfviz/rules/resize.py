@@ -16,7 +16,7 @@ _MOST_BYTES = 1 << 27  # the maximum memory for the images that are resized at o
 
 
 def resized_back(step: Step, mask: Tensor, size: Size) -> Tensor:
-    """Return the mask at the input of a resize.
+    """Return the mask at the input of a resize, given the mask at its output.
 
     Each input pixel gets the weighted mean of the output pixels that read it, or 0 if there are
     none. The weights are the interpolation weights; negative weights (bicubic) count as 0.

@@ -14,7 +14,7 @@ _IGNORE_STATE = 1  # TensorFlow's policy: drop state that cannot be copied
 
 
 def detached_copy(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Return a copy of a dataset that has its own random generators.
+    """Return a copy of a dataset with its own random generators.
 
     A shuffled dataset holds a generator that each iteration advances, so that every epoch has a
     different order. An augmentation layer inside `map` also holds a generator. Reading a few images

@@ -33,7 +33,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Exposure:
-    """One explainer's result at one moment.
+    """The result of one explainer at one moment.
 
     Attributes:
         outputs: the model's outputs.

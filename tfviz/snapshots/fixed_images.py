@@ -1,4 +1,4 @@
-"""Select and draw the images that a run's snapshots show."""
+"""Select and draw the images shown in a run's snapshots."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class FixedImages:
 
     @property
     def pictures(self) -> list[Picture]:
-        """The pictures to draw maps over, as uint8 RGB."""
+        """The pictures to draw maps over, as uint8 RGB arrays."""
         return self.canvas.pictures
 
     def select(self, rows: Any) -> Any:
@@ -166,7 +166,7 @@ def _loaded(images: Any, shown: int, taken: np.ndarray) -> Any:
 
 
 def _spread(choose: str, given: int | None, most: int) -> np.ndarray:
-    """Return at most `most` evenly spaced indices of the given images."""
+    """Return the indices of at most `most` evenly spaced images."""
     if choose != "spread":
         raise OptionError(f"`choose` must be 'first' or 'spread'. Received: {choose!r}.")
     if given is None:

@@ -22,7 +22,7 @@ from tfviz.snapshots.image_source import as_arrays, batches_of, first_rows, is_d
 
 @dataclass(frozen=True)
 class ImageChoice:
-    """Images that `images_from` chose from a data set, with their classes.
+    """Images chosen from a data set by `images_from`, with their classes.
 
     Attributes:
         images: an array of shape (N, H, W, C), or arrays nested like the model's inputs.
@@ -189,7 +189,7 @@ def _arrays(dataset: Any) -> tuple[Any, np.ndarray]:
 
 
 def _balanced(labels: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """Return the indices of `count` images, about the same number per class, sorted by class."""
+    """Return the indices of `count` images, balanced across classes and sorted by class."""
     shuffled = generator.permutation(len(labels))
     classes = generator.permutation(np.unique(labels))
     order = {label: place for place, label in enumerate(classes)}

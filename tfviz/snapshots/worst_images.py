@@ -14,7 +14,7 @@ from tfviz.snapshots.image_choice import ImageChoice
 
 
 class WorstImages:
-    """Reselects images from an ImageChoice's pool.
+    """Reselects images from the pool of an ImageChoice.
 
     Args:
         choice: the first choice, with its pool.

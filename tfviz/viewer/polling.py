@@ -1,4 +1,4 @@
-"""Poll the folder for runs and snapshots that other processes write."""
+"""Poll the folder for runs and snapshots written by other processes."""
 
 from __future__ import annotations
 

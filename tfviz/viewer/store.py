@@ -1,4 +1,4 @@
-"""All runs in a folder: those that other processes write and those that are uploaded."""
+"""All runs in a folder: those written by other processes and those uploaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open .h5 and .keras models that Keras 2 saved (TensorFlow 2.0 to 2.15, and tf_keras).
+"""Open .h5 and .keras models saved by Keras 2 (TensorFlow 2.0 to 2.15, and tf_keras).
 
 Keras 3 can open only a few of these files. It dropped some layers and arguments, numbers the calls
 to nested models differently, and rejects "/" in names. It also rejects functions such as
@@ -148,7 +148,7 @@ def _renumbered(value: Any, first_calls: dict[str, int], one_more: Any = ()) -> 
 
 
 def _translated_function(layer: Config) -> Config:
-    """Translate a function that Keras 2 recorded as a layer to a TensorFlowFunction.
+    """Translate a function recorded as a layer by Keras 2 to a TensorFlowFunction.
 
     Constant arguments are stored in the config, and tensors become the inputs of the call.
     """

@@ -43,7 +43,7 @@ def fill_from_h5(model: keras.Model, config: Config, group: h5py.Group) -> None:
 
 
 def _stored(group: h5py.Group, name: str) -> list[h5py.Dataset]:
-    """Return the arrays that a file stores for a layer.
+    """Return the arrays stored for a layer.
 
     If there are many arrays, their names are split across several attributes.
     """

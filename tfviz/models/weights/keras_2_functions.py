@@ -1,4 +1,4 @@
-"""The keras.ops equivalents of TensorFlow functions that Keras 2 recorded in model graphs."""
+"""The keras.ops equivalents of TensorFlow functions recorded in Keras 2 model graphs."""
 
 from __future__ import annotations
 

@@ -198,5 +198,5 @@ def _keras_3_value(key: str, value: Any) -> Any:
 
 
 def _function_name(value: Any) -> Any:
-    """Return a function's name, which .keras files may wrap in a dict."""
+    """Return the name of a function. In .keras files, it may be wrapped in a dict."""
     return value.get("config") if isinstance(value, dict) and value.get("class_name") == "function" else value

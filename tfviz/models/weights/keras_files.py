@@ -89,7 +89,7 @@ def _is_weight(name: str, shape: Shape) -> bool:
 
 
 def _readable_name(dataset: h5py.Dataset) -> str:
-    """Return an array's path, including the layer's name if the file contains it.
+    """Return the path of an array, with the layer's name if the file contains it.
 
     "layers/conv2d_3/vars/0" becomes "layers/conv2d_3/block2_conv1/0".
     """

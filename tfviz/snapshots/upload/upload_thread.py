@@ -87,7 +87,7 @@ class UploadThread:
         return self.trouble
 
     def _record_trouble(self, error: ViewerError) -> None:
-        """Record an error. It is reported only if the previous error was of a different type."""
+        """Record an error, to be reported unless the previous error had the same type."""
         if type(error) is not type(self.trouble):
             self._unreported = error
         self.trouble = error

@@ -154,7 +154,7 @@ class ViewerClient:
 
 
 def _after(number: int, last: int) -> str:
-    """Return "?after=<last>" if damaged records leave a gap before `number`, or "" otherwise."""
+    """Return "?after=<last>" if damaged records leave a gap before `number`, or else ""."""
     return "" if last == number - 1 else f"?after={last}"
 
 

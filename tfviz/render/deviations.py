@@ -11,7 +11,7 @@ MEAN, DEVIATION = 0.5, 0.1  # The drawn values range from 0 (black) to 1 (white)
 
 
 def standardized(attribution: npt.ArrayLike) -> Picture:
-    """Draw a map that has been scaled to a mean of 0.5 and a standard deviation of 0.1.
+    """Scale a map to a mean of 0.5 and a standard deviation of 0.1, and draw it.
 
     Args:
         attribution: a map of shape (h, w) or (h, w, 3).

@@ -1,4 +1,4 @@
-"""The networks that are available by name, with their input sizes and preprocessing.
+"""The networks available by name, with their input sizes and preprocessing.
 
 They are defined in a table, so their names can be listed and checked without importing TensorFlow.
 The tests compare every row with Keras.
@@ -51,8 +51,8 @@ class Architecture:
 
     Attributes:
         name: the network's name, such as "ResNet50".
-        module: the network's module in keras.applications, or "" if Keras lacks the network.
-        mode: the preprocessing name.
+        module: the network's module in keras.applications, or "" if Keras does not include it.
+        mode: the name of the preprocessing.
         size: the default input size, (height, width) in pixels.
     """
 

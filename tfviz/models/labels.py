@@ -124,8 +124,8 @@ def labels_from(source: LabelSource) -> Labels:
 
     Args:
         source: a Labels object, a labels file (see `read_labels`), the names in output order, a
-            mapping, or None for no names. The mapping's keys are class numbers and its values are
-            names or, as in a data generator's class_indices, the reverse. A name may also be a
+            mapping, or None for no names. A mapping goes from class numbers to names or, like a
+            data generator's class_indices, from names to class numbers. A name may also be a
             number. If a name is missing, use None in its place.
 
     Returns:
@@ -210,7 +210,7 @@ def _from_json(content: Any) -> tuple[str, ...]:
 
 
 def _unwrapped(content: Any) -> Any:
-    """Return the value of an object's "labels" key or, without this key, the content itself.
+    """Return the value under the "labels" key, or the content itself if it has no such key.
 
     If the value is an integer, "labels" is a class name, so the content itself is returned.
     """
@@ -262,8 +262,8 @@ def imagenet_labels() -> Labels:
     """Return the 1000 ImageNet class names from Keras' cache, or download them.
 
     If neither is possible, the labels are empty. This function never raises an exception. It
-    returns within seconds even if the server does not respond, and the next call does not try to
-    reach the server again.
+    returns within seconds even if the server does not respond, and later calls do not contact the
+    server again.
     """
     path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / _IMAGENET_FILE
     try:

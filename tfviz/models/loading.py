@@ -215,7 +215,7 @@ _MIN_NAME_LENGTH = 5
 
 
 def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Preprocessing) -> LoadedImages:
-    """Load images from files and folders, and preprocess them for a model.
+    """Load images from files and folders and preprocess them for a model.
 
     If the model's preprocessing is unknown, this function issues a warning once per model.
 
@@ -224,9 +224,9 @@ def load_images(paths: str | Path | Iterable[str | Path], for_: keras.Model | Pr
         for_: a model, or a Preprocessing.
 
     Returns:
-        A float32 array (N, height, width, channels). Its attribute `pictures` contains the RGB
-        images before preprocessing as a uint8 array (N, height, width, 3). `overlay`, `plot` and
-        `SnapshotCallback` draw on these images.
+        A float32 array of shape (N, height, width, channels). Its attribute `pictures` contains the
+        RGB images before preprocessing as a uint8 array of shape (N, height, width, 3). `overlay`,
+        `plot` and `SnapshotCallback` draw on these images.
 
     Raises:
         ImageError: a file cannot be used, or the images differ in size and `for_` does not set a
@@ -274,7 +274,7 @@ def _files_at(path: Path) -> list[Path]:
 def _build(
     architecture: Architecture, weights: str | Path | None, size: Size | None
 ) -> tuple[keras.Model, str | Preprocessing]:
-    """Build the network and return it with the preprocessing that its weights need."""
+    """Build the network and return it with the preprocessing required by its weights."""
     if weights is not None and str(weights).endswith(FOREIGN_EXTENSIONS):
         return load_foreign(architecture.name, weights, size)
     return _build_with_keras_weights(architecture, weights, size), architecture.mode

@@ -1,7 +1,7 @@
-"""Draw images, signals, volumes or videos as pictures and align their maps with these pictures.
+"""Draw images, signals, volumes and videos as pictures, and align maps with those pictures.
 
-A signal is drawn as a line on white, and a volume or video as a row of slices or frames, so that
-runs and films can treat them like images.
+A signal is drawn as a line on a white background, and a volume or video as a row of slices or
+frames, so that runs and films can treat them like images.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ SLICE_PX, LABEL_PX, GAP_PX = 160, 18, 4
 
 
 class Canvas:
-    """A canvas of images, which are drawn unchanged under their maps.
+    """A canvas for images. The images are drawn unchanged under their maps.
 
     Attributes:
-        pictures: the pictures to draw maps over, uint8 RGB.
+        pictures: the pictures to draw maps over, as uint8 RGB arrays.
         noun: the word for what a picture shows, such as "image".
         is_wide: whether the pictures are so wide that maps are stacked vertically.
-        has_lines: whether the pictures are black lines on white, which stay black under a map.
+        has_lines: whether the pictures are black lines on a white background. The lines stay black
+            under a map.
     """
 
     noun = "image"
@@ -53,10 +54,10 @@ class Canvas:
             attribution: the raw maps.
 
         Returns:
-            The maps, (h, w) or (h, w, C).
+            The maps, each of shape (h, w) or (h, w, C).
 
         Raises:
-            ImageError: the maps have the wrong shape, or are not finite.
+            ImageError: the number of maps is wrong, or a map has the wrong shape or is not finite.
         """
         return maps_of(list(attribution), count=len(self.pictures))
 
@@ -65,18 +66,18 @@ class Canvas:
         return np.asarray(values, np.float64)
 
     def style(self, style: str) -> str:
-        """Return the style that this canvas uses in place of `style`."""
+        """Return the style to use on this canvas in place of `style`."""
         return style
 
     def first(self, count: int) -> Canvas:
-        """Return a canvas with only the first `count` pictures."""
+        """Return a copy of the canvas with only the first `count` pictures."""
         part = copy.copy(self)
         for name, value in vars(self).items():  # Each list has one item per picture.
             setattr(part, name, value[:count] if isinstance(value, list) else value)
         return part
 
     def covered(self, index: int) -> npt.NDArray[np.bool_] | None:
-        """Return a mask of the picture's pixels that the map covers, or None if it covers all."""
+        """Return a mask of the pixels covered by the map, or None if it covers all of them."""
         return None
 
     def finished(self, drawn: Picture, index: int) -> Picture:
@@ -92,10 +93,10 @@ class Canvas:
             index: the picture's index.
             style: the map's style, from `style`.
             look: how to blend maps with pictures.
-            limit: the value that is drawn in the strongest color.
+            limit: the value drawn in the strongest color.
 
         Returns:
-            The picture, uint8 RGB.
+            The picture, as a uint8 RGB array.
         """
         look = replace(self.look(look), cmap=self.color_map(style, look.cmap))
         return self.finished(blended(self.pictures[index], placed, style, look, limit), index)
@@ -114,9 +115,9 @@ class Canvas:
 
 
 class SignalCanvas(Canvas):
-    """A canvas of signals (T, C), drawn as one line per channel over a map.
+    """A canvas for signals of shape (T, C), drawn as one line per channel over a map.
 
-    A map has one row, or one row per channel.
+    A map has either a single row or one row per channel.
     """
 
     noun = "signal"
@@ -128,11 +129,11 @@ class SignalCanvas(Canvas):
         super().__init__([_line_picture(signal) for signal in self.signals])
 
     def maps(self, attribution: Sequence[npt.NDArray[Any]]) -> list[Map]:
-        """Check an attribution and return its maps, (1, t) or (C, T) (see `Canvas.maps`)."""
+        """Check an attribution and return its maps. Their shapes are (1, t) or (C, T)."""
         return signal_maps(list(attribution), self.signals)
 
     def placed(self, values: npt.NDArray[Any], index: int) -> Map:
-        """Align a map with a picture. Each column of pixels shows its strongest time step."""
+        """Align a map with a picture. Each pixel column shows the strongest time step it covers."""
         rows = np.atleast_2d(values.T if values.ndim == 2 else values).astype(np.float64)
         height, width = self.pictures[index].shape[:2]
         edges = np.linspace(0, rows.shape[1], width + 1)
@@ -145,11 +146,11 @@ class SignalCanvas(Canvas):
         return np.repeat(columns, np.diff(np.linspace(0, height, len(rows) + 1).astype(int)), axis=0)
 
     def style(self, style: str) -> str:
-        """Return "signed" for "grey", which would hide the line, and other styles unchanged."""
+        """Replace "grey", which would hide the line, with "signed". Other styles are unchanged."""
         return "signed" if style == "grey" else style
 
     def look(self, look: Look) -> Look:
-        """Return settings with opaque colors, because the line is drawn over them."""
+        """Return `look` with opaque colors, because the line is drawn over them."""
         return replace(look, alpha=1.0)
 
     def color_map(self, style: str, cmap: str | Colormap | None) -> str | Colormap | None:
@@ -166,7 +167,7 @@ class SignalCanvas(Canvas):
 
 
 class VolumeCanvas(Canvas):
-    """A canvas of volumes or videos (D, H, W, C), drawn as evenly spaced, numbered slices."""
+    """A canvas for volumes or videos of shape (D, H, W, C), drawn as evenly spaced slices."""
 
     is_wide = True
 
@@ -176,7 +177,7 @@ class VolumeCanvas(Canvas):
         super().__init__([_slices_picture(volume, PLANES[kind]) for volume in self.volumes])
 
     def maps(self, attribution: Sequence[npt.NDArray[Any]]) -> list[Map]:
-        """Check an attribution and return its maps with stacked slices (see `Canvas.maps`)."""
+        """Check an attribution and return its maps, with the slices of each stacked vertically."""
         found = volume_maps(list(attribution), len(self.volumes), self.noun)
         return [one if one.ndim == 2 else one.reshape(-1, *one.shape[2:]) for one in found]
 
@@ -200,7 +201,7 @@ def canvas_of(images: Arrays, kind: str, preprocessing: Preprocessing | str | No
     Args:
         images: the images, signals, volumes or videos, as for `plot`.
         kind: a key of `RANKS`.
-        preprocessing: the preprocessing that was applied, except to signals. It is undone.
+        preprocessing: the preprocessing to undo. It is ignored for signals.
 
     Returns:
         The canvas.
@@ -214,7 +215,7 @@ def canvas_of(images: Arrays, kind: str, preprocessing: Preprocessing | str | No
 
 
 def _line_picture(signal: Signal) -> Picture:
-    """Draw a signal in black on white, with one band per channel."""
+    """Draw a signal in black on a white background, with one band per channel."""
     steps, channels = signal.shape
     height = min(max(LOWEST_PX, CHANNEL_PX * channels), HIGHEST_PX)
     picture = np.full((height, LINE_WIDTH_PX, 3), 255, np.uint8)
@@ -248,13 +249,13 @@ def _slices_picture(volume: Volume, plane: str) -> Picture:
 
 
 def _resized(values: Map, height: int, width: int) -> Map:
-    """Resize a map and clip it to its range, because cubic interpolation overshoots."""
+    """Resize a map and clip it to its original range, because cubic interpolation overshoots."""
     resized = shrunk_or_enlarged(values.astype(np.float32), height, width)
     return np.clip(resized, values.min(), values.max()).astype(np.float64)
 
 
 def _labeled(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Place slice maps or masks side by side, with zeros at the slice numbers and in the gaps."""
+    """Place the maps or masks of slices side by side, leaving zeros at the numbers and gaps."""
     return _side_by_side([np.pad(part, [(LABEL_PX, 0), *[(0, 0)] * (part.ndim - 1)]) for part in parts])
 
 

@@ -65,7 +65,7 @@ def style_of(maps: Sequence[Map], style: str | None = None) -> str:
 
 
 def limit_of(values: Map, style: str) -> float:
-    """Return the color scale's limit for a separately scaled map, or 0 for an all-zero map."""
+    """Return the limit of the color scale for one map, or 0 if the map is all zeros."""
     unit, largest = _unit(values, style)
     sizes = np.abs(unit[unit != 0])
     if not sizes.size:
@@ -74,7 +74,7 @@ def limit_of(values: Map, style: str) -> float:
 
 
 def gray_map(values: Map, height: int, width: int, limit: float | None = None) -> Picture:
-    """Draw a map in the "grey" style as uint8 (height, width, 3), with its channels as RGB."""
+    """Draw a map in the "grey" style, giving a uint8 RGB picture of the requested size."""
     gray = np.rint(128 + 127 * _resized(values, "grey", height, width, limit)).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(np.atleast_3d(gray), (height, width, 3)))
 
@@ -89,14 +89,14 @@ def positions(values: Map, style: str, height: int, width: int, limit: float | N
 
 
 def ramp(style: str, cmap: str | Colormap | None = None) -> npt.NDArray[np.uint8]:
-    """Return a style's 256 colors, uint8 RGB (256, 3), from low to high.
+    """Return a style's 256 colors, from low to high.
 
     Args:
         style: the name of the style.
         cmap: a Matplotlib color map to use instead of the default. It does not apply to "grey".
 
     Returns:
-        The colors.
+        The RGB colors, as a uint8 array of shape (256, 3).
 
     Raises:
         OptionError: Matplotlib has no color map with this name.
@@ -116,9 +116,10 @@ def _ramp(colormap: Colormap) -> npt.NDArray[np.uint8]:
 
 
 def _resized(values: Map, style: str, height: int, width: int, limit: float | None) -> npt.NDArray[np.float32]:
-    """Scale a map to [0, 1] (heatmap) or [-1, 1], resize it and clip it to its range.
+    """Scale a map to [0, 1] (heatmaps) or [-1, 1] (other styles), and resize it.
 
-    Without clipping, cubic interpolation could produce negative values in a positive map.
+    The resized map is clipped to the range of the scaled map, because cubic interpolation could
+    otherwise produce negative values in a positive map.
     """
     scaled = _scaled(values, style, limit).astype(np.float32)
     return np.clip(shrunk_or_enlarged(scaled, height, width), scaled.min(), scaled.max())

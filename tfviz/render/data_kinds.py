@@ -1,4 +1,4 @@
-"""Tell images, signals, volumes and videos apart by their array axes."""
+"""Tell images, signals, volumes and videos apart by the axes of their arrays."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _LONG = 4  # the minimum ratio of the number of time steps to the number of sign
 def kind_of_batch(shape: Sequence[int | None]) -> str | None:
     """Return the kind of a batch with this shape, or None if its rank matches no kind.
 
-    A batch (N, D, H, W, C) contains videos if it has the three channels of color images, and
-    volumes otherwise.
+    A batch of shape (N, D, H, W, C) contains videos if it has three color channels, and volumes
+    otherwise.
     """
     if len(shape) == RANKS["video"] and shape[-1] == 3:
         return "video"
@@ -32,10 +32,10 @@ def kind_of_batch(shape: Sequence[int | None]) -> str | None:
 def kind_of(images: Arrays, attributions: Attributions, kind: str | None = None) -> str:
     """Return the kind of `images`: "image", "signal", "volume" or "video".
 
-    Signals (N, T, C) can have the same shape as a single image (H, W, C). An array with three axes
-    is treated as signals if the maps have one row per signal and the array cannot be an image. It
-    cannot be an image if it has neither 1 nor 3 channels, if the maps have fewer than T time steps,
-    or if T is much larger than N and the values are outside an image's range.
+    Signals of shape (N, T, C) can look like a single image of shape (H, W, C). An array with three
+    axes is treated as signals if the maps have one row per signal and the array cannot be an image.
+    It cannot be an image if it has neither 1 nor 3 channels, if the maps have fewer than T time
+    steps, or if T is much larger than N and the values are outside an image's range.
 
     Args:
         images: as for `plot`.

@@ -26,10 +26,10 @@ _LEVEL = 6  # compression level; 9 takes ten times as long for 5% fewer bytes
 
 
 def encoded_picture(picture: Picture, most_bytes: int) -> str:
-    """Encode a picture (H, W, 3) as a JPEG data URL, at the best quality that fits the size limit.
+    """Encode a picture as a JPEG data URL, at the best quality that fits the size limit.
 
     Args:
-        picture: the picture, uint8 RGB.
+        picture: the picture, as a uint8 RGB array of shape (H, W, 3).
         most_bytes: the maximum file size in bytes.
 
     Returns:
@@ -48,11 +48,11 @@ def encoded_map(
     """Encode a map as a transparent PNG data URL, at the best quality that fits the size limit.
 
     Args:
-        values: the map, (h, w) or (h, w, C).
+        values: the map, of shape (h, w) or (h, w, C).
         style: "heatmap" or "signed".
-        colors: the style's 256 colors, uint8 RGBA (256, 4).
-        limit: the value that is drawn in the strongest color.
-        covered: a mask (H, W) of the picture's pixels that the map covers.
+        colors: the style's 256 colors, as a uint8 RGBA array of shape (256, 4).
+        limit: the value drawn in the strongest color.
+        covered: a mask of shape (H, W) that marks the pixels of the picture covered by the map.
         most_bytes: the maximum file size in bytes.
 
     Returns:
@@ -69,7 +69,7 @@ def encoded_map(
 
 
 def encoded_bar(colors: npt.NDArray[np.uint8]) -> str:
-    """Encode a color bar with a style's 256 colors, uint8 RGBA (256, 4), as a data URL."""
+    """Encode a color bar as a data URL. The colors are a uint8 RGBA array of shape (256, 4)."""
     return _data_url(_png(np.arange(256, dtype=np.uint8)[None], colors), "png")
 
 
@@ -86,7 +86,7 @@ def _jpeg(picture: Picture, side: int, quality: int) -> bytes:
 
 
 def _png(indices: npt.NDArray[np.uint8], colors: npt.NDArray[np.uint8]) -> bytes:
-    """Encode a palette PNG, which OpenCV cannot write."""
+    """Encode an image as a palette PNG, a format that OpenCV cannot write."""
     height, width = indices.shape
     header = struct.pack(">IIBBBBB", width, height, 8, _PALETTE, 0, 0, 0)
     parts = [(b"IHDR", header), (b"PLTE", colors[:, :3].tobytes()), (b"tRNS", colors[:, 3].tobytes())]
@@ -95,7 +95,7 @@ def _png(indices: npt.NDArray[np.uint8], colors: npt.NDArray[np.uint8]) -> bytes
 
 
 def _compressed(indices: npt.NDArray[np.uint8]) -> bytes:
-    """Compress rows with PNG filter 0 (none) or 2 (up), whichever gives the smaller result."""
+    """Compress the rows with PNG filter 0 (none) or 2 (up), whichever gives the smaller result."""
     above = np.concatenate([np.zeros_like(indices[:1]), indices[:-1]])
     rows = {0: indices, 2: indices - above}
     files = [zlib.compress(np.insert(row, 0, kind, axis=1).tobytes(), _LEVEL) for kind, row in rows.items()]

@@ -11,13 +11,14 @@ MEAN, DEVIATION = 0.5, 0.1  # The drawn values range from 0 (black) to 1 (white)
 
 
 def standardized(attribution: npt.ArrayLike) -> Picture:
-    """Scale a map to mean 0.5 and standard deviation 0.1, and draw it from black (0) to white (1).
+    """Scale a map to a mean of 0.5 and a standard deviation of 0.1, and draw it.
 
     Args:
-        attribution: a map (h, w) or (h, w, 3).
+        attribution: a map of shape (h, w) or (h, w, 3).
 
     Returns:
-        The picture, uint8 (h, w, 3). Values outside [0, 1] are clipped.
+        The picture, as a uint8 array of shape (h, w, 3). A scaled value of 0 is black,
+        and 1 is white. Values outside [0, 1] are clipped.
     """
     (values,) = maps_of([attribution], count=1)
     # Dividing by the largest value prevents overflow below.

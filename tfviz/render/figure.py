@@ -60,21 +60,21 @@ def plot(
     `alpha`, `underlay` and `preprocessing` don't apply to signals.
 
     Args:
-        images: images as for `overlay`; signals as an array (N, T, C), a single signal (T, C) or a
-            list of (T, C); or volumes or videos as an array (N, D, H, W, C) or a list of (D, H, W,
-            C).
+        images: images as for `overlay`; signals as an array of shape (N, T, C), a single signal of
+            shape (T, C) or a list of such signals; or volumes or videos as an array of shape
+            (N, D, H, W, C) or a list of arrays of shape (D, H, W, C).
         attributions: method -> its maps, as for `overlay`; for several targets, method -> target
             -> maps. The keys become titles. A key of `tfviz.METHODS` becomes the method's name;
             other keys are unchanged.
         kind: "image", "signal", "volume" or "video". If None, the kind is inferred from the shape.
-            Arrays (N, D, H, W, 3) are videos. An array with three axes is a single image (H, W, C),
-            unless the maps have one row for each of N signals and the array's values or shape rule
-            out an image.
+            Arrays of shape (N, D, H, W, 3) are videos. An array with three axes is a single image
+            of shape (H, W, C), unless the maps have one row for each of N signals and the array's
+            values or shape rule out an image.
         slices: the slices or frames of volumes to draw. None means up to six: evenly spaced slices
             and the slice with the strongest value of the first map.
-        captions: one text per image, such as "tabby cat 0.83", to write below it.
-        scores: target -> (N,) class scores, such as {"tabby": model.predict(images)[:, 281]}, to
-            write below the maps. For maps without a target, use the method's key.
+        captions: the text to write below each image, such as "tabby cat 0.83".
+        scores: target -> class scores of shape (N,), such as {"tabby": model.predict(images)[:,
+            281]}, written below the maps. For maps without a target, use the method's key.
         styles: method -> style, for methods that should not use their default style.
         alpha: as for `overlay`.
         underlay: "gray" draws the maps over gray images, so that map and image colors don't mix;
@@ -142,7 +142,7 @@ class _Layout:
         column: the maximum image width.
         row: the maximum image height.
         titles: the column titles.
-        texts: for each row, the texts below its image and its maps.
+        texts: for each row, the texts below its image and maps.
         width: the figure width.
         height: the figure height.
     """
@@ -174,13 +174,13 @@ class _Layout:
 
     @property
     def step(self) -> float:
-        """The distance between the tops of two rows."""
+        """The distance between the tops of two consecutive rows."""
         below_pictures = most_lines_of([texts[0] for texts in self.texts]) * LINE
         below_maps = most_lines_of([text for texts in self.texts for text in texts[1:]]) * LINE
         return self.row + max(below_pictures, BAR_GAP + BAR + NUMBER_LINE + below_maps) + GAP
 
     def box(self, row: int, column: int, picture: Picture) -> tuple[float, float, float, float]:
-        """Return the left, bottom, width and height that center an image at the top of its cell."""
+        """Return the left, bottom, width and height of an image centered at the top of its cell."""
         height, width = picture.shape[:2]
         scale = min(self.row / height, self.column / width)
         left = MARGIN + column * (self.column + GAP) + (self.column - width * scale) / 2

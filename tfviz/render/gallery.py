@@ -40,14 +40,14 @@ def write_gallery(
     preface: str = "",
     captions: str = STRENGTHS,
 ) -> Path:
-    """Write a gallery page atomically, replacing an older one.
+    """Write a gallery page atomically, replacing any existing one.
 
     Args:
         folder: the folder that holds the image files. It is created if necessary.
         entries: the images, in page order.
         title: the heading, such as the model's name.
         subtitle: the line below the heading, such as the layer's name.
-        failures: images that could not be explained, to list at the end.
+        failures: images that could not be explained. They are listed at the end.
         questions: method name -> the question that the method answers, shown on demand.
         scale: the scale of the maps at `GalleryMap.path`. If maps have an `other_path`, the page
             has a switch between the two scales.
@@ -56,7 +56,7 @@ def write_gallery(
             None means an image canvas.
         page: the page's file name.
         preface: HTML to show above the images.
-        captions: a text that explains the strengths in the maps' captions.
+        captions: a text that explains the strengths given in the map captions.
 
     Returns:
         The page's path.
@@ -109,7 +109,7 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _search(entries: Sequence[GalleryEntry]) -> str:
-    """Return the search field and the sort orders that apply to these images."""
+    """Return the search field and the sort options that apply to these images."""
     if len(entries) < 2:
         return ""
     orders = {"given": "As listed", "name": "File name"}
@@ -132,7 +132,7 @@ def _pager(label: str) -> str:
 
 
 def _others(entries: Sequence[GalleryEntry], noun: str) -> str:
-    """Return the cards on all pages after the first."""
+    """Return the cards that come after the first page."""
     waiting = "\n".join(waiting_card(entry) for entry in entries[PER_PAGE:])
     note = f"<noscript><p>Showing {PER_PAGE} of {len(entries)} {noun}s. Enable JavaScript to see all.</p></noscript>\n{{}}"
     return optional(note, waiting)

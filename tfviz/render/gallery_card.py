@@ -31,7 +31,7 @@ def card(entry: GalleryEntry) -> str:
 
 
 def waiting_card(entry: GalleryEntry) -> str:
-    """Return a card as text inside a <script>, which browsers don't parse or lay out."""
+    """Return a card as text inside a <script>, so that browsers don't parse it or lay it out."""
     return f'<script type="text/plain" class="card"{_search_data(entry)}>{card(entry)}</script>'
 
 
@@ -93,7 +93,7 @@ def _figure(one: GalleryMap, entry: GalleryEntry) -> str:
 def _link(
     path: str | PurePath, alt: str, caption: str, size: tuple[int, int] | None, other: str | PurePath | None = None
 ) -> str:
-    """Return a thumbnail that links to its file. `other` is the same map drawn on another scale."""
+    """Return a thumbnail that links to its file. `other` shows the same map on another scale."""
     address = html.escape(_address(path))
     second = f' data-other="{html.escape(_address(other))}"' if other else ""
     shape = f' width="{size[1]}" height="{size[0]}"' if size else ""
@@ -104,7 +104,7 @@ def _link(
 
 
 def _address(path: str | PurePath) -> str:
-    """Convert a relative path to a URL. Quote its bytes, because it may not be valid Unicode."""
+    """Convert a relative path to a URL, quoting bytes because a path need not be valid Unicode."""
     return quote(os.fsencode(PurePath(path).as_posix()))
 
 

@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 @dataclass(frozen=True)
 class GalleryMap:
-    """A drawn map.
+    """A map drawn for the gallery.
 
     Attributes:
         method: the method's name.
@@ -42,7 +42,7 @@ class GalleryEntry:
         size: (height, width) of the image and its maps in pixels. The page reserves this space, so
             that its content does not shift during loading.
         score_kind: the kind of score, such as "probability" or "output".
-        truth: the true class's name, or "" if it is unknown.
+        truth: the name of the true class, or "" if it is unknown.
         is_right: whether the top class is the true class, or None if either is unknown. It is
             stored separately because two classes may have the same name.
     """

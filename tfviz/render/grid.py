@@ -27,14 +27,14 @@ Scores: TypeAlias = Mapping[str, npt.ArrayLike]
 
 @dataclass(frozen=True)
 class Column:
-    """One method's maps for one target.
+    """The maps of one method for one target.
 
     Attributes:
         method: the method's key.
         target: the target's name, or "" if the method has only one target.
         style: the maps' style.
         maps: one map per image.
-        limits: for each map, the value that is drawn in the strongest color.
+        limits: for each map, the value drawn in the strongest color.
         notes: for each map, the text below it.
     """
 
@@ -52,7 +52,7 @@ class Column:
 
     @property
     def has_own_title(self) -> bool:
-        """True if part of the title comes from the caller."""
+        """Whether part of the title comes from the caller."""
         return self.title != title_of(self.method) or self.title == self.method
 
 
@@ -77,7 +77,7 @@ class Grid:
         return min(max(*(one.shape[1] / one.shape[0] for one in self.pictures), NARROWEST), WIDEST)
 
     def row(self, index: int, height: int, width: int) -> list[Picture]:
-        """Draw an image and its maps, resized to fit (height, width) at the same aspect ratio."""
+        """Draw an image and its maps, resized to fit (height, width) without distortion."""
         whole = self.pictures[index]
         scale = min(height / whole.shape[0], width / whole.shape[1])
         size = (max(1, round(whole.shape[0] * scale)), max(1, round(whole.shape[1] * scale)))
@@ -131,7 +131,9 @@ def grid_of(
 
 
 def targets_of(attributions: Attributions) -> dict[str, Mapping[str, Arrays]]:
-    """Return the attributions as method -> target -> maps; the target is "" if there is only one.
+    """Return the attributions in the form method -> target -> maps.
+
+    A method whose maps are not grouped by target gets the target "".
 
     Raises:
         OptionError: `attributions` is not a dict, or it or one of its dicts is empty.
@@ -217,7 +219,7 @@ def _at(scores: list[float] | None, index: int) -> float | None:
 def _strengths(
     method: str, maps: list[Map], names: Sequence[str], style: str, scores: Sequence[float | None]
 ) -> list[Strength]:
-    """Return the maps' strengths relative to a reference map.
+    """Return the strength of each map relative to a reference map.
 
     The reference is the map of the highest-scoring target, or the strongest map if a score is
     missing.
@@ -252,7 +254,7 @@ def captions_of(captions: Sequence[str | None] | None, count: int) -> list[str]:
     """Return one caption per image, or "" for an image without a caption.
 
     Raises:
-        ImageError: the numbers of captions and images differ.
+        ImageError: the number of captions differs from the number of images.
     """
     if captions is None:
         return [""] * count

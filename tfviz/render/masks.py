@@ -1,4 +1,4 @@
-"""Draw masks with values in [0, 1] in gray, or in red over an image."""
+"""Draw masks with values in [0, 1], either in gray or in red over an image."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _RED = np.array([255, 0, 0], np.float32)
 
 
 def gray_mask(mask: npt.ArrayLike, height: int, width: int) -> Picture:
-    """Draw a mask (h, w) in [0, 1], resized to (height, width), from black at 0 to white at 1."""
+    """Draw a mask in gray at size (height, width), from black at 0 to white at 1."""
     strength = _resized(mask, height, width)
     return np.rint(255 * np.repeat(strength[..., None], 3, axis=2)).astype(np.uint8)
 
 
 def red_mask(picture: npt.ArrayLike, mask: npt.ArrayLike) -> Picture:
-    """Draw a mask (h, w) in [0, 1] over an image (H, W, 3), from unchanged at 0 to red at 1."""
+    """Blend an image with red according to a mask, from unchanged at 0 to pure red at 1."""
     (below,) = pictures_of([picture])
     strength = _resized(mask, *below.shape[:2])[..., None]
     return np.rint((1 - strength) * below + strength * _RED).astype(np.uint8)

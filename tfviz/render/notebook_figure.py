@@ -1,4 +1,4 @@
-"""A Matplotlib figure that notebooks display and that grows to fit a title."""
+"""A Matplotlib figure for notebooks that grows to fit a title."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MARGIN = 0.12  # inches around a title
 
 
 class NotebookFigure(Figure):
-    """A figure that is not registered with pyplot and whose axes leave no margin.
+    """A figure that is not registered with pyplot and has no margin around its axes.
 
     A notebook displays it as a cell's result, with or without `%matplotlib inline`. IPython calls
     `_repr_png_` only if no backend has registered another formatter for figures.

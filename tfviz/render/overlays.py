@@ -60,13 +60,13 @@ class Look:
         return np.float32(self.alpha) ** self.powers(style)
 
     def below(self, picture: Picture) -> Picture:
-        """Return the picture to draw below a map, in color or in gray."""
+        """Return the picture to draw under a map, in color or in gray."""
         if self.underlay == "color":
             return picture
         return cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
     def color_bar(self, style: str) -> npt.NDArray[np.uint8]:
-        """Return a style's 256 colors, (256, 3), blended with mid gray if the images are gray."""
+        """Return a style's 256 colors, blended with mid gray if the images are drawn in gray."""
         colors = ramp(style, self.cmap)
         if style == "grey" or self.underlay == "color":
             return colors
@@ -87,12 +87,13 @@ def overlay(
     """Draw each map in color over its image.
 
     Args:
-        images: (N, H, W, 3) or (N, H, W, 1), one image without the batch axis, or a list of images
-            of different sizes. Images from `load_images` are drawn in their original colors. Other
-            images are drawn unchanged if they are uint8, or floats in 0–1 or 0–255. Images with
-            negative values or values above 255 need `preprocessing`. Without it, their colors are
-            unknown and a warning is issued.
-        attribution: raw maps of any height and width, one per image: (N, h, w) or (N, h, w, C).
+        images: an array of shape (N, H, W, 3) or (N, H, W, 1), one image without the batch axis, or
+            a list of images, which may differ in size. Images from `load_images` are drawn in their
+            original colors. Other images are drawn unchanged if they are uint8, or floats in 0–1 or
+            0–255. Images with negative values or values above 255 need `preprocessing`. Without it,
+            their colors are unknown and a warning is issued.
+        attribution: one raw map per image, as an array of shape (N, h, w) or (N, h, w, C). The maps
+            may have any height and width.
         style: "heatmap" (|value|, the maximum over channels), "signed" (diverging colors around
             zero, the sum over channels) or "grey" (channels as RGB, zero is gray, drawn instead of
             the image). None selects "grey" for maps with channels, "signed" for maps with a
@@ -106,12 +107,12 @@ def overlay(
             "torch", "caffe", "unit" or "none". It is undone before drawing.
 
     Returns:
-        uint8 RGB pictures with the images' sizes: (N, H, W, 3), (H, W, 3) for a single image, or a
-        list if `images` is a list.
+        uint8 RGB pictures of the same sizes as the images: an array of shape (N, H, W, 3), one of
+        shape (H, W, 3) for a single image, or a list if `images` is a list.
 
     Raises:
-        ImageError: images and maps differ in number, have the wrong shape or are not finite, or the
-            images do not match the preprocessing.
+        ImageError: the number of maps differs from the number of images; an image or map has the
+            wrong shape or is not finite; or the images do not match the preprocessing.
         OptionError: the style, underlay, color map or preprocessing is unknown, or alpha is outside
             [0, 1].
     """
@@ -126,18 +127,17 @@ def overlay(
 
 
 def blended(picture: Picture, values: Map, style: str, look: Look, limit: float | None = None) -> Picture:
-    """Draw one map over one image (H, W, 3). A map in the "grey" style replaces the image.
+    """Draw one map over one image. A map in the "grey" style replaces the image.
 
     Args:
-        picture: the image.
+        picture: the image, of shape (H, W, 3).
         values: the map.
         style: the map's style.
         look: how to blend the map with the image.
-        limit: the value that is drawn in the strongest color. If None, the map is scaled
-            separately.
+        limit: the value drawn in the strongest color. If None, the map is scaled separately.
 
     Returns:
-        The picture, uint8 RGB (H, W, 3).
+        The picture, as a uint8 RGB array of shape (H, W, 3).
     """
     height, width = picture.shape[:2]
     if style == "grey":
@@ -154,7 +154,7 @@ def blended(picture: Picture, values: Map, style: str, look: Look, limit: float 
 
 @lru_cache(maxsize=8)
 def _over_gray(colors: bytes, weights: bytes) -> npt.NDArray[np.uint8]:
-    """Blend each of 256 colors with each of 256 gray values and return the colors (256 * 256, 3).
+    """Blend each of 256 colors with each of 256 grays, giving shape (256 * 256, 3).
 
     The arguments are bytes because arrays and color maps aren't hashable.
     """

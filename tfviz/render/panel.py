@@ -43,7 +43,7 @@ MAP_BYTES, LEAST_MAP_BYTES, ALL_MAP_BYTES = 16_000, 4_000, 32 * 16_000
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel of images beside their maps. A notebook displays it as a cell's result.
+    """Images shown beside their maps. A notebook displays a panel as a cell's result.
 
     Attributes:
         canvas: the pictures to draw maps over.
@@ -114,7 +114,7 @@ class Panel:
 
     @property
     def _enlargement(self) -> int:
-        """The factor by which the byte limits grow for pictures as wide as the page."""
+        """The factor by which to raise the byte limits, which is larger for page-wide pictures."""
         return 3 if self.canvas.is_wide else 1
 
     @property
@@ -123,7 +123,7 @@ class Panel:
 
     @property
     def _targets(self) -> dict[str, str]:
-        """The target names, or an empty dict if there are fewer than two."""
+        """The target names, as a dict that is empty if there are fewer than two."""
         names = {column.target: column.target for column in self.columns if column.target}
         return names if len(names) > 1 else {}
 
@@ -236,7 +236,7 @@ def show(
         images: as for `plot`, at most 64.
         attributions: as for `plot`.
         kind: as for `plot`.
-        captions: one text per image, such as "tabby cat 0.83", to write below it.
+        captions: the text to write below each image, such as "tabby cat 0.83".
         scores: as for `plot`.
         classes: target -> each image's class name, such as {"top1": ["tabby", "goldfish"]}.
         styles: as for `plot`.
@@ -281,7 +281,7 @@ def panel_on(
     scale: str,
     heading: str = "",
 ) -> Panel:
-    """Build a panel of maps over a canvas's pictures.
+    """Build a panel of maps drawn over the pictures of a canvas.
 
     Args:
         canvas: the canvas.

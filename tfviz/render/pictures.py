@@ -33,24 +33,24 @@ MAX_DRAWN_SIDE_PX = 1600  # Larger image files are downscaled before maps are dr
 
 
 def is_single(images: Arrays) -> bool:
-    """Return whether `images` is one image (H, W, C), not a batch or a list."""
+    """Return whether `images` is a single image of shape (H, W, C), not a batch or a list."""
     return not isinstance(images, list | tuple) and np.ndim(cast(npt.ArrayLike, images)) == 3
 
 
 def pictures_of(images: Arrays, preprocessing: Preprocessing | str | None = None) -> list[Picture]:
-    """Convert images to uint8 RGB.
+    """Convert images to uint8 RGB arrays.
 
     Args:
-        images: (N, H, W, C), (H, W, C), or a list of (H, W, C) of any sizes.
+        images: an array of shape (N, H, W, C) or (H, W, C), or a list of images of any sizes.
         preprocessing: as for `overlay`. It does not apply to uint8 images or to images from
             `load_images`.
 
     Returns:
-        The images, uint8 (H, W, 3), RGB.
+        The RGB images, as uint8 arrays of shape (H, W, 3).
 
     Raises:
-        ImageError: there are no images; they have the wrong shape, a number of channels other than
-            1 or 3, or NaN values; or the preprocessing cannot have produced their values.
+        ImageError: there are no images; an image has the wrong shape, a number of channels other
+            than 1 or 3, or NaN values; or the preprocessing cannot have produced their values.
     """
     if isinstance(images, list | tuple):
         arrays = [_with_loaded_colors(image) for image in images]
@@ -73,15 +73,15 @@ def pictures_of(images: Arrays, preprocessing: Preprocessing | str | None = None
 
 
 def preprocessing_of_images(images: Arrays, models: Iterable[keras.Model]) -> Preprocessing | None:
-    """Return the preprocessing that was applied to images for one of these models.
+    """Return the preprocessing that was applied to the images, if it is known.
 
     Args:
         images: as for `pictures_of`.
-        models: the models.
+        models: the models that the images may have been preprocessed for.
 
     Returns:
-        The first preprocessing that is known for one of the models, or None if there is none or if
-        it cannot have produced the images.
+        The preprocessing of the first model whose preprocessing is known, or None if there is no
+        such model or the preprocessing cannot have produced the images.
     """
     known = next((one for model in models if (one := known_preprocessing(model))), None)
     arrays = [np.asarray(one) for one in (images if isinstance(images, list | tuple) else [images])]
@@ -89,7 +89,7 @@ def preprocessing_of_images(images: Arrays, models: Iterable[keras.Model]) -> Pr
 
 
 def has_known_colors(images: Arrays) -> bool:
-    """Return whether images are uint8 or from `load_images` and are therefore drawn unchanged."""
+    """Return whether images are drawn unchanged: they are uint8 or come from `load_images`."""
     parts = images if isinstance(images, list | tuple) else [cast(npt.ArrayLike, images)]
     return all(_with_loaded_colors(one).dtype == np.uint8 for one in parts)
 
@@ -159,15 +159,15 @@ def maps_of(attribution: Arrays, *, count: int, single: bool = False) -> list[Ma
     """Convert an attribution to a list of finite maps.
 
     Args:
-        attribution: (N, h, w), (N, h, w, C), or a list of (h, w[, C]).
+        attribution: an array of shape (N, h, w) or (N, h, w, C), or a list with one map per image.
         count: the expected number of maps.
         single: whether the image has no batch axis. The map may then also lack a batch axis.
 
     Returns:
-        The maps, float64.
+        The maps, as float64 arrays.
 
     Raises:
-        ImageError: the maps have the wrong shape or number, or are not finite.
+        ImageError: the number of maps is wrong, or a map has the wrong shape or is not finite.
     """
     if isinstance(attribution, list | tuple):
         arrays = [_floats(one) for one in attribution]
@@ -182,7 +182,7 @@ def maps_of(attribution: Arrays, *, count: int, single: bool = False) -> list[Ma
 
 
 def shrunk_or_enlarged(picture: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
-    """Resize an image or map, (h, w[, C]) uint8 or float32, to (height, width)."""
+    """Resize a uint8 or float32 image or map to (height, width)."""
     if picture.shape[:2] == (height, width):
         return picture
     shrinks = height <= picture.shape[0] and width <= picture.shape[1]
@@ -224,7 +224,7 @@ def _floats(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def _is_one_map(shape: Sequence[int]) -> bool:
-    """Return whether a shape is (h, w) or (h, w, C) and not a batch of one, (1, h, w)."""
+    """Return whether a shape is that of a single map rather than a batch of one map."""
     return len(shape) == 2 or (len(shape) == 3 and shape[0] > 1 and shape[2] in (1, 3))
 
 

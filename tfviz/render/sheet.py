@@ -53,7 +53,7 @@ def contact_sheet(
             times its height is drawn at a smaller height.
 
     Returns:
-        The picture, uint8 RGB (height, width, 3).
+        The picture, as a uint8 RGB array of shape (height, width, 3).
 
     Raises:
         ImageError: as for `plot`.
@@ -110,7 +110,7 @@ class _Columns:
         return strip
 
     def titles(self, titles: Sequence[str]) -> Picture:
-        """Write a title above each map column, with the last lines on a common baseline."""
+        """Write a title above each map column, aligning the last lines on a common baseline."""
         fitting = [self.fitting(title) for title in titles]
         strip = self.blank(GAP + most_lines_of(fitting) * LINE + ABOVE_TEXT)
         placed = [(self.middle(1 + column), title) for column, title in enumerate(fitting)]
@@ -134,7 +134,7 @@ class _Columns:
 
 
 def _with_texts(strip: Picture, placed: Sequence[tuple[float, str]], y: float, **align: str) -> Picture:
-    """Write texts at `y` pixels from the top. Use Matplotlib, because OpenCV draws only ASCII."""
+    """Write texts `y` pixels from the top. This uses Matplotlib, as OpenCV draws only ASCII."""
     height, width = strip.shape[:2]
     figure = Figure(figsize=(width / 72, height / 72), dpi=72)
     canvas = FigureCanvasAgg(figure)

@@ -38,16 +38,17 @@ TEXT_SIZE, NUMBER_SIZE = 9, 8  # points
 
 
 def signals_of(signals: Arrays) -> list[Signal]:
-    """Convert signals to float64 (T, C).
+    """Convert signals to float64 arrays of shape (T, C).
 
     Args:
-        signals: (N, T, C), one signal (T, C), or a list of signals of any lengths.
+        signals: an array of shape (N, T, C), a single signal of shape (T, C), or a list of signals
+            of any lengths.
 
     Returns:
         The signals.
 
     Raises:
-        ImageError: there are no signals, they have the wrong shape, or they contain NaN.
+        ImageError: there are no signals, or a signal has the wrong shape or contains NaN.
     """
     if isinstance(signals, list | tuple):
         arrays = [np.asarray(one, np.float64) for one in signals]
@@ -65,14 +66,15 @@ def signals_of(signals: Arrays) -> list[Signal]:
 
 
 def signal_maps(attribution: Arrays, signals: Sequence[Signal]) -> list[Map]:
-    """Convert an attribution to one map per signal, (1, t), or (C, T) if there are channels.
+    """Convert an attribution to a list with one map per signal.
 
     Args:
-        attribution: (N, t), (N, T, C), or a list of (t,) or (T, C).
+        attribution: an array of shape (N, t) or (N, T, C), or a list of arrays of shape (t,) or
+            (T, C).
         signals: the signals.
 
     Returns:
-        The maps, float64.
+        The maps, as float64 arrays of shape (1, t), or (C, T) for a map with channels.
 
     Raises:
         ImageError: the number of maps is wrong, or a map has the wrong shape or is not finite.

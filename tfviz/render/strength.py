@@ -23,7 +23,7 @@ SCALES = ("map", "image")
 
 @dataclass(frozen=True)
 class Strength:
-    """One map's strength.
+    """The strength of a map.
 
     Attributes:
         words: the caption text, or "" if the map is not compared with another.
@@ -39,12 +39,12 @@ class Strength:
 
     @property
     def limit(self) -> float:
-        """The value that is drawn in the strongest color, raised to dim a nearly empty map."""
+        """The value drawn in the strongest color. It is raised to dim a nearly empty map."""
         return self.own_limit * (DIMMING if self.is_nearly_empty else 1)
 
 
 def strengths_of(method: str, maps: Sequence[Map], names: Sequence[str], style: str, reference: int | None) -> list[Strength]:
-    """Return the strengths of one method's maps for one image.
+    """Return the strength of each map of one method for one image.
 
     Args:
         method: the method's key.
@@ -81,7 +81,7 @@ def meaning_of(style: str, scale: str, noun: str = "image") -> str:
 
 
 def common_limit(strengths: Sequence[Strength]) -> float:
-    """Return the value that is drawn in the strongest color if all targets share a scale."""
+    """Return the value drawn in the strongest color if all targets share a scale."""
     return max(strengths, key=lambda one: one.own_limit).limit
 
 

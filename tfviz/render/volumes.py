@@ -33,12 +33,12 @@ Volume = npt.NDArray[np.uint8]  # (D, H, W, 3), RGB
 
 
 def volumes_of(volumes: Arrays, preprocessing: Preprocessing | str | None = None, kind: str = "volume") -> list[Volume]:
-    """Convert volumes to uint8 RGB slices.
+    """Convert volumes to uint8 RGB arrays.
 
     Args:
-        volumes: (N, D, H, W, C), or a list of one or more volumes (D, H, W, C). Gray volumes with
-            values outside 0–255, such as Hounsfield units, are rescaled by their minimum and
-            maximum.
+        volumes: an array of shape (N, D, H, W, C), or a list of arrays of shape (D, H, W, C). Gray
+            volumes with values outside 0–255, such as Hounsfield units, are rescaled by their
+            minimum and maximum.
         preprocessing: as for `plot`.
         kind: "volume" or "video", for messages.
 
@@ -46,7 +46,7 @@ def volumes_of(volumes: Arrays, preprocessing: Preprocessing | str | None = None
         The volumes.
 
     Raises:
-        ImageError: there are no volumes, they have the wrong shape, or they contain NaN.
+        ImageError: there are no volumes, or a volume has the wrong shape or contains NaN.
     """
     given: Any = volumes
     arrays = [np.asarray(one) for one in given]
@@ -63,9 +63,9 @@ def volumes_of(volumes: Arrays, preprocessing: Preprocessing | str | None = None
 
 
 def _in_range(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """If a gray volume has values outside 0–255, stretch them to 0–1. Keep other volumes unchanged.
+    """Rescale a gray volume with values outside 0–255 to 0–1. Leave other volumes unchanged.
 
-    Color volumes are not stretched, because that would alter their colors.
+    Color volumes are not rescaled, because that would alter their colors.
     """
     if array.dtype == np.uint8 or array.shape[-1] != 1 or not np.isfinite(array).all():
         return array
@@ -79,16 +79,16 @@ def volume_maps(attribution: Arrays, count: int, kind: str = "volume") -> list[n
     """Convert an attribution to one map per volume.
 
     Args:
-        attribution: an array or a list with one map per volume: (d, h, w), (D, H, W, C), or (h, w)
-            for all slices.
+        attribution: an array or a list with one map per volume. A map has shape (d, h, w) or
+            (D, H, W, C), or shape (h, w) if it applies to all slices.
         count: the number of volumes.
         kind: "volume" or "video", for messages.
 
     Returns:
-        The maps, float64.
+        The maps, as float64 arrays.
 
     Raises:
-        ImageError: the maps have the wrong shape or number, or are not finite.
+        ImageError: the number of maps is wrong, or a map has the wrong shape or is not finite.
     """
     given: Any = attribution
     arrays = [np.asarray(one, np.float64) for one in given]
@@ -116,15 +116,15 @@ def evenly_spaced(depth: int) -> npt.NDArray[np.int64]:
 def slice_of(values: npt.NDArray[np.float64], index: int, depth: int) -> Map:
     """Return the part of a map that lies over one slice of a volume.
 
-    If the map has fewer slices than the volume, the map's nearest slice is returned.
+    If the map has fewer slices than the volume, its nearest slice is returned.
 
     Args:
         values: the map.
-        index: the slice.
+        index: the slice's index.
         depth: the number of slices in the volume.
 
     Returns:
-        The part, (h, w) or (h, w, C).
+        The part, of shape (h, w) or (h, w, C).
     """
     if values.ndim == 2:
         return values
@@ -231,7 +231,7 @@ def _draw_row(
     look: Look,
     plane: str,
 ) -> None:
-    """Draw a labeled row of a volume's slices, or of maps over the slices with a color bar."""
+    """Draw a labeled row of slices, or of maps over the slices followed by a color bar."""
     label = f"{plane.capitalize()}s" if column is None else "\n".join(filter(None, (column.title, column.notes[index])))
     if values is not None and values.ndim == 2:
         label += f"\none map for all {plane}s"

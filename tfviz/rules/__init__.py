@@ -1,1 +1,1 @@
-"""The methods' backward rules, by operation type."""
+"""Backward rules for the methods, by operation type."""

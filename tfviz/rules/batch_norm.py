@@ -14,8 +14,9 @@ from tfviz.graph.operations import Linear, Normalization
 def batch_norm_scales(graph: Graph) -> dict[Step, Callable[[], tf.Tensor]]:
     """Return the channel scales of each BatchNormalization that can be merged.
 
-    The result maps the linear map before the normalization to a function that returns the scales. A
-    warning lists each BatchNormalization that directly follows a linear map but cannot be merged.
+    The keys of the result are the linear maps before these normalizations, and the values are
+    functions that return the scales. A warning lists each BatchNormalization that directly follows
+    a linear map but cannot be merged.
     """
     scales: dict[Step, Callable[[], tf.Tensor]] = {}
     unmerged = []

@@ -110,7 +110,7 @@ class Excitation:
                 ) from getattr(step.operation, "cause", None)
 
     def is_below_last_map(self, at: Sequence[Value]) -> bool:
-        """Return whether each value in `at` is unused or affects the input of a last linear map."""
+        """Return whether each value in `at` is unused or feeds into one of the last linear maps."""
         behind = [self.graph.after([value]) for value in at]
         used = [values for values in behind if values.intersection(self.graph.outputs)]
         return all(any(values.intersection(last.inputs) for last in self.last_maps) for values in used)
@@ -129,7 +129,7 @@ class Excitation:
             return _to_carrier(step, inputs, output)
 
         def linear(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
-            """Apply P(a_j | a_i) = Z_i · a_j · w_ji if w_ji ≥ 0, otherwise 0.
+            """Apply P(a_j | a_i) = Z_i · a_j · w_ji if w_ji ≥ 0, or 0 otherwise.
 
             Z_i normalizes the sum over j to 1.
 
@@ -172,7 +172,7 @@ class Excitation:
         return (x - smallest) * mask
 
     def _mask(self, value: Value, images: Tensors) -> tf.Tensor:
-        """Return a mask that is 1 where a value comes from the image and 0 at padding."""
+        """Return a mask that is 1 where a value comes from the image and 0 in the padding."""
         keep = dict.fromkeys(_PIXELWISE, lambda step, inputs, output: inputs[step.operation.signal or 0])
         steps = self.graph.before([value])
         fills = [list(map(fill, images)) for fill in (tf.ones_like, tf.zeros_like)]
@@ -242,7 +242,8 @@ def _to_carrier(step: Step, inputs: Tensors, output: tf.Tensor) -> tf.Tensor:
 def _sum_to(p: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """Sum p over the axes along which `like` was broadcast.
 
-    Keras layers treat (N, C) as (N, 1, 1, C) if they combine it with (N, height, width, C).
+    When a Keras layer combines shapes (N, C) and (N, height, width, C), it treats the first as
+    (N, 1, 1, C).
     """
     missing = len(p.shape) - len(like.shape)
     p = tf.reduce_sum(p, axis=list(range(1, 1 + missing))) if missing > 0 else p

@@ -28,7 +28,7 @@ def last_linear_maps(graph: Graph) -> tuple[set[Step], set[Step]]:
 
 
 def averaged_maps(graph: Graph, last_maps: set[Step[Linear]]) -> set[Step]:
-    """Return the last linear maps whose outputs are averaged over positions, and those averages.
+    """Return the last linear maps whose outputs are averaged over positions, and the averages.
 
     Together, such a linear map and the average form a single linear map, as in SqueezeNet and NiN,
     or in a segmentation model whose target averages over a mask. Only activations and moves may

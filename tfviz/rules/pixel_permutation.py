@@ -28,12 +28,14 @@ def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, out
 
     Args:
         step: a step that moves, copies or drops elements.
-        mask: the mask at one output, (N, height, width, 1).
-        sizes: each input's (height, width).
-        number, output: the input index and the output index.
+        mask: the mask at one output, of shape (N, height, width, 1).
+        sizes: the (height, width) of each input.
+        number: the index of the input.
+        output: the index of the output.
 
     Returns:
-        The mask, (N, height, width, 1), or None if the output contains no pixel from this input.
+        The mask, of shape (N, height, width, 1), or None if the output contains no pixel from this
+        input.
     """
     channels = [value.shape[1 + len(size) :] for value, size in zip(step.inputs, sizes, strict=True)]
     shapes = [(*size, *(n or 1 for n in rest)) for size, rest in zip(sizes, channels, strict=True)]
@@ -51,18 +53,19 @@ def moved_back(step: Step, mask: Tensor, sizes: Sequence[Size], number: int, out
 
 
 def _readers(step: Step, shapes: Sequence[Size], axes: int, number: int, output: int, size: Size) -> np.ndarray:
-    """Return the positions of each input pixel's copies in one output.
+    """Return the positions of the copies of each input pixel in one output.
 
     Args:
         step: a step that moves, copies or drops elements.
-        shapes: each input's shape without the batch axis.
+        shapes: the shape of each input, without the batch axis.
         axes: the number of spatial axes in the input.
-        number, output: the input index and the output index.
-        size: the output's height and width.
+        number: the index of the input.
+        output: the index of the output.
+        size: the height and width of the output.
 
     Returns:
-        Output pixel indices, (input pixels, maximum number of copies). They start at 1 and are
-        padded with 0.
+        Indices of output pixels, with shape (input pixels, maximum number of copies). They start at
+        1 and are padded with 0.
     """
     pixels = int(np.prod(shapes[number][:axes]))
     numbers = np.arange(1, pixels + 1).reshape(*shapes[number][:axes], *(1,) * (len(shapes[number]) - axes))
@@ -98,7 +101,7 @@ def _moved(step: Step, given: Sequence[np.ndarray], output: int) -> np.ndarray:
 
 
 def _table(found: np.ndarray, pixels: int) -> np.ndarray:
-    """Build the table for `_readers` from each output element's source pixel (0 means none)."""
+    """Build the table for `_readers` from the source pixel of each output element (0 for none)."""
     reader = np.broadcast_to(np.arange(len(found))[:, None], found.shape)
     is_read = found > 0
     # The pairs are sorted by source pixel.

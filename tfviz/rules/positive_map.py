@@ -13,7 +13,7 @@ from tfviz.numerics import safe_divide
 
 
 def divided_by_all_positions(p: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
-    """Divide p by the responses z jointly over each channel's positions: p · Σ p / Σ (p · z)."""
+    """Divide p by the responses z jointly over all positions in a channel: p · Σ p / Σ (p · z)."""
     axes = list(range(1, len(p.shape) - 1))
     return p * safe_divide(*(tf.reduce_sum(x, axis=axes, keepdims=True) for x in (p, p * z)))
 
@@ -43,7 +43,7 @@ def precise_dtype(a: tf.Tensor) -> tf.DType:
 
 
 class PositiveKernels:
-    """Computes the positive parts of kernels, and caches the results for constant kernels.
+    """Computes the positive parts of kernels and caches the results for constant kernels.
 
     Args:
         scales: for each linear map with a merged BatchNormalization, a function that returns the

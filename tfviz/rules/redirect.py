@@ -1,4 +1,4 @@
-"""Replace an operation's gradient. tfviz changes gradients only with this module's function."""
+"""Replace the gradient of an operation. All gradient changes in tfviz use this module."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ def redirect(output: tf.Tensor, inputs: Sequence[tf.Tensor], backward: Callable[
     Args:
         output: the operation's result.
         inputs: the tensors to which gradients are propagated.
-        backward: a function from the gradient with respect to the output to one gradient per input.
-            Each gradient is cast to its input's dtype, which may differ from the output's.
+        backward: a function that takes the gradient with respect to the output and returns one
+            gradient per input. Each gradient is cast to its input's dtype, which may differ from
+            the output's.
 
     Returns:
         A tensor equal to `output`.

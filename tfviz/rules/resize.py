@@ -16,18 +16,18 @@ _MOST_BYTES = 1 << 27  # the maximum memory for the images that are resized at o
 
 
 def resized_back(step: Step, mask: Tensor, size: Size) -> Tensor:
-    """Return the mask at a resize's input.
+    """Return the mask at the input of a resize, given the mask at its output.
 
     Each input pixel gets the weighted mean of the output pixels that read it, or 0 if there are
     none. The weights are the interpolation weights; negative weights (bicubic) count as 0.
 
     Args:
         step: a step that resizes 2-D maps.
-        mask: the mask at the step's output, (N, height, width, 1).
-        size: the input's (height, width).
+        mask: the mask at the step's output, of shape (N, height, width, 1).
+        size: the (height, width) of the input.
 
     Returns:
-        The mask, (N, height, width, 1).
+        The mask, of shape (N, height, width, 1).
     """
     dtype = keras.backend.standardize_dtype(mask.dtype)
     rows, columns = (_weights(step, size, axis).astype(dtype) for axis in (0, 1))
@@ -36,7 +36,7 @@ def resized_back(step: Step, mask: Tensor, size: Size) -> Tensor:
 
 
 def _weights(step: Step, size: Size, axis: int) -> np.ndarray:
-    """Return each output row's (or column's) weight for each input row (or column).
+    """Return the weight of each output row (or column) for each input row (or column).
 
     The weights of an input row sum to 1, or to 0 if no output row reads it.
 
@@ -56,7 +56,7 @@ def _weights(step: Step, size: Size, axis: int) -> np.ndarray:
 
 
 def _resized(step: Step, units: np.ndarray, size: Size) -> np.ndarray:
-    """Repeat images (count, height or 1, width or 1, channels) to fill `size`, and resize them."""
+    """Repeat images whose height or width is 1 to fill `size`, then resize them."""
     images = np.broadcast_to(units, (len(units), *size, units.shape[-1]))
     with tf.init_scope(), tf.device("CPU"):
         (found,) = step.compute([tf.constant(images, step.inputs[0].dtype or "float32")])

@@ -32,7 +32,7 @@ class SumBeforeRelu:
     behind: Value
 
     def fits(self, tensors: Sequence[tf.Tensor], output: tf.Tensor) -> bool:
-        """Return whether the recoverable input is float32 and has the output's shape."""
+        """Return whether the recoverable input is float32 and has the same shape as the output."""
         x = tensors[self.number]
         is_broadcast = len(x.shape) != len(output.shape) or any(n != m for n, m in zip(x.shape, output.shape, strict=True))
         return x.dtype == output.dtype == tf.float32 and not is_broadcast

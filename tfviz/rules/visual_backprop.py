@@ -71,9 +71,9 @@ def masks_of_inputs(step: Step, mask: Tensor, sizes: Sequence[Size], output: int
 
     Args:
         step: the step.
-        mask: the mask at the output, (N, height, width, 1).
-        sizes: each input's (height, width).
-        output: the output's index.
+        mask: the mask at the output, of shape (N, height, width, 1).
+        sizes: the (height, width) of each input.
+        output: the index of the output.
 
     Returns:
         One mask per input, or None for an input that gets no mask.
@@ -94,7 +94,7 @@ def masks_of_inputs(step: Step, mask: Tensor, sizes: Sequence[Size], output: int
 
 
 def _receives_mask(step: Step, mask: Tensor, size: Size) -> bool:
-    """Return whether an input has positions that the output keeps."""
+    """Return whether an input has spatial positions that the output keeps."""
     operation, here, behind = step.operation, size[step.time_axes :], tuple(mask.shape[1 + step.time_axes : -1])
     if here == behind:
         return len(here) > 0
@@ -169,7 +169,7 @@ def _(operation: Crop, mask: Tensor, size: Size) -> Tensor:
 
 @_back.register(Upsample)
 def _(operation: Upsample, mask: Tensor, size: Size) -> Tensor:
-    """Return the mean over each element's copies."""
+    """Return the mean over the copies of each element."""
     return ops.average_pool(mask, operation.factors, strides=operation.factors, padding="valid", data_format=_LAST)
 
 
@@ -188,12 +188,12 @@ def scale_up(mask: Tensor, size: Size, extent: Extent) -> Tensor:
     inserted for the strides.
 
     Args:
-        mask: the mask at the forward window's output, (N, height, width, 1).
+        mask: the mask at the output of the forward window, of shape (N, height, width, 1).
         size: the (height, width) of the forward window's input.
         extent: the forward window.
 
     Returns:
-        The mask at the input, (N, *size, 1).
+        The mask at the input, of shape (N, *size, 1).
     """
     kernel, strides, padding, dilation = extent.size, extent.strides, extent.padding, extent.dilation
     reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
@@ -224,7 +224,7 @@ def _spread(mask: Tensor, strides: Size) -> Tensor:
 
 
 def _padded_before(spread: Size, size: Size, reach: Size, strides: Size, padding: str | Size) -> Size:
-    """Return the forward window's padding before the first input, per axis."""
+    """Return the padding of the forward window before the first input, along each axis."""
     if isinstance(padding, tuple):
         return padding
     if padding == "valid":

@@ -68,10 +68,10 @@ class SnapshotCallback(keras.callbacks.Callback):
         explainers: one or more explainers, such as `tfviz.GradCAM(model, layer=...)`, for the
             trained model or for a model that shares its layers. Keys of `tfviz.METHODS` explain the
             trained model. Each snapshot uses the current weights.
-        images: an array (N, H, W, C) in the model's format, arrays nested like the model's inputs,
-            or a tf.data.Dataset or keras.utils.PyDataset whose elements are images or tuples that
-            start with images. The callback reads at most `max_images` images, once, in the
-            constructor. Reading does not affect the order of a shuffled dataset. If
+        images: an array of shape (N, H, W, C) in the model's format, arrays nested like the model's
+            inputs, or a tf.data.Dataset or keras.utils.PyDataset whose elements are images or
+            tuples that start with images. The callback reads at most `max_images` images, once, in
+            the constructor. Reading does not affect the order of a shuffled dataset. If
             `tfviz.images_from` chose the images, the callback uses all of them.
         log_dir: the run folder. If it contains a run with the same images, the callback continues
             that run, including its snapshot numbers and step count.
@@ -86,16 +86,17 @@ class SnapshotCallback(keras.callbacks.Callback):
             array, which suits arrays sorted by class.
         truth: the true class of each image, as numbers, names or one-hot rows. None means the
             dataset's labels, if they are classes.
-        pictures: the images to draw maps over, (N, H, W, 3) or a list of (H, W, 3). None means
-            `images`. The images are drawn in their original colors if `load_images` returned them
-            or if their preprocessing is known.
-        kind: "signal" for signals (N, T, C), which are drawn as lines, or "volume" or "video" for
-            volumes or videos (N, D, H, W, C), which are drawn as slices or frames. If None, the
-            number of axes distinguishes images from volumes, and (N, D, H, W, 3) are videos.
+        pictures: the images to draw maps over, as an array of shape (N, H, W, 3) or a list of
+            images. None means `images`. The images are drawn in their original colors if
+            `load_images` returned them or if their preprocessing is known.
+        kind: "signal" for signals of shape (N, T, C), which are drawn as lines, or "volume" or
+            "video" for volumes or videos of shape (N, D, H, W, C), which are drawn as slices or
+            frames. If None, the number of axes distinguishes images from volumes, and arrays of
+            shape (N, D, H, W, 3) are videos.
         preprocessing: how `images` (or `pictures`) were preprocessed, in a form that `overlay`
             accepts. The preprocessing is undone before drawing. For `images`, None means the
             preprocessing that `load_model` recorded for the explained model.
-        underlay: whether to draw the image under the maps in "gray" or in "color".
+        underlay: "gray" or "color", how to draw the images under the maps.
         labels: the class names: a sequence in class order, a mapping from class numbers, a data
             generator's class_indices, or a file (see `tfviz.models.labels.read_labels`).
         tensorboard: True writes images and scalars for TensorBoard to log_dir/tensorboard, and a
@@ -108,8 +109,8 @@ class SnapshotCallback(keras.callbacks.Callback):
             instances of your own subclasses of `tfviz.Sink`.
         max_queued: the number of snapshots that may wait for the background thread. Snapshots are
             never dropped: when the queue is full, training waits.
-        strict: whether to raise errors in the training thread instead of issuing a
-            `SnapshotWarning` for each.
+        strict: whether to raise errors in the training thread instead of issuing
+            `SnapshotWarning`s.
 
     Raises:
         OptionError, UnknownMethodError, ImageError, TargetError, LabelsError, OutputError: an
@@ -263,7 +264,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._session.put(moment, self._camera.exposures(), self._camera.images)
 
     def _rechoose(self, when: str) -> None:
-        """Reselect the images. Snapshots taken after batches of the same epoch share the images."""
+        """Reselect the images. Snapshots taken after batches of one epoch use the same images."""
         if self._worst is not None and (when != "batch" or self._progress.epoch != self._epoch_of_images):
             self._camera.rechoose(self._worst.choose)
             self._epoch_of_images = self._progress.epoch
@@ -285,7 +286,7 @@ class SnapshotCallback(keras.callbacks.Callback):
             self._close_after_error()
 
     def _close_after_error(self) -> None:
-        """Close the callback after an error in training, without raising an error that hides it."""
+        """Close the callback after a training error without raising an error that hides it."""
         if self._session is not None:
             self._faults.strict = False
             self.close()
@@ -311,7 +312,7 @@ def _is_one_target(value: object) -> bool:
 
 
 def _checked_labels(labels: Any) -> list[str] | None:
-    """Return the class names. Raise LabelsError if they exceed a run's limits."""
+    """Return the class names, or raise LabelsError if they exceed a run's limits."""
     names = list(labels_from(labels).names)
     if len(names) > MAX_LABELS:
         raise LabelsError(f"A run can have at most {MAX_LABELS} labels. Received: {len(names)} labels. Pass fewer labels.")

@@ -1,4 +1,4 @@
-"""Run the compiled explainers on the training thread, and copy their results."""
+"""Run the compiled explainers on the training thread and copy their results."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tfviz.targets import At
 
 
 class Camera:
-    """Runs all methods on the images. If an explainer fails, only its own maps are missing.
+    """Runs all methods on the images. If one explainer fails, the others still return maps.
 
     Attributes:
-        images: the images, which `rechoose` replaces.
+        images: the current images. `rechoose` replaces them.
     """
 
     def __init__(self, methods: Sequence[NamedMethod], images: FixedImages, target: Any, faults: Faults) -> None:
@@ -45,7 +45,7 @@ class Camera:
             self._faults.add("images", words, error)
 
     def exposures(self) -> dict[str, Exposure]:
-        """Run all methods with the current weights, and return their results, keyed by name.
+        """Run all methods with the current weights and return their results, keyed by name.
 
         Raises:
             TfvizError: on the first call, before training, if the images or the target don't fit
@@ -71,13 +71,13 @@ class Camera:
 
 
 def _of_shown_input(attribution: Any, shown: int) -> Any:
-    """Return the drawn input's attribution. Multi-input models have one attribution per input."""
+    """Return the attribution of the drawn input. A multi-input model has one for each input."""
     flat = tree.flatten(attribution)
     return flat[shown] if len(flat) > shown else flat[0]
 
 
 def checked_target(target: Any, images: FixedImages) -> Any:
-    """Return the target. If it has one row per given image, keep only the selected images' rows.
+    """Check the target. If it has one row per given image, keep the rows of selected images.
 
     Raises:
         TargetError: the target has the wrong number of rows, or is a dict of several targets.

@@ -9,10 +9,10 @@ from tfviz.target_words import class_named
 
 
 def classes_of(rows: np.ndarray, labels: Labels) -> list[int | None] | None:
-    """Return each row's class, with None for negative numbers.
+    """Return the class of each row, with None for negative numbers.
 
     Args:
-        rows: class numbers or names (N,), or one-hot rows (N, classes).
+        rows: class numbers or names of shape (N,), or one-hot rows of shape (N, classes).
         labels: the class names.
 
     Returns:

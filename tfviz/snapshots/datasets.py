@@ -14,12 +14,12 @@ _IGNORE_STATE = 1  # TensorFlow's policy: drop state that cannot be copied
 
 
 def detached_copy(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Return a copy of a dataset that has its own random generators.
+    """Return a copy of a dataset with its own random generators.
 
     A shuffled dataset holds a generator that each iteration advances, so that every epoch has a
     different order. An augmentation layer inside `map` also holds a generator. Reading a few images
     from the dataset itself would therefore change all later epochs. The copy is made from the
-    dataset's graph, and has the order of the dataset's first epoch. A dataset that cannot be
+    dataset's graph and has the order of the dataset's first epoch. A dataset that cannot be
     serialized (because of one of its operations, or because it exceeds 2 GB) is returned unchanged.
     """
     try:
@@ -41,7 +41,7 @@ def detached_copy(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def _give_own_seeds(graph: Any) -> None:
-    """Give each random operation in the graph its own new seed generator."""
+    """Give each random operation in the graph a new seed generator of its own."""
     for node in [node for node in graph.node if node.op in _SEED_GENERATOR]:
         node.input[_SEED_GENERATOR[node.op]] = f"{_OWN_SEEDS}_{node.name}"
         graph.node.add(name=f"{_OWN_SEEDS}_{node.name}", op="DummySeedGenerator")

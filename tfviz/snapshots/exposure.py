@@ -33,13 +33,14 @@ class Moment:
 
 @dataclass(frozen=True)
 class Exposure:
-    """One explainer's result at one moment.
+    """The result of one explainer at one moment.
 
     Attributes:
         outputs: the model's outputs.
-        maps: the raw maps (N, …).
+        maps: the raw maps, with shape (N, …).
         error: the error message, if the explainer raised an exception.
-        target: the explained class of each image, (N,) ints, or None if the user chose no classes.
+        target: the explained class of each image, as integers of shape (N,), or None if the user
+            chose no classes.
     """
 
     outputs: Any = None

@@ -30,7 +30,7 @@ class Faults:
         """Record a fault.
 
         Args:
-            cause: an identifier of what failed. Later faults with the same cause are not reported.
+            cause: an identifier for what failed. Later faults with the same cause are not reported.
             message: the warning text.
             error: the error.
         """

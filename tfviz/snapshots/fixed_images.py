@@ -1,4 +1,4 @@
-"""Select and draw the images that a run's snapshots show."""
+"""Select and draw the images shown in a run's snapshots."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tfviz.snapshots.image_source import batches_of, count_of, first_rows, is_da
 
 @dataclass(frozen=True)
 class FixedImages:
-    """The selected images, and the pictures to draw maps over.
+    """The selected images and the pictures to draw maps over.
 
     Attributes:
         inputs: arrays nested like the model's inputs.
@@ -33,8 +33,8 @@ class FixedImages:
         given: the number of images that the user passed, if it can be determined without reading
             them all. Otherwise, the number selected.
         numbers: the indices of the selected images.
-        labels: each image's label in the dataset, or None.
-        positions: if the run reselects its images, their positions in the data set; otherwise None.
+        labels: the label of each image in the dataset, or None.
+        positions: the images' positions in the data set if the run reselects its images, or None.
         undrawn: the images to draw once the model is known, or None if they are drawn already.
             The pictures are black until the images are drawn.
     """
@@ -50,17 +50,17 @@ class FixedImages:
 
     @property
     def pictures(self) -> list[Picture]:
-        """The pictures to draw maps over, as uint8 RGB."""
+        """The pictures to draw maps over, as uint8 RGB arrays."""
         return self.canvas.pictures
 
     def select(self, rows: Any) -> Any:
-        """Return the selected images' rows from an array with one row per given image."""
+        """Select the rows for the selected images from an array with one row per given image."""
         if (self.numbers == np.arange(len(self))).all():
             return rows[: len(self)]
         return np.asarray(rows)[self.numbers]
 
     def drawn_for(self, models: Iterable[keras.Model]) -> FixedImages:
-        """Return a copy in which the images are drawn after undoing the models' preprocessing."""
+        """Return a copy whose images are drawn after undoing the models' preprocessing."""
         if self.undrawn is None:
             return self
         pictures = pictures_of(self.undrawn, preprocessing_of_images(self.undrawn, models))
@@ -83,20 +83,20 @@ def fixed_images(
     """Select at most `most` images: the first ones, or evenly spaced ones.
 
     Args:
-        images: an array (N, H, W, C), arrays nested like the model's inputs, or a tf.data.Dataset
-            or PyDataset (batched or not) whose elements are images or tuples that start with
-            images. If `images_from` chose the images, all of them are selected.
+        images: an array of shape (N, H, W, C), arrays nested like the model's inputs, or a
+            tf.data.Dataset or PyDataset (batched or not) whose elements are images or tuples that
+            start with images. If `images_from` chose the images, all of them are selected.
         most: the maximum number of images to select.
-        pictures: the images to draw maps over, (N, H, W, 3), (N, H, W, 1) or a list. None means
-            `images`.
+        pictures: the images to draw maps over, as an array of shape (N, H, W, 3) or (N, H, W, 1) or
+            as a list. None means `images`.
         choose: "first" or, for arrays only, "spread".
         preprocessing: how the images were preprocessed. This is undone before drawing them. None
             means the preprocessing that is known for `models`.
         models: the models that the images were preprocessed for, or None if the caller calls
             `drawn_for` later.
-        kind: "image", "signal" for (N, T, C), or "volume" or "video" for (N, D, H, W, C). If None,
-            images and volumes are distinguished by their number of axes, and (N, D, H, W, 3) are
-            videos.
+        kind: "image", "signal" for shape (N, T, C), or "volume" or "video" for shape
+            (N, D, H, W, C). If None, images and volumes are distinguished by their number of axes,
+            and arrays of shape (N, D, H, W, 3) are videos.
 
     Returns:
         The selected images.
@@ -156,7 +156,7 @@ def fixed_images(
 
 
 def _loaded(images: Any, shown: int, taken: np.ndarray) -> Any:
-    """Return the images to draw. If they come from `load_images`, keep their RGB pictures."""
+    """Return the images to draw, with their RGB pictures if `load_images` returned them."""
     if isinstance(images, (list, tuple)) and all(np.ndim(image) == 3 for image in images):
         return images[: len(taken)]
     candidates = [] if is_dataset(images) else tree.flatten(images)
@@ -166,7 +166,7 @@ def _loaded(images: Any, shown: int, taken: np.ndarray) -> Any:
 
 
 def _spread(choose: str, given: int | None, most: int) -> np.ndarray:
-    """Return at most `most` evenly spaced indices of the given images."""
+    """Return the indices of at most `most` evenly spaced images."""
     if choose != "spread":
         raise OptionError(f"`choose` must be 'first' or 'spread'. Received: {choose!r}.")
     if given is None:

@@ -22,12 +22,12 @@ from tfviz.snapshots.image_source import as_arrays, batches_of, first_rows, is_d
 
 @dataclass(frozen=True)
 class ImageChoice:
-    """Images that `images_from` chose from a data set, with their classes.
+    """Images chosen from a data set by `images_from`, with their classes.
 
     Attributes:
-        images: the images, (N, H, W, C), or arrays nested like the model's inputs.
-        labels: each image's class, (N,) ints.
-        numbers: each image's position in the data set, (N,) ints.
+        images: an array of shape (N, H, W, C), or arrays nested like the model's inputs.
+        labels: the class of each image, as integers of shape (N,).
+        numbers: the position of each image in the data set, as integers of shape (N,).
         pool: the images from which the worst are chosen, or None if the choice is fixed.
     """
 
@@ -41,14 +41,14 @@ class ImageChoice:
 
     @property
     def is_rechosen(self) -> bool:
-        """True if the callback reselects the images during training."""
+        """Whether the callback reselects the images during training."""
         return self.pool is not None
 
     def rows(self, rows: np.ndarray) -> ImageChoice:
         """Return some of the images.
 
         Args:
-            rows: indices (M,).
+            rows: indices, with shape (M,).
 
         Returns:
             The images at these indices.
@@ -56,17 +56,16 @@ class ImageChoice:
         return ImageChoice(rows_of(self.images, rows), self.labels[rows], self.numbers[rows])
 
     def worst(self, scores: np.ndarray) -> ImageChoice:
-        """Choose the same number of images again: those in the pool with the lowest margins.
+        """Choose the same number of images from the pool again: those with the lowest margins.
 
         An image's margin is the score of its class minus the highest score of another class.
         Mistakes have a negative margin. The image with the lowest margin comes first.
 
         Args:
-            scores: the class scores of the pool, (M, classes).
+            scores: the class scores of the pool, with shape (M, classes).
 
         Returns:
-            The chosen images, or the same images as before if a score isn't finite or there is no
-            pool.
+            The chosen images, or the current images if a score isn't finite or there is no pool.
 
         Raises:
             LabelsError: a label is not one of the model's classes.
@@ -122,8 +121,8 @@ def images_from(
         seed: the random seed.
         max_read: the maximum number of images to read from a dataset, which may be infinite. For
             arrays, it only limits the images that `worst` chooses from.
-        kind: "signal" for signals (N, T, C), or "volume" or "video" for volumes or videos (N, D, H,
-            W, C).
+        kind: "signal" for signals of shape (N, T, C), or "volume" or "video" for volumes or videos
+            of shape (N, D, H, W, C).
 
     Returns:
         The images with their labels. Pass them to `SnapshotCallback` as `images`, and omit `truth`.
@@ -190,7 +189,7 @@ def _arrays(dataset: Any) -> tuple[Any, np.ndarray]:
 
 
 def _balanced(labels: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """Return the indices of `count` images, about the same number per class, sorted by class."""
+    """Return the indices of `count` images, balanced across classes and sorted by class."""
     shuffled = generator.permutation(len(labels))
     classes = generator.permutation(np.unique(labels))
     order = {label: place for place, label in enumerate(classes)}

@@ -37,7 +37,7 @@ def rows_of(images: Any, numbers: np.ndarray) -> Any:
 
 
 def batches_of(images: Any, rank: int) -> Iterator[tuple[Any, np.ndarray | None]]:
-    """Yield each batch of images with its labels, or with None if there are no labels."""
+    """Yield each batch of images with its labels, or with None if it has no labels."""
     if isinstance(images, tf.data.Dataset):
         for element in detached_copy(images).as_numpy_iterator():
             yield _as_batch(_images_of(element), _labels_of(element), rank)
@@ -61,7 +61,7 @@ def _images_of(element: Any) -> Any:
 
 
 def _as_batch(element: Any, label: np.ndarray | None, rank: int) -> tuple[Any, np.ndarray | None]:
-    """Convert a dataset's element to arrays, and a single image to a batch of one."""
+    """Convert a dataset element to arrays, making a single image a batch of one."""
     element = as_arrays(element)
     if max(array.ndim for array in tree.flatten(element)) != rank - 1:
         return element, label
@@ -84,7 +84,7 @@ def as_arrays(images: Any) -> Any:
 
 
 def first_rows(batches: Iterator[tuple[Any, np.ndarray | None]], most: int, rank: int | None) -> tuple[Any, np.ndarray | None]:
-    """Return the first `most` images in the batches, and their labels if every batch has labels."""
+    """Return the first `most` images and, if every batch has labels, the labels of these images."""
     kept: list[Any] = []
     labels: list[np.ndarray | None] = []
     count = 0

@@ -1,4 +1,4 @@
-"""Build a run's explainers, and give each one a unique name."""
+"""Build a run's explainers and give each a unique name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class NamedMethod:
     explainer: Explainer
 
     def run_entry(self, canvas: Canvas) -> Method:
-        """Return the explainer's entry in run.json, with the style that the canvas uses."""
+        """Return the explainer's entry for run.json, with the style used by the canvas."""
         layer = getattr(self.explainer, "layer_path", None)
         return {
             "name": self.name,
@@ -45,22 +45,22 @@ class NamedMethod:
         }
 
     def predictions(self, outputs: Any) -> list[Prediction | None]:
-        """Return each image's top class with its score, or None if there are no class scores."""
+        """Return the top class and score of each image, or None where there are no class scores."""
         return self.scores_of(None, outputs)
 
     def scores_of(self, classes: np.ndarray | None, outputs: Any) -> list[Prediction | None]:
-        """Return each image's class in `classes` (N,) and its score. None means the top class."""
+        """Return the class and score of each image. If `classes` is None, use the top class."""
         found = class_scores.scores_of(classes, outputs, self.explainer.whole)
         return [None if one is None else {"class": one[0], "score": one[1]} for one in found]
 
 
 def checked_explainers(explainers: Any) -> list[Explainer | str]:
-    """Check the explainers, and return them as a list.
+    """Check the explainers and return them as a list.
 
     Raises:
         OptionError: there are no explainers, there are more than a run can hold, an item is neither
             an explainer nor a key, or an explainer's key is not a short name.
-        UnknownMethodError: no method has a given key.
+        UnknownMethodError: a key does not belong to any method.
     """
     given = list(explainers) if isinstance(explainers, (list, tuple)) else [explainers]
     if not given:
@@ -82,7 +82,7 @@ def checked_explainers(explainers: Any) -> list[Explainer | str]:
 
 
 def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]:
-    """Build explainers of `model` for the given keys, and name all explainers."""
+    """Build explainers of `model` for the given keys and name all explainers."""
     explainers = [method_named(one)(model) if isinstance(one, str) else one for one in given]
     titles = [_title(explainer) for explainer in explainers]
     count, seen = Counter(titles), Counter[str]()
@@ -97,7 +97,7 @@ def named_methods(given: list[Explainer | str], model: Any) -> list[NamedMethod]
 
 
 def _title(explainer: Explainer) -> str:
-    """Return the method's title, followed by its base method's title unless that is saliency."""
+    """Return the method's title, followed by the base method's title unless it is saliency."""
     base = explainer.base.key if isinstance(explainer, NoiseExplainer) else "saliency"
     return title_of(explainer.key) if base == "saliency" else f"{title_of(explainer.key)} of {title_of(base)}"
 
@@ -115,7 +115,7 @@ def unrelated_model_error(model: Any, method: NamedMethod) -> OptionError | None
 
 
 def _weights(model: Any) -> set[int]:
-    """Return the ids of a model's variables. For a plain function, return an empty set."""
+    """Return the ids of a model's variables, or an empty set for a plain function."""
     if not isinstance(model, (keras.Layer, tf.Module)):
         return set()
     return {id(variable.value if isinstance(variable, keras.Variable) else variable) for variable in model.variables}

@@ -53,7 +53,7 @@ class Progress:
 
 
 def _iterations(model: Any) -> int | None:
-    """Return the optimizer's iteration count, or None if it does not exist or is not needed."""
+    """Return the optimizer's iteration count, or None if there is none or it isn't needed."""
     optimizer = getattr(model, "optimizer", None)
     if model.steps_per_execution == 1 or not isinstance(optimizer, keras.optimizers.Optimizer):
         return None

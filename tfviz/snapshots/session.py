@@ -1,4 +1,4 @@
-"""The snapshot queue of one `fit` call, and the thread that writes the snapshots in order."""
+"""The snapshot queue of one `fit` call and the thread that writes the snapshots in order."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class _Background:
             raise
 
     def finish(self, last_job: Callable[[], None]) -> None:
-        """Queue the last job after all others, and return without waiting for it."""
+        """Queue the last job after all others and return without waiting for it."""
         try:
             self._executor.submit(last_job)
         except RuntimeError:

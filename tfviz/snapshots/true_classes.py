@@ -1,4 +1,4 @@
-"""Determine each image's true class from the user's labels or a dataset."""
+"""Determine the true class of each image from the user's labels or a dataset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfviz.snapshots.fixed_images import FixedImages
 
 
 def true_classes(given: npt.ArrayLike | Sequence[str] | None, images: FixedImages, labels: Labels) -> list[int | None] | None:
-    """Return each image's true class, or None if the classes are unknown.
+    """Return the true class of each image, or None if the classes are unknown.
 
     Args:
         given: a class number, a class name or a one-hot row for each image. None means the

@@ -14,11 +14,11 @@ from tfviz.snapshots.image_choice import ImageChoice
 
 
 class WorstImages:
-    """Reselects images from an ImageChoice's pool.
+    """Reselects images from the pool of an ImageChoice.
 
     Args:
         choice: the first choice, with its pool.
-        fixed: a function that creates a snapshot's images from a choice and the model.
+        fixed: a function that returns the images for a snapshot, given a choice and the model.
     """
 
     def __init__(self, choice: ImageChoice, fixed: Callable[[ImageChoice, keras.Model], FixedImages]) -> None:
@@ -27,7 +27,7 @@ class WorstImages:
         self._model: keras.Model | None = None
 
     def choose(self, model: keras.Model) -> FixedImages:
-        """Return the images that the model gets most wrong, recompiling only for a new model.
+        """Return the images that the model gets most wrong. This recompiles only for a new model.
 
         Raises:
             OptionError: the model is not a classifier with one input.

@@ -1,4 +1,4 @@
-"""The background thread's work: draw each snapshot, write it, and pass it to the sinks."""
+"""The work of the background thread: draw and write each snapshot and pass it to the sinks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tfviz.snapshots.sinks import Sink
 
 
 class Writer:
-    """Draws and writes one training run's snapshots.
+    """Draws and writes the snapshots of one training run.
 
     A writer holds no reference to the callback and can outlive it.
     """
@@ -58,7 +58,7 @@ class Writer:
             self._guarded(sink, "written to", partial(sink.write, snapshot))
 
     def _draw(self, moment: Moment, exposures: Mapping[str, Exposure], images: FixedImages) -> Snapshot:
-        """Draw the snapshot for one moment. The run folder assigns the snapshot's number later."""
+        """Draw the snapshot for one moment. The run folder assigns its number later."""
         errors = {name: exposure.error for name, exposure in exposures.items() if exposure.error is not None}
         maps = {name: exposure.maps for name, exposure in exposures.items() if exposure.maps is not None}
         pictures: dict[str, list[Picture]] = {}
@@ -90,7 +90,7 @@ class Writer:
         return Snapshot(record, images.pictures, pictures, maps, images.canvas)
 
     def _pictures(self, method: NamedMethod, attribution: np.ndarray, canvas: Canvas) -> tuple[list[Picture], list[str]]:
-        """Return a method's maps drawn over the images, and descriptions of their strength."""
+        """Return a method's maps drawn over the images, with descriptions of their strength."""
         key, style = method.explainer.key, canvas.style(method.explainer.style)
         strengths = [strengths_of(key, [one], [""], style, None)[0] for one in canvas.maps(list(attribution))]
         rows = enumerate(zip(attribution, strengths, strict=True))
@@ -108,7 +108,7 @@ class Writer:
         return {}
 
     def _predictions(self, exposures: Mapping[str, Exposure], count: int) -> list[Prediction | None]:
-        """Return the predictions of the first method that has outputs, or None for each image."""
+        """Return predictions from the first method that has outputs, or a list of None values."""
         for method in self.methods:
             outputs = exposures[method.name].outputs
             if outputs is not None:
@@ -116,7 +116,7 @@ class Writer:
         return [None] * count
 
     def _logs(self, logs: Mapping[str, Any]) -> dict[str, float | None]:
-        """Return the numeric logs, up to the maximum number that the schema allows."""
+        """Return the numeric logs, up to the maximum number allowed by the schema."""
         numbers = {shortened(str(name)): value for name, value in _finite(logs).items()}
         if len(numbers) > MAX_LOGS:
             words = f"The logs contain {len(numbers)} numbers, but a snapshot keeps only the first {MAX_LOGS}."

@@ -1,4 +1,4 @@
-"""Read a page's files once, and serve them from memory. No other files can be requested by name."""
+"""Read a page's files once and serve them from memory. No other files can be requested."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Asset:
 
 
 def read_assets(folder: Path | None = None) -> dict[str, Asset]:
-    """Return a page's files, keyed by name. They include the files that all pages use.
+    """Return a page's files, keyed by name, including those shared by all pages.
 
     Args:
         folder: the page's folder. None means the live page's folder.

@@ -17,7 +17,7 @@ _TIMEOUT, _BAD_REQUEST = 408, 400
 
 
 class Bodies:
-    """Reads request bodies, and limits their total size. Use it from one event loop only."""
+    """Reads request bodies and limits their total size. Use it from a single event loop."""
 
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
@@ -25,7 +25,7 @@ class Bodies:
 
     @asynccontextmanager
     async def received(self, request: Request, most: int) -> AsyncIterator[bytes]:
-        """Read a request's body, which counts toward the total size limit until the block ends.
+        """Read a request's body. It counts toward the total size limit until the block ends.
 
         Raises:
             HttpError: the body is larger than `most` bytes, arrives too slowly or is incomplete, or
@@ -48,7 +48,7 @@ class Bodies:
             self._held_bytes -= sum(map(len, parts))
 
     async def _read(self, request: Request, most: int, parts: list[bytes]) -> None:
-        """Read a body into `parts`. Count its bytes, because Content-Length may be wrong."""
+        """Read a body into `parts`, counting its bytes because Content-Length may be wrong."""
         size = 0
         async for chunk in request.stream():
             size += len(chunk)

@@ -21,7 +21,7 @@ _ACCEPTED_AT_ONCE = 64
 
 
 def allowed(limits: ServerLimits) -> tuple[int, int]:
-    """Return the maximum numbers of open connections and of connections accepted at once.
+    """Return the maximum number of open connections and of connections accepted at once.
 
     Both numbers are low enough to leave file descriptors for files.
     """
@@ -40,12 +40,12 @@ def protocol_for(limits: ServerLimits) -> type[asyncio.Protocol]:
     waiting: dict[LimitedProtocol, None] = {}
 
     class LimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-        """Closes idle connections. If too many are open, it also closes the longest-waiting one."""
+        """Closes idle connections and, if too many are open, the one that has waited longest."""
 
         _timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:
-            """Count a new connection. asyncio calls this."""
+            """Count a new connection. Called by asyncio."""
             super().connection_made(transport)
             waiting[self] = None
             self._start_timer()
@@ -56,7 +56,7 @@ def protocol_for(limits: ServerLimits) -> type[asyncio.Protocol]:
                 oldest.transport.abort()
 
         def data_received(self, data: bytes) -> None:
-            """Mark the connection as busy once a request has arrived. asyncio calls this."""
+            """Mark the connection as busy once a request has arrived. Called by asyncio."""
             super().data_received(data)
             if self._has_request():
                 waiting.pop(self, None)
@@ -65,7 +65,7 @@ def protocol_for(limits: ServerLimits) -> type[asyncio.Protocol]:
                 self._start_timer()
 
         def on_response_complete(self) -> None:
-            """Mark the connection as waiting again. uvicorn calls this.
+            """Mark the connection as waiting again. Called by uvicorn.
 
             uvicorn also closes kept-alive connections that stay idle.
             """
@@ -74,7 +74,7 @@ def protocol_for(limits: ServerLimits) -> type[asyncio.Protocol]:
                 waiting[self] = None
 
         def connection_lost(self, error: Exception | None) -> None:
-            """Forget the connection. asyncio calls this."""
+            """Forget the connection. Called by asyncio."""
             super().connection_lost(error)
             waiting.pop(self, None)
             self._stop_timer()

@@ -13,7 +13,7 @@ _RETRY_MS = 1000  # how long a page waits before it reconnects
 
 
 class Events:
-    """Sends news to any number of readers. Use it from one event loop only."""
+    """Sends news to any number of readers. Use it from a single event loop."""
 
     def __init__(self) -> None:
         self._readers: set[_Reader] = set()
@@ -25,7 +25,7 @@ class Events:
         return len(self._readers)
 
     def tell(self, news: Iterable[News]) -> None:
-        """Queue news for all readers, and return immediately."""
+        """Queue news for all readers and return immediately."""
         news = list(news)
         for reader in self._readers:
             reader.add(news)
@@ -51,7 +51,7 @@ class Events:
 
 
 class _Reader:
-    """The news that a reader has not received yet, at most one item per run."""
+    """The news that a reader has yet to receive, with at most one item per run."""
 
     def __init__(self) -> None:
         self.is_awake = asyncio.Event()

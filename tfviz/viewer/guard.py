@@ -156,7 +156,7 @@ def _has_bearer(headers: Headers, token: str) -> bool:
 
 
 def _cookie_name(scope: Scope) -> str:
-    """Return a cookie name for this port, because a browser shares cookies between all ports."""
+    """Return a cookie name that includes the port, because browsers share cookies among ports."""
     return f"tfviz_viewer_{(scope.get('server') or ('', 0))[1]}"
 
 
@@ -171,8 +171,8 @@ def _has_cookie(scope: Scope, headers: Headers, token: str) -> bool:
 def _cookie_for(token: str) -> str:
     """Derive the cookie from the token.
 
-    The cookie must not be the token itself, because browsers send cookies to all of a machine's
-    ports.
+    The cookie must not be the token itself, because browsers send cookies to all ports of a
+    machine.
     """
     return hmac.new(token.encode(), b"tfviz viewer", hashlib.sha256).hexdigest()
 

@@ -35,7 +35,7 @@ def guarded_app(
         host: the address the server listens on. Without a token, a request's Host header must name
             this address or this machine.
         lifespan: a context manager that is active while the application runs.
-        posts: the paths to which a signed-in page may post. The page may only read other paths.
+        posts: the paths to which a signed-in page may post. All other paths are read-only for it.
 
     Returns:
         The application.

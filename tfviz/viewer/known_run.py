@@ -1,4 +1,4 @@
-"""One run: its folder on disk, and its index lines in memory."""
+"""One run: its folder on disk and its index lines in memory."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class KnownRun:
 
     @property
     def method_names(self) -> list[str]:
-        """The run's method names."""
+        """The names of the run's methods."""
         return names_of(self.run)
 
     def poll(self) -> bool:
-        """Read new snapshots from the folder. Return whether anything has changed."""
+        """Read new snapshots from the folder and return whether anything has changed."""
         with self.lock:
             if not is_inside(self.folder / INDEX_FILE, self.folder):
                 return False
@@ -75,11 +75,11 @@ class KnownRun:
         return self.lines[start : start + most]
 
     def image(self, image: int) -> Path:
-        """Return an image's path."""
+        """Return the path of an image."""
         return image_path(self.folder, image)
 
     def picture(self, number: int, method: str, image: int) -> Path:
-        """Return a picture's path."""
+        """Return the path of a picture."""
         return picture_path(self.folder, number, method, image)
 
     def count_images(self) -> int:
@@ -88,7 +88,7 @@ class KnownRun:
 
 
 def stamp_of(folder: Path) -> Stamp | None:
-    """Return a value that changes with run.json, or None if the file is missing or a link."""
+    """Return a value that changes with run.json, or None if the file is missing or is a link."""
     path = folder / RUN_FILE
     try:
         found = path.stat()

@@ -26,14 +26,14 @@ class ServerLimits:
 
 @dataclass(frozen=True)
 class Limits(ServerLimits):
-    """The maximum values that the live page allows, in addition to the schema's limits.
+    """The limits that the live page enforces in addition to those of the schema.
 
     Attributes:
-        run_bytes: the size of a run's JSON.
-        record_bytes: the size of a snapshot's JSON.
-        runs: the number of runs that other machines may send.
-        readers: the number of pages that receive news at the same time.
-        records: the number of records in one response.
+        run_bytes: the maximum size of a run's JSON.
+        record_bytes: the maximum size of a snapshot's JSON.
+        runs: the maximum number of runs that other machines may send.
+        readers: the maximum number of pages that receive news at the same time.
+        records: the maximum number of records in one response.
     """
 
     run_bytes: int = MAX_RUN_BYTES

@@ -41,8 +41,8 @@ class PageServer:
         what: the server's name in messages.
 
     Raises:
-        OptionError: the token is missing, too short or cannot be sent, or the server cannot listen
-            on the address.
+        OptionError: the token is missing, is too short or cannot be sent; or the server cannot
+            listen on the address.
     """
 
     what: ClassVar[str] = "page"
@@ -84,7 +84,7 @@ class PageServer:
         self._server.run(sockets=[self._socket])
 
     def start(self: Self) -> Self:
-        """Serve in a background thread, and return once the server responds.
+        """Serve in a background thread and return once the server responds.
 
         Raises:
             OptionError: the server did not start in time.
@@ -149,7 +149,7 @@ class PageServer:
 
 
 class _Server(uvicorn.Server):
-    """A server that signals when it is ready, and ends the pages' event streams when it stops."""
+    """A server that signals when it is ready and ends all event streams when it stops."""
 
     def __init__(self, config: uvicorn.Config, close_streams: Callable[[], None]) -> None:
         super().__init__(config)
@@ -157,14 +157,14 @@ class _Server(uvicorn.Server):
         self.is_ready = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening. uvicorn calls this."""
+        """Start listening. Called by uvicorn."""
         await super().startup(sockets)
         for listener in sockets or []:
             listener.listen(_BACKLOG)  # restore the queue length, which asyncio has reduced
         self.is_ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop serving. uvicorn calls this."""
+        """Stop serving. Called by uvicorn."""
         self._close_streams()
         await super().shutdown(sockets)
 

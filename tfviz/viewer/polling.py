@@ -1,4 +1,4 @@
-"""Poll the folder for runs and snapshots that other processes write."""
+"""Poll the folder for runs and snapshots written by other processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FIND_TIME_FACTOR = 10
 
 
 async def poll(store: Store, events: Events) -> None:
-    """Poll forever, and notify the pages.
+    """Poll forever, notifying the pages of any changes.
 
     Snapshots are polled every PAUSE_S seconds. The search for new runs is repeated less often if it
     is slow.

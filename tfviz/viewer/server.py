@@ -21,7 +21,7 @@ DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 1337
 
 
 class Viewer(PageServer):
-    """A server that shows the runs in a folder, and stores the runs that are sent to it.
+    """A server that shows the runs in a folder and stores the runs sent to it.
 
         with Viewer("runs", port=0) as viewer:
             print(viewer.address)
@@ -35,8 +35,8 @@ class Viewer(PageServer):
         limits: limits on sizes, counts and times.
 
     Raises:
-        OptionError: the token is missing, too short or cannot be sent, the folder is a file, or the
-            server cannot listen on the address.
+        OptionError: the token is missing, is too short or cannot be sent; the folder is a file; or
+            the server cannot listen on the address.
     """
 
     what: ClassVar[str] = "viewer"

@@ -1,4 +1,4 @@
-"""All runs in a folder: those that other processes write and those that are uploaded."""
+"""All runs in a folder: those written by other processes and those uploaded."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ class Store:
         self._rejected: dict[Path, Stamp] = {}
 
     def known(self) -> list[KnownRun]:
-        """Return a list of the current runs that later changes to `runs` don't affect."""
+        """Return a list of the current runs. Later changes to `runs` don't affect it."""
         return list(self.runs.values())
 
     def find(self) -> list[News]:
-        """Search the folder, and return news of the runs that were added, changed or removed."""
+        """Search the folder and return news of runs that were added, changed or removed."""
         folders = [folder for folder in find_runs(self.folder) if is_inside(folder, self.folder)]
         with self.lock:
             news = [News(id, -1, True) for id in self._gone()]
             return news + [found for folder in folders if (found := self.learn(folder)) is not None]
 
     def poll(self) -> list[News]:
-        """Read the new snapshots of all runs, and return news of the runs that have changed."""
+        """Read the new snapshots of all runs and return news of the runs that have changed."""
         return [News(known.run["id"], known.last) for known in self.known() if known.poll()]
 
     def learn(self, folder: Path) -> News | None:
-        """Read a folder's run.json if it is new or has changed, and return the news, if any."""
+        """Read a folder's run.json if it is new or has changed, and return any news."""
         stamp = stamp_of(folder)
         with self.lock:
             old = next((known for known in self.runs.values() if known.folder == folder), None)
@@ -107,7 +107,7 @@ class Store:
         return gone
 
     def read(self, known: KnownRun, path: Path, image: int) -> bytes | None:
-        """Return a picture's bytes, or None if the file is missing, too large or a link."""
+        """Return the bytes of a picture, or None if the file is missing, too large or a link."""
         if image >= len(known.run["images"]) or not is_inside(path, known.folder):
             return None
         with contextlib.suppress(OSError):

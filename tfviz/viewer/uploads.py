@@ -35,7 +35,7 @@ _PREFIXES = (8, 32)
 
 
 def receive_run(store: Store, limits: Limits, run: Run) -> list[News]:
-    """Store a new run, or update the run.json of an uploaded run. Return the news, if any."""
+    """Store a new run or update the run.json of an uploaded one, and return any news."""
     with store.lock:
         known = store.runs.get(run["id"])
         if known is None:
@@ -98,7 +98,7 @@ def receive_picture(known: KnownRun, number: int, before: int, method: str, imag
 
 
 def largest_picture_bytes(known: KnownRun, image: int) -> int:
-    """Return the maximum size in bytes of a PNG file of this image or of a map drawn over it."""
+    """Return the maximum size in bytes for a PNG of this image or of a map drawn over it."""
     if image >= len(known.run["images"]):
         raise HttpError(
             http_errors.UNPROCESSABLE, f"The run has {len(known.run['images'])} images, numbered from 0. Received: {image}."

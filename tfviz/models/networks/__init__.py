@@ -17,7 +17,7 @@ Call = Callable[[Any, Any], Any]  # takes a layer and the layer's input, returns
 
 
 def call_layer(layer: Any, x: Any) -> Any:
-    """Call a layer. By default, `build` uses this function."""
+    """Call a layer on its input. This is the default for `build`."""
     return layer(x)
 
 
@@ -31,9 +31,9 @@ def build(name: str, widths: Mapping[str, int], size: tuple[int, int], call: Cal
 
     Args:
         name: "VGG16", "VGG16_BN", "VGG19", "VGG19_BN" or torchvision's "ResNet50".
-        widths: the layers' numbers of channels or units, with the keys of `standard_widths`.
+        widths: the number of channels or units of each layer, with the keys of `standard_widths`.
         size: the image size (height, width) in pixels.
-        call: a function that calls, and thereby builds, each layer. It may set the initial weights.
+        call: a function that calls each layer and thereby builds it. It may set initial weights.
 
     Returns:
         The network.

@@ -28,9 +28,9 @@ _EPSILON = 1e-5
 class Block:
     """One bottleneck block: 1x1, 3x3 and 1x1 convolutions, and a shortcut.
 
-    The block's widths (numbers of channels) have names. The widths of the first two convolutions
-    are named "<name>_1" and "<name>_2". `output` is the name of the third convolution's width,
-    which is the same for all blocks in a stage. `source` is the name of the input's width.
+    Widths (numbers of channels) are identified by name. Those of the first two convolutions are
+    named "<name>_1" and "<name>_2". `output` is the name of the third convolution's width, which
+    is the same for all blocks in a stage. `source` is the name of the input's width.
     """
 
     stage: int
@@ -69,7 +69,7 @@ def blocks() -> Iterator[Block]:
 
 
 def standard_widths() -> dict[str, int]:
-    """Return the default widths, keyed by name: "conv1", "predictions" and those in `Block`."""
+    """Return the default widths, keyed by "conv1", "predictions" and the names in `Block`."""
     widths = {"conv1": 64, "predictions": 1000}
     for block in blocks():
         channels = _CHANNELS[block.stage]

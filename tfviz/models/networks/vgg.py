@@ -29,7 +29,7 @@ def has_batch_norm(name: str) -> bool:
 
 
 def convolutions(name: str) -> list[list[str]]:
-    """Return the convolutions' names, one list per block: [["block1_conv1", ...], ...]."""
+    """Return the names of the convolutions, grouped by block: [["block1_conv1", ...], ...]."""
     counts = CONVOLUTIONS[name.removesuffix(_BATCH_NORM)]
     return [[f"block{block}_conv{i}" for i in range(1, count + 1)] for block, count in enumerate(counts, 1)]
 
@@ -40,7 +40,7 @@ def norm_of(convolution: str) -> str:
 
 
 def standard_widths(name: str) -> dict[str, int]:
-    """Return each layer's default width, which is its number of channels or units."""
+    """Return the default width (number of channels or units) of each layer."""
     blocks = zip(convolutions(name), _CHANNELS, strict=True)
     return {layer: channels for block, channels in blocks for layer in block} | DENSE
 

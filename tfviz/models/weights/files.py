@@ -19,9 +19,9 @@ def require_file(path: str | Path, extensions: tuple[str, ...]) -> None:
 
 
 def beginning(path: str | Path) -> str:
-    """Return a clause for error messages that quotes a file's first bytes.
+    """Return a clause that quotes a file's first bytes, for use in error messages.
 
-    For example, the clause is "It starts with b'...'".
+    An example is "It starts with b'...'".
     """
     with Path(path).open("rb") as file:
         return f"It starts with {file.read(12)!r}"

@@ -36,7 +36,7 @@ def starting_from(arrays: Start) -> Callable[[Any, Any], Any]:
 
 @contextmanager
 def _initializers(layer: Any, arrays: dict[str, np.ndarray]) -> Iterator[None]:
-    """Use `arrays` as a layer's initializers within the block, and restore its own afterward."""
+    """Use `arrays` as a layer's initializers within the block, then restore the original ones."""
     names = [f"{weight}_initializer" for weight in arrays]
     own = {name: getattr(layer, name) for name in names}
     for name, weight in zip(names, list(arrays), strict=True):
@@ -56,7 +56,7 @@ def _initializer(arrays: dict[str, np.ndarray], weight: str) -> Callable[..., An
 
 
 def _tensor(array: np.ndarray, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Copy the array into aligned memory and return a tensor that uses this memory."""
+    """Copy the array into aligned memory and return a tensor backed by that memory."""
     import tensorflow as tf
 
     number = np.dtype(dtype or "float32")

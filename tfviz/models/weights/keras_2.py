@@ -1,4 +1,4 @@
-"""Open .h5 and .keras models that Keras 2 saved (TensorFlow 2.0 to 2.15, and tf_keras).
+"""Open .h5 and .keras models saved by Keras 2 (TensorFlow 2.0 to 2.15, and tf_keras).
 
 Keras 3 can open only a few of these files. It dropped some layers and arguments, numbers the calls
 to nested models differently, and rejects "/" in names. It also rejects functions such as
@@ -59,13 +59,13 @@ def load(config: str, file: h5py.File) -> keras.Model:
 
 
 def _known_layers() -> dict[str, Any]:
-    """Return the layers to register while Keras reads a config, keyed by their names in configs."""
+    """Return the layers to register while Keras reads a config, keyed by the names it uses."""
     functions = dict.fromkeys(_FUNCTIONS, TensorFlowFunction)
     return {**functions, **OWN_LAYERS, **keras_internals.application_layers()}
 
 
 def _translated(layer: Config) -> Config:
-    """Translate the config of a layer and of all layers inside it to Keras 3's format."""
+    """Translate the config of a layer, including any layers inside it, to Keras 3's format."""
     registered = layer.get("registered_name") or layer["class_name"]
     kind, config = registered.split(">")[-1], layer["config"]
     new: Config = {"name": layer["name"]} if "name" in layer else {}
@@ -118,7 +118,7 @@ def _with_calls_renumbered(layer: Config, first_calls: dict[str, int]) -> Config
 def _unwrapped(endpoints: Any) -> Any:
     """Unpack a list that contains a single input or output.
 
-    Otherwise, the model's input or output would be a list in Keras 3.
+    If it stayed a list, the model's input or output would also be a list in Keras 3.
     """
     return endpoints[0] if isinstance(endpoints, list) and len(endpoints) == 1 and isinstance(endpoints[0], list) else endpoints
 
@@ -148,7 +148,7 @@ def _renumbered(value: Any, first_calls: dict[str, int], one_more: Any = ()) -> 
 
 
 def _translated_function(layer: Config) -> Config:
-    """Translate a function that Keras 2 recorded as a layer to a TensorFlowFunction.
+    """Translate a function recorded as a layer by Keras 2 to a TensorFlowFunction.
 
     Constant arguments are stored in the config, and tensors become the inputs of the call.
     """

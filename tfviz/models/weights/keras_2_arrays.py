@@ -43,7 +43,7 @@ def fill_from_h5(model: keras.Model, config: Config, group: h5py.Group) -> None:
 
 
 def _stored(group: h5py.Group, name: str) -> list[h5py.Dataset]:
-    """Return the arrays that a file stores for a layer.
+    """Return the arrays stored for a layer.
 
     If there are many arrays, their names are split across several attributes.
     """
@@ -58,7 +58,7 @@ def _stored(group: h5py.Group, name: str) -> list[h5py.Dataset]:
 def _in_keras_2_order(layer: keras.Layer, layer_config: Config) -> tuple[Variables, Variables]:
     """Return a layer's trainable and non-trainable variables, in Keras 2's order.
 
-    A nested model's variables are in the order in which its config lists the layers.
+    The variables of a nested model follow the order of the layers in its config.
     """
     if not _is_model(layer_config):
         return layer.trainable_weights, layer.non_trainable_weights
@@ -145,7 +145,7 @@ def _layers(model: keras.Layer, config: Config) -> Iterator[tuple[keras.Layer, C
 
 
 def _finalize_states(model: keras.Model) -> None:
-    """Make layers such as Normalization recompute the values that they derive from their arrays."""
+    """Make layers such as Normalization recompute the values derived from their arrays."""
     for layer in keras_internals.layers_of(model):
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()

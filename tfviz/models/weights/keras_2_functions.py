@@ -1,4 +1,4 @@
-"""The keras.ops equivalents of TensorFlow functions that Keras 2 recorded in model graphs."""
+"""The keras.ops equivalents of TensorFlow functions recorded in Keras 2 model graphs."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def require_supported(function: str, layer: str) -> None:
 
 
 def _in_tensorflow(function: str) -> Callable[..., Tensor] | None:
-    """Return the TensorFlow function with this name if it has no side effects, otherwise None."""
+    """Return the TensorFlow function with this name if it has no side effects, or else None."""
     prefix = next((one for one in _PREFIXES if function.startswith(one)), "")
     *modules, name = function.removeprefix(prefix).split(".")
     is_allowed = name in _TOP_LEVEL if not modules else len(modules) == 1 and modules[0] in _MODULES
@@ -194,12 +194,12 @@ def _in_tensorflow(function: str) -> Callable[..., Tensor] | None:
 class TensorFlowFunction(layers.Layer):
     """A layer that runs a TensorFlow function from a Keras 2 model's graph.
 
-    The layer uses the function's keras.ops equivalent if that computes the same result, and the
-    TensorFlow function otherwise.
+    The layer uses the keras.ops equivalent if it computes the same result, and the TensorFlow
+    function otherwise.
 
     Args:
         function: the function's name in Keras 2, such as "math.multiply".
-        first: the first argument, in which {"input": number} refers to an input of the call.
+        first: the first argument. In it, {"input": number} stands for an input of the call.
         arguments: the other arguments, keyed by name, in the same form.
     """
 
@@ -261,14 +261,14 @@ def _is_known(numbers: Numbers | None) -> bool:
 
 
 def _item(sizes: tuple[int | None, ...], spec: Any) -> Numbers | None:
-    """Return the element or slice of a shape that Keras 2's slice_spec selects."""
+    """Return the element or slice of a shape selected by a Keras 2 slice_spec."""
     index = _index(spec)
     index = index[0] if isinstance(index, tuple) and len(index) == 1 else index
     return sizes[index] if isinstance(index, (int, slice)) else None
 
 
 def _function(name: str, arguments: Config | None) -> Callable[..., Tensor]:
-    """Return a function's keras.ops equivalent if the equivalent has all of these arguments.
+    """Return the keras.ops equivalent of a function if it accepts all of these arguments.
 
     Otherwise, or if `arguments` is None, TensorFlow's function is preferred.
     """
@@ -283,8 +283,8 @@ def _function(name: str, arguments: Config | None) -> Callable[..., Tensor]:
 def _with_inputs(value: Any, inputs: list[Tensor]) -> Any:
     """Replace each {"input": number} in an argument with that input of the call.
 
-    A list of numbers that includes a float was a constant tensor, so it is converted to an array. A
-    list of integers contains axes or a shape, so it remains a list.
+    A list of numbers that includes a float represents a constant tensor, so it is converted to an
+    array. A list of integers represents axes or a shape, so it remains a list.
     """
     if isinstance(value, dict):
         return (

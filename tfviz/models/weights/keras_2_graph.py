@@ -82,7 +82,7 @@ def _tensors(value: Any) -> Any:
 
 
 def with_inputs(value: Any, inputs: list[Any]) -> Any:
-    """Append each reference in a nested value to `inputs`, and replace it with {"input": index}."""
+    """Append each reference in a nested value to `inputs` and replace it with {"input": index}."""
     if is_reference(value):
         inputs.append(value[:3])
         return {"input": len(inputs) - 1}

@@ -158,8 +158,8 @@ def require_supported_call(kind: str, name: str, arguments: Config) -> None:
 class SizedEinsumDense(keras.layers.EinsumDense):
     """An EinsumDense layer that infers missing sizes in `output_shape` from its input.
 
-    Missing sizes are None. Keras 2 also inferred them. In Keras 3, they stay unknown, and a later
-    Dense layer rejects them. Once built, the layer is an ordinary EinsumDense.
+    Missing sizes are None. Keras 2 also inferred them, but Keras 3 leaves them unknown, and a later
+    Dense layer then rejects them. Once built, the layer is an ordinary EinsumDense.
     """
 
     partial_output_shape: tuple[int | None, ...]
@@ -198,5 +198,5 @@ def _keras_3_value(key: str, value: Any) -> Any:
 
 
 def _function_name(value: Any) -> Any:
-    """Return a function's name, which .keras files may wrap in a dict."""
+    """Return the name of a function. In .keras files, it may be wrapped in a dict."""
     return value.get("config") if isinstance(value, dict) and value.get("class_name") == "function" else value

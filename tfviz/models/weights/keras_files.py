@@ -83,13 +83,13 @@ def model_arrays(model: keras.Model) -> dict[str, Shape]:
 def _is_weight(name: str, shape: Shape) -> bool:
     """Return whether an array is a weight.
 
-    Other arrays contain a counter or the state of an optimizer or a random number generator.
+    Other arrays hold a counter, or the state of an optimizer or random number generator.
     """
     return not name.startswith("optimizer") and "seed_generator" not in name and len(shape) > 0
 
 
 def _readable_name(dataset: h5py.Dataset) -> str:
-    """Return an array's path, including the layer's name if the file contains it.
+    """Return the path of an array, with the layer's name if the file contains it.
 
     "layers/conv2d_3/vars/0" becomes "layers/conv2d_3/block2_conv1/0".
     """
@@ -98,7 +98,7 @@ def _readable_name(dataset: h5py.Dataset) -> str:
 
 
 def stored_class_count(model: keras.Model, path: str | Path) -> int | None:
-    """Return the file's number of classes if the file and the model differ only in this number.
+    """Return the number of classes in the file if it is the only difference from the model.
 
     In that case, only two arrays differ: the last layer's kernel and bias. Otherwise, return None.
     """
@@ -111,7 +111,7 @@ def stored_class_count(model: keras.Model, path: str | Path) -> int | None:
 
 
 def _difference(expected: dict[str, Shape], stored: dict[str, Shape]) -> tuple[dict[str, Shape], dict[str, Shape]]:
-    """Return the arrays that only `expected` contains and those that only `stored` contains.
+    """Return the arrays found only in `expected` and those found only in `stored`.
 
     Layers whose names Keras numbered may have different names in the file, so arrays are matched by
     shape. Arrays in layers with the same name are paired first, so that the remaining arrays are
@@ -185,7 +185,7 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
 
 
 def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
-    """Return the model config (JSON) from a .keras or .h5 file that Keras 1 or 2 saved.
+    """Return the model config (JSON) from a .keras or .h5 file saved by Keras 1 or 2.
 
     Args:
         path: the file.
@@ -220,9 +220,9 @@ def keras_2_config(path: str | Path, file: h5py.File) -> str | None:
 
 
 def _lost_axes(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield the layer configs with several axes that Keras 3 would silently replace with a default.
+    """Yield the configs of layers with several axes that Keras 3 cannot restore.
 
-    Only layers that are saved without a "module" key are affected.
+    For layers saved without a "module" key, Keras 3 would silently use a default axis instead.
     """
     if isinstance(value, list):
         for part in value:

@@ -1,4 +1,4 @@
-"""Describe how other tools' weights files store a network's arrays and check whether a file fits.
+"""Describe how weights files from other tools store arrays, and check whether a file fits.
 
 A layout lists every array that a file must contain, with its name, its layer and weight, and the
 meaning of each axis. With a layout, layer widths can be inferred from a file, arrays that do not
@@ -62,13 +62,12 @@ def _terms(axis: Axis, widths: Mapping[str, int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Layout:
-    """Describes how one file format stores one network's arrays.
+    """Describes how one file format stores the arrays of one network.
 
     Attributes:
         network: a name that `networks.build` accepts.
         arrays: the arrays in the file.
-        fixed_size: the only image size that the network supports, (height, width) in pixels. None
-            means any size.
+        fixed_size: the only supported image size, (height, width) in pixels. None means any size.
         preprocessing: a function from an image size to the preprocessing that these weights need.
     """
 
@@ -111,7 +110,7 @@ class Layout:
             raise WeightsError(f"The weights in {file} do not match {self.network}. {' '.join(parts)} {hint}")
 
     def has_names(self, names: Iterable[str]) -> bool:
-        """Return whether the names are exactly this layout's array names."""
+        """Return whether the names are exactly those of the arrays in this layout."""
         return {stored.name for stored in self.arrays} == set(names)
 
 

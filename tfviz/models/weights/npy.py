@@ -119,7 +119,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
 
 
 def read_npy(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a .npy file that contains a dictionary from layer names to [kernel, bias].
+    """Read a .npy file containing a dictionary that maps layer names to [kernel, bias].
 
     Args:
         path: the file to read.
@@ -144,7 +144,7 @@ def read_npy(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _content(file: Any) -> Any:
-    """Return the file's only object, which NumPy stores in a zero-dimensional array."""
+    """Return the single object in the file, which NumPy stores in a zero-dimensional array."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)

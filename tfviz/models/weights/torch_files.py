@@ -23,7 +23,7 @@ _DISALLOWED = re.compile(r"(?:GLOBAL|type|class|function) ([\w.]+\.[\w.]+)")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a checkpoint's arrays under the names in the file (see `plain_names`).
+    """Read the arrays in a checkpoint under the names used in the file (see `plain_names`).
 
     Files from PyTorch 1.6 or later are memory-mapped, so an array uses memory only when it is read.
 

@@ -21,7 +21,7 @@ _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "runn
 
 
 def preprocessing(size: Size) -> Preprocessing:
-    """Return torchvision's preprocessing with resize and crop sizes that are based on `size`."""
+    """Return torchvision's preprocessing with resize and crop sizes based on `size`."""
     torch = named("torch")
     short = round(max(size) * 256 / 224)
     resize = f"short side {short}, center crop {size[0]}x{size[1]}"

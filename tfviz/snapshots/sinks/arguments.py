@@ -1,4 +1,4 @@
-"""Create the sinks that the callback's arguments specify."""
+"""Create the sinks specified by the callback's arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfviz.snapshots.sinks.viewer import ViewerSink
 def sinks_for(
     log_dir: Path, tensorboard: bool | str | Path, viewer: str | None, token: str | None, sinks: Sequence[Sink]
 ) -> list[Sink]:
-    """Return the sinks that the callback's arguments specify, followed by the user's own sinks.
+    """Return the sinks specified by the callback's arguments, followed by the user's own sinks.
 
     Raises:
         OptionError: an argument is invalid.

@@ -23,7 +23,7 @@ class MlflowSink(Tracker):
     """Logs images, metrics and the raw maps to an MLflow run.
 
     MLflow doesn't store captions, so the sink logs each snapshot's captions as a JSON artifact,
-    such as "tfviz/captions/00000017.json", which uses the same keys as the images.
+    such as "tfviz/captions/00000017.json", with the same keys as the images.
 
     Args:
         run: the run that `mlflow.start_run` returned, or its id.

@@ -25,12 +25,12 @@ _LEAST_PAUSE_S, _SHARE = 1.0, 0.1  # Drawing may use at most a tenth of the time
 
 
 class NotebookSink(Sink):
-    """Shows the newest snapshot as a panel that replaces the previous one.
+    """Shows the newest snapshot as a panel that replaces the previous panel.
 
     Args:
         canvas: the pictures to draw maps over.
         look: how to blend maps with images.
-        viewer: the live page's address, which is shown above the maps, or None.
+        viewer: the address of the live page, shown above the maps, or None.
     """
 
     def __init__(self, canvas: Canvas, look: Look, viewer: str | None = None) -> None:
@@ -86,7 +86,7 @@ class NotebookSink(Sink):
         )
 
     def _words(self, snapshot: Snapshot) -> Iterator[str]:
-        """Yield the heading's parts, such as the moment, the metrics and the failed methods."""
+        """Yield the parts of the heading, such as the moment, metrics and any failed methods."""
         record = snapshot.record
         yield _MOMENTS.get(record["when"], f"epoch {record['epoch'] + 1}") + f", step {record['step']}"
         yield from (f"{name} {value:.4g}" for name, value in record["logs"].items() if value is not None)
@@ -99,7 +99,7 @@ class NotebookSink(Sink):
 
 
 def _captions(run: Run, snapshot: Snapshot) -> list[str]:
-    """Return each image's caption: its true class, and its predicted class with the score."""
+    """Return a caption for each image: its true class, predicted class and score."""
     labels = Labels(tuple(run["labels"] or ()))
     predicted = snapshot.record["predictions"]
     true = snapshot.record.get("true_classes") or run.get("true_classes") or [None] * len(predicted)

@@ -19,7 +19,7 @@ _SCALAR, _IMAGES = 1, 3  # TensorBoard's data classes
 
 
 class TensorBoardSink(Sink):
-    """Writes each snapshot's images and scalars at its step to a folder that TensorBoard reads.
+    """Writes the images and scalars of each snapshot to a folder for TensorBoard.
 
     Args:
         folder: the folder for the event files.

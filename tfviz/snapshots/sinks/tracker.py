@@ -58,11 +58,11 @@ class Tracker(Sink):
 
     @abc.abstractmethod
     def _connect(self) -> None:
-        """Import the tracker's package, and prepare its run."""
+        """Import the tracker's package and prepare its run."""
 
     @abc.abstractmethod
     def _log(self, record: Record, numbers: dict[str, float], images: list[CaptionedImage]) -> None:
-        """Log a snapshot's numbers and images at its step."""
+        """Log the numbers and images of a snapshot at its step."""
 
     @abc.abstractmethod
     def _log_folder(self, name: str, folder: Path) -> None:

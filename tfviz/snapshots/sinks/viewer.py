@@ -6,7 +6,7 @@
 
 A separate thread reads the snapshots from the folder, asks the viewer which snapshots it has, and
 sends the missing ones in order. Training never waits for this thread. After an outage, the viewer
-receives the snapshots that it missed.
+receives the snapshots it missed.
 """
 
 from __future__ import annotations

@@ -23,9 +23,9 @@ _STEP = f"{PREFIX}step"
 class WandbSink(Tracker):
     """Logs images with captions, metrics and the raw maps to a Weights & Biases run.
 
-    W&B accepts only increasing steps, and stores one row per step. If a snapshot's step is already
-    used, the snapshot is logged to the next row. "tfviz/step" always holds the number of training
-    batches so far, and is the x-axis for everything that this sink logs.
+    W&B accepts only increasing steps and stores one row per step. If a snapshot's step is already
+    in use, the snapshot is logged to the next row. "tfviz/step" always holds the number of training
+    batches so far and is the x-axis for everything that this sink logs.
 
     Args:
         run: the run that `wandb.init` returned. Finish it after `fit` returns.

@@ -1,4 +1,4 @@
-"""Send the parts of a run that the viewer lacks. Each record is sent after its pictures."""
+"""Send the parts of a run that the viewer is missing, each record after its pictures."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class RunSender:
         self._index = IndexReader(folder)
 
     def send_all(self, is_over: Callable[[], bool] = lambda: False) -> int:
-        """Send the snapshots that the viewer doesn't have, and return how many were sent.
+        """Send the snapshots that the viewer doesn't have and return how many were sent.
 
         Args:
             is_over: a function that is called before each snapshot. Once it returns True, no more
                 snapshots are sent.
 
         Raises:
-            ViewerError: the viewer is unavailable, or rejected a request. The next call reads the
+            ViewerError: the viewer is unavailable or rejected a request. The next call reads the
                 viewer's state again.
         """
         for _ in range(_MAX_CONFLICTS):
@@ -100,7 +100,7 @@ class RunSender:
         self.client.put_record(run_id, number, self.last, line_of(record))
 
     def _send_picture(self, path: Path, put: Callable[..., None], *where: Any) -> None:
-        """Send a picture. Skip it if it is missing or if the viewer rejects it."""
+        """Send a picture, or skip it if it is missing or the viewer rejects it."""
         try:
             content = read_regular(path)
         except OSError:

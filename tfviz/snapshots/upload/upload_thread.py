@@ -22,7 +22,7 @@ class UploadThread:
     """Sends new snapshots when woken, retries after failures, and ends after `finish`.
 
     Attributes:
-        has_attempted: set after the first attempt.
+        has_attempted: an event that is set after the first attempt.
         trouble: the error that currently prevents sending, or None.
     """
 
@@ -48,7 +48,7 @@ class UploadThread:
             self._change.notify()
 
     def finish(self, timeout_s: float) -> None:
-        """Send the remaining snapshots, then end the thread. Return after at most `timeout_s`."""
+        """Send the remaining snapshots, then end the thread. Wait at most `timeout_s`."""
         with self._change:
             self._deadline = time.monotonic() + timeout_s
             self._change.notify()
@@ -87,7 +87,7 @@ class UploadThread:
         return self.trouble
 
     def _record_trouble(self, error: ViewerError) -> None:
-        """Record an error, which is reported only if its type differs from the previous error's."""
+        """Record an error, to be reported unless the previous error had the same type."""
         if type(error) is not type(self.trouble):
             self._unreported = error
         self.trouble = error
@@ -106,7 +106,7 @@ class UploadThread:
         return time.monotonic() > self._deadline
 
     def _wait_for_news(self) -> bool:
-        """Wait until there are snapshots to send. Return False if sending is over."""
+        """Wait for new snapshots to send. Return False if sending is over."""
         with self._change:
             self._change.wait_for(lambda: self._is_woken or self._deadline < math.inf)
             is_woken, self._is_woken = self._is_woken, False

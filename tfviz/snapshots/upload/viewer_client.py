@@ -22,7 +22,7 @@ class ViewerError(TfvizError):
 
 
 class ViewerUnavailableError(ViewerError):
-    """The viewer does not respond, or the response is unexpected. The viewer may recover."""
+    """The viewer does not respond or sends an unexpected response. It may recover."""
 
 
 class ViewerRejectionError(ViewerError):
@@ -102,7 +102,7 @@ class ViewerClient:
         self._request("PUT", path, content, {"Content-Type": kind})
 
     def _request(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> bytes:
-        """Send a request, and return the response body.
+        """Send a request and return the response body.
 
         If the server has closed an idle connection, the request is sent again. All requests are
         idempotent.
@@ -154,7 +154,7 @@ class ViewerClient:
 
 
 def _after(number: int, last: int) -> str:
-    """Return "?after=<last>" if damaged records leave a gap before `number`, otherwise ""."""
+    """Return "?after=<last>" if damaged records leave a gap before `number`, or else ""."""
     return "" if last == number - 1 else f"?after={last}"
 
 
@@ -180,7 +180,7 @@ def _checked_token(token: str) -> str:
 
 
 def _reason(response_body: bytes) -> str:
-    """Return the reason in the server's response, without its final period."""
+    """Return the reason given in the server's response, without its final period."""
     try:
         return " ".join(str(json.loads(response_body)["detail"]).split()).removesuffix(".")
     except (ValueError, TypeError, KeyError):

@@ -1,8 +1,8 @@
 """Find handwritten softmaxes and sigmoids, such as exp(x) / sum(exp(x)).
 
-Such code has many forms: it may subtract the maximum first or multiply by a reciprocal. This module
-therefore runs the steps around each exponential on random numbers. If these steps compute a softmax
-or sigmoid, a single step of that type replaces the last of them.
+Such code comes in many forms: it may subtract the maximum first or multiply by a reciprocal. This
+module therefore runs the steps around each exponential on random numbers. If these steps compute a
+softmax or sigmoid, a single step of that type replaces the last of them.
 """
 
 from __future__ import annotations

@@ -172,8 +172,7 @@ def _stream(graph: Graph, source: Value) -> Value:
 
 
 def _before_normalization(graph: Graph, value: Value) -> Value:
-    """Return the input of the normalization that computes a value, or the value itself if none
-    does.
+    """Return the input of the normalization that computes a value, or the value if none does.
 
     A normalization is either a single step or the steps of a handwritten formula, which compute
     statistics along axes and apply elementwise functions.

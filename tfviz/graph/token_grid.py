@@ -63,8 +63,7 @@ class TokenGrid:
     count: int
 
     def patches(self, tokens: tf.Tensor) -> tf.Tensor:
-        """Select the patch tokens and arrange them in the grid, giving shape (N, rows, columns,
-        …)."""
+        """Select the patches and arrange them in the grid, giving shape (N, rows, columns, …)."""
         first, number = int(self.index[0]), len(self.index)
         if np.array_equal(self.index, np.arange(first, first + number)):
             patches = tokens[:, first : first + number]

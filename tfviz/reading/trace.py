@@ -43,7 +43,7 @@ class Call:
         return list({id(tensor): tensor for tensor in self.inputs}.values())
 
     def on(self, tensors: Sequence[tf.Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the call's arguments, with these tensors in place of `inputs`."""
+        """Return the call's arguments, with the given tensors in place of `inputs`."""
         return self.arguments.fill_in({id(symbol): x for symbol, x in zip(self.inputs, tensors, strict=True)})
 
 

@@ -36,7 +36,7 @@ def arguments_of(args: argparse.Namespace, plan: Plan, jobs: Sequence[Job]) -> d
 
 
 def _boxes(path: Path, plan: Plan) -> Iterable[bytes]:
-    """Yield the class names, and each annotation file's name and content, as bytes to digest."""
+    """Yield the class names, and the name and content of each annotation file, as bytes to hash."""
     yield json.dumps(plan.labels.names).encode()
     for file in [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file()):
         yield file.name.encode("utf-8", "surrogateescape")

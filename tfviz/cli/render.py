@@ -131,7 +131,7 @@ def _drawn(folder: Path, number: int, one: Input, rows: list[Row], plan: JobPlan
 
 
 def _look() -> Look:
-    """Return the look that the maps and the legend share."""
+    """Return the style shared by the maps and the legend."""
     from tfviz.render.overlays import Look
 
     return Look(underlay="gray")

@@ -9,7 +9,7 @@ from tfviz.cli.run_store import Record, RunStore
 
 
 class ScoreStore(RunStore):
-    """A store of one evaluation's finished parts.
+    """The finished parts of an evaluation, kept in memory and on disk.
 
     Attributes:
         finished: the finished parts' records, in the order in which they were added.

@@ -78,7 +78,7 @@ def _directories(data: bytes) -> list[Tags]:
 
 
 def _directory(data: bytes, at: int, order: str, is_big: bool) -> tuple[Tags, int]:
-    """Return one directory's tags, and the offset of the next one (0 for none)."""
+    """Return the tags of a directory, and the offset of the next one (0 if there is none)."""
     count_format, entry_format, offset_format = ("Q", "HHQ", "Q") if is_big else ("H", "HHI", "I")
     (count,) = _unpacked(order + count_format, data, at)
     at += struct.calcsize(order + count_format)

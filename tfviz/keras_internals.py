@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def functional_of(operation: object) -> keras.Model | None:
-    """Return a Functional or Sequential model's graph, or None for any other object.
+    """Return the graph of a Functional or Sequential model, or None for any other object.
 
     For a subclass that overrides `call`, the result is None, because it may compute something other
     than its graph.
@@ -108,12 +108,12 @@ def state_of(layers: Iterable[keras.Layer]) -> list[object]:
 
 
 def own_variables(layer: keras.Layer) -> list[keras.Variable]:
-    """Return a layer's weights, except its sublayers' weights, in the order that files use."""
+    """Return a layer's weights without those of its sublayers, in the order that files use."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
 def owns_variables(layer: keras.Layer) -> bool:
-    """Return whether a layer has weights of its own, apart from its sublayers' weights."""
+    """Return whether a layer has weights of its own, apart from those of its sublayers."""
     return bool(own_variables(layer))
 
 
@@ -198,7 +198,7 @@ def symbolic_graph(
 
 
 def _remove_calls(function: keras.Function) -> None:
-    """Remove a graph's calls from its layers, including layers that only a closure refers to."""
+    """Remove a graph's calls from its layers, including layers referenced only by a closure."""
     own = {id(node) for node in nodes(function)}
     for operation in function.operations:
         for marks in (operation._inbound_nodes, operation._outbound_nodes):

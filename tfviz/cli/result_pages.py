@@ -141,8 +141,7 @@ def _entry(record: Record, score_kind: str) -> GalleryEntry:
 
 
 def closing_lines(results: Results, page: Path | None, is_stopped: bool) -> list[str]:
-    """Return the summary lines: the number of explained images, the page, any notes and
-    failures."""
+    """Return the summary lines: the number of explained images, the page, notes and failures."""
     where, noun = f": {shown(page)}" if page else "", results.canvas.noun
     own, total, explained = {job.key for job in results.jobs}, len(results.jobs), 0
     blank: Counter[str] = Counter()

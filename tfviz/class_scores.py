@@ -87,8 +87,8 @@ def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]
 def scores_of(classes: np.ndarray | None, outputs: object, graph: Graph) -> list[tuple[int, float] | None]:
     """Return a class and its score for each image.
 
-    An image's entry is None if the outputs are not class scores, or if any of the image's scores is
-    not finite.
+    The entry is None if the outputs are not class scores, or if any score of the image is not
+    finite.
 
     Args:
         classes: an integer array with one class per image, or None for the top class.

@@ -59,18 +59,18 @@ def nodes(functional: keras.Model | keras.Function) -> list[Node]:
 
 
 def call_numbers(functional: keras.Model | keras.Function) -> dict[int, int]:
-    """Return each call's index among its operation's calls, keyed by the node's id."""
+    """Return the index of each call among the calls of its operation, keyed by the node's id."""
     called = {id(node.operation): node.operation for node in nodes(functional)}
     return {id(node): number for one in called.values() for number, node in enumerate(one._inbound_nodes)}
 
 
 def input_structure(functional: keras.Model | keras.Function) -> Nested[keras.KerasTensor]:
-    """Return the graph's symbolic inputs, nested like the model's arguments."""
+    """Return a graph's symbolic inputs, nested like the arguments of the model."""
     return functional._inputs_struct
 
 
 def output_structure(functional: keras.Model | keras.Function) -> Nested[keras.KerasTensor]:
-    """Return the graph's symbolic outputs, nested like the model's result."""
+    """Return a graph's symbolic outputs, nested like the result of the model."""
     return functional._outputs_struct
 
 
@@ -207,7 +207,7 @@ def _remove_calls(function: keras.Function) -> None:
 
 @contextmanager
 def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
-    """Remove the calls that the block records on these operations.
+    """Remove the calls that the block records on the given operations.
 
     A new graph that starts from a user's symbolic tensors adds a node to the operations that
     created them. Keras never reads that node, because it traverses graphs backward from the

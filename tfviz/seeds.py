@@ -88,7 +88,7 @@ class ChoosingTarget(abc.ABC):
         """
 
     def __call__(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Make the choice for these outputs and compute each image's score.
+        """Make the choice for the given outputs and compute the score of each image.
 
         Args:
             outputs: the outputs, with shape (N, classes).

@@ -83,8 +83,8 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
 
     Args:
         target: the target that the user passed.
-        outputs: the model's output shapes, nested like the outputs; a single output's shape is a
-            tuple.
+        outputs: the shapes of the model's outputs, nested like the outputs. The shape of a single
+            output is a tuple.
         batch_size: N, or None while tracing.
 
     Returns:

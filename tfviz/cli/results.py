@@ -117,7 +117,7 @@ class Results:
                 remove_unfinished(folder / scale)
 
     def records(self) -> Iterator[Record]:
-        """Yield each image's latest record, in the order in which the records were stored."""
+        """Yield the latest record of each image, in the order the records were stored."""
         return (record for number, record in enumerate(self._stored()) if self._latest[record["key"]] == number)
 
     @property

@@ -74,7 +74,7 @@ def _is_heavy(step: Step) -> bool:
 
 
 def _function_of(graph: Graph, root: Value, end: Step) -> Step | None:
-    """Return a softmax or sigmoid step if `end` computes that function of `root`, else None."""
+    """Return a softmax or sigmoid step if `end` computes one from `root`, else None."""
     parts = graph.before(end.outputs, given=[root])
     known = {root}.union(*(part.outputs for part in parts))
     if any(_is_heavy(part) or not known.issuperset(part.inputs) for part in parts):

@@ -190,7 +190,7 @@ class Graph:
         return found[::-1]
 
     def after(self, values: Iterable[Value]) -> set[Value]:
-        """Return these values and every value that depends on them."""
+        """Return the given values and every value that depends on them."""
         reached = set(values)
         for step in self.steps:
             if reached.intersection(step.inputs):

@@ -181,7 +181,7 @@ def _keeps_axes(step: Step, value: Value) -> bool:
 
 
 def _holds_features(step: Step) -> bool:
-    """Return whether CAMs may use a step. Pooling, padding and reshaping are excluded."""
+    """Return whether CAMs may use a step's output. Pooling, padding and reshaping are excluded."""
     if isinstance(step.operation, Concatenate):
         return True
     return not isinstance(step.operation, (Window, Identity, Move))

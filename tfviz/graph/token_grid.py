@@ -80,7 +80,7 @@ class TokenGrid:
 def token_grids(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, TokenGrid]:
     """Return a token grid for each value that is a token sequence.
 
-    An attention layer's output has the grid of the residual sum to which it contributes.
+    An attention layer's output has the grid of the residual sum that it contributes to.
 
     Args:
         graph: the graph.
@@ -124,7 +124,7 @@ def _different(rows: np.ndarray, columns: np.ndarray) -> int:
 
 
 def _marks_at(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, Marks]:
-    """Return the marks for these values and all values before them."""
+    """Return the marks for the given values and all values before them."""
     marks = {value: _positions(size) for value, size in zip(graph.inputs, sizes, strict=True) if len(size) in (2, 3)}
     with tf.init_scope():
         _follow(graph.before(values), marks, {}, from_image=True)

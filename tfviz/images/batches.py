@@ -21,7 +21,7 @@ _Source = TypeVar("_Source")
 
 
 class Preparation(Protocol):
-    """An object that converts a file's content to the network's input, like a `Preprocessing`."""
+    """An object that converts a file's content to network input, as `Preprocessing` does."""
 
     def picture(self, content: np.ndarray, /) -> np.ndarray:
         """Return the image that maps are drawn on."""

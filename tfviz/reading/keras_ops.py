@@ -346,7 +346,7 @@ def operation_of_function(function: Callable[..., Any], name: str) -> Operation 
 
 
 def function_name(function: Callable[..., Any]) -> str:
-    """Return an activation function's name, such as "relu", or an activation layer's class name."""
+    """Return the name of an activation function, such as "relu", or the class name of a layer."""
     if isinstance(function, keras.Layer):
         return type(function).__name__.lower()
     name = str(getattr(function, "__name__", None) or getattr(function, "name", "") or type(function).__name__)

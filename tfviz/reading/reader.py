@@ -253,7 +253,7 @@ class _Reader:
         self._add_stages(call, [Stage(operation)], values, path)
 
     def _add_stages(self, call: Call, stages: Sequence[Stage], values: dict[int, Value], path: str) -> list[Value]:
-        """Add a call's stages and return the call's output values."""
+        """Add the stages of a call and return its output values."""
         made = [values[id(tensor)] for tensor in call.inputs]
         outputs = made
         for number, stage in enumerate(stages):

@@ -225,7 +225,7 @@ def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
 
 
 class _Scope(keras.StatelessScope):
-    """A scope in which Keras discards assignments and reads copies of variables, if any exist."""
+    """A scope that makes Keras discard assignments and read copies of variables, if any exist."""
 
     def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
         assigned, own = super().get_current_value(variable), variable._value

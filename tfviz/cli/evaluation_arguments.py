@@ -1,4 +1,4 @@
-"""Describe, in short strings, everything that the `tfviz evaluate` scores depend on."""
+"""Build short strings that describe everything the `tfviz evaluate` scores depend on."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def _write(folder: Path, image: ScoredImage, method: str, target: int, scored: P
 
 
 def _outlined(picture: np.ndarray, image: ScoredImage, classes: Sequence[int]) -> np.ndarray:
-    """Return a copy of the picture with the classes' regions outlined in white, edged in black."""
+    """Return a copy of the picture, with the classes' regions outlined in white edged in black."""
     picture = np.ascontiguousarray(picture).copy()
     height, width = picture.shape[:2]
     unit = _line_width(picture)

@@ -33,7 +33,7 @@ from tfviz.graph.operations import (
 
 @dataclass(frozen=True)
 class _Function:
-    """An elementwise function of a single value, called its root.
+    """An elementwise function of a single value, called the root.
 
     Attributes:
         root: the value that the function is applied to.

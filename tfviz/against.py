@@ -28,7 +28,7 @@ class Against(ChoosingTarget):
         c: the class, by number or name, or one class per image. None selects each image's top
             class.
         classes: the number of rivals. If the model has fewer other classes, all of them are used.
-        alpha: the rivals' weight; 0 explains the class alone.
+        alpha: the weight of the rivals; 0 explains the class alone.
 
     Raises:
         OptionError: `classes` is not a positive integer, or `alpha` is not a finite number.

@@ -1,7 +1,8 @@
 """Compute class scores from a model's outputs and rank the classes.
 
-A model is a classifier if it has one output (N, classes). A single sigmoid unit counts as two
-classes, as it does for targets: if its output is p, class 0 scores 1 − p and class 1 scores p.
+A model is a classifier if it has a single output of shape (N, classes). A single sigmoid unit
+counts as two classes, as it does for targets: if its output is p, class 0 scores 1 − p and class 1
+scores p.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def is_classifier(graph: Graph) -> bool:
 
 
 def both_classes(p: np.ndarray) -> np.ndarray:
-    """Convert a single sigmoid unit's output (N, 1) to two class scores, (N, 2)."""
+    """Convert the (N, 1) output of a single sigmoid unit to (N, 2) class scores."""
     return np.concatenate([1 - p, p], axis=1)
 
 
@@ -41,9 +42,10 @@ class ClassScores:
     """The class scores for a batch or for one image.
 
     Attributes:
-        values: the scores, float32 (N, classes) or (classes,).
-        ranked: the classes by descending score, int32, in the same shape. The logits break ties
-            between probabilities. If the logits are also equal, the lower class number comes first.
+        values: the scores, a float32 array of shape (N, classes) or (classes,).
+        ranked: the classes sorted by descending score, an int32 array of the same shape. The logits
+            break ties between probabilities. If the logits are also equal, the lower class number
+            comes first.
     """
 
     values: np.ndarray
@@ -60,12 +62,12 @@ def ranked_classes(scores: np.ndarray, logits: np.ndarray | None = None) -> np.n
     """Sort each image's classes by descending score.
 
     Args:
-        scores: the scores, (N, classes).
-        logits: the logits that break ties, (N, classes). If they are None or also equal, the lower
-            class number comes first.
+        scores: the scores, with shape (N, classes).
+        logits: the logits that break ties, with shape (N, classes). If they are None or also equal,
+            the lower class number comes first.
 
     Returns:
-        The classes, int32 (N, classes).
+        The classes, an int32 array of shape (N, classes).
     """
     order = np.argsort(-(scores if logits is None else logits), axis=-1, kind="stable")
     by_score = np.argsort(-np.take_along_axis(scores, order, axis=-1), axis=-1, kind="stable")
@@ -85,11 +87,11 @@ def predictions(outputs: object, graph: Graph) -> list[tuple[int, float] | None]
 def scores_of(classes: np.ndarray | None, outputs: object, graph: Graph) -> list[tuple[int, float] | None]:
     """Return a class and its score for each image.
 
-    An image's entry is None if the outputs are not class scores, or if any of the image's scores is
-    not finite.
+    The entry is None if the outputs are not class scores, or if any score of the image is not
+    finite.
 
     Args:
-        classes: one class per image, (N,) ints, or None for the top class.
+        classes: an integer array with one class per image, or None for the top class.
         outputs: the model's outputs for a batch.
         graph: the model's graph with its final activation.
     """
@@ -110,8 +112,9 @@ class Classifier:
     """Computes class scores from images with a compiled forward pass.
 
     Attributes:
-        classes: the number of classes, or None if the model does not have one output (N, classes).
-        kind: "probability" if the model ends in a softmax or sigmoid, else "output".
+        classes: the number of classes, or None if the model does not have a single output of shape
+            (N, classes).
+        kind: "probability" if the model ends in a softmax or sigmoid, otherwise "output".
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -130,7 +133,7 @@ class Classifier:
         self._logits: Callable[[np.ndarray], tf.Tensor] | None = None  # compiled on first use
 
     def scores(self, images: np.ndarray) -> ClassScores | None:
-        """Compute the class scores for preprocessed images (N, H, W, C).
+        """Compute the class scores for preprocessed images of shape (N, H, W, C).
 
         Returns:
             The scores, or None if the model is not a classifier.
@@ -156,7 +159,7 @@ class Classifier:
 
         Args:
             outputs: the model's outputs for the images, after its final activation.
-            images: the preprocessed images, (N, H, W, C).
+            images: the preprocessed images, with shape (N, H, W, C).
             logits: the outputs before the final activation. If None, the model computes them again
                 for images whose top classes have equal scores.
 
@@ -170,7 +173,7 @@ class Classifier:
         return ClassScores(scores, ranked_classes(scores, self._tie_breakers(images, scores, logits)))
 
     def _tie_breakers(self, images: np.ndarray, scores: np.ndarray, logits: tf.Tensor | None) -> np.ndarray | None:
-        """Return the logits (N, classes) if any top probabilities are equal, otherwise None.
+        """Return logits of shape (N, classes) if any top probabilities are equal, otherwise None.
 
         The logits can break ties, because a saturated sigmoid or softmax maps different logits to
         the same probability.
@@ -194,7 +197,7 @@ def _final_activation_of(model: keras.Model) -> Step | None:
 
 
 def _logits_of(model: keras.Model) -> Callable[[np.ndarray], tf.Tensor]:
-    """Compile a function that computes the logits (N, classes) from images."""
+    """Compile a function that computes logits of shape (N, classes) from images."""
     graph = read_model(model).scored("logits")
 
     def logits(images: tf.Tensor) -> tf.Tensor:

@@ -120,7 +120,7 @@ def install_command(extra: str) -> str:
 
 
 def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
-    """Write the last sentence of an error message, which suggests valid names similar to `name`.
+    """Return the last sentence of an error message, which suggests valid names similar to `name`.
 
     Args:
         name: the unknown name.
@@ -140,7 +140,7 @@ def near_matches(name: str, known: Iterable[str], most: int = 5) -> str:
 
 
 def escaped(text: str, kept: str = "\n\t") -> str:
-    """Escape all characters that move a terminal's cursor or change its state, except `kept`."""
+    """Escape characters that move a terminal's cursor or change its state, unless in `kept`."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(letter if letter in kept else _escaped_letter(letter) for letter in text)

@@ -37,7 +37,7 @@ def explain(
 
     Args:
         model: a keras.Model (see `Explainer`).
-        images: an array (N, H, W, C), preprocessed for the model, or a dataset.
+        images: an array of shape (N, H, W, C), preprocessed for the model, or a dataset.
         method: a key of `METHODS`, such as "grad_cam" or "excitation-backprop".
         target: what to explain (see `Explainer.__call__`). None selects each image's top class. A
             class name or "top2" also works: "top2" returns a dict {"top1": attributions, "top2":
@@ -82,10 +82,10 @@ def explain_file(
 ) -> Path:
     """Explain one image file with one method and write the result as an image.
 
-    Maps with the image's channels (guided backprop, deconvnet, guided Grad-CAM) are drawn without
-    the image. They have the network's input size, and are scaled to mean 0.5 and standard deviation
-    0.1. For these maps, an image that would be stretched is instead resized by its short side and
-    center-cropped. All other maps are drawn in color over the image.
+    Maps with the same channels as the image (guided backprop, deconvnet, guided Grad-CAM) are drawn
+    without the image. They have the network's input size, and are scaled to mean 0.5 and standard
+    deviation 0.1. For these maps, an image that would be stretched is instead resized by its short
+    side and center-cropped. All other maps are drawn in color over the image.
 
     Args:
         source: an image file: JPEG, PNG, BMP, WebP or TIFF.

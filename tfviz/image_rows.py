@@ -45,7 +45,7 @@ def about_image(path: str, size: Size, scores: ClassScores | None) -> Row:
 
 
 def about_map(explainer: Explainer, target: int | None, labels: Labels) -> Row:
-    """Return a map's columns: its method, layer and class."""
+    """Return the columns for a map: its method, layer and class."""
     return {
         "target": target,
         "target_name": None if target is None else labels.name(target),
@@ -55,7 +55,7 @@ def about_map(explainer: Explainer, target: int | None, labels: Labels) -> Row:
 
 
 def about_names(row: Row, path: Path, labels: Labels, classes: int | None) -> Row:
-    """Return an image's top class names, and its true class if the folder name identifies it.
+    """Return the names of an image's top classes and, if the folder name gives it, its true class.
 
     Args:
         row: the image's row.
@@ -99,7 +99,7 @@ def explain_files(
 
 
 class _FileRun:
-    """Runs one call to `explain_files`."""
+    """Runs a single call to `explain_files`."""
 
     def __init__(self, explainer: Explainer, files: Sequence[Path], target: Target | str, preprocessing: Preprocessing) -> None:
         named = explainer.named_target(target)
@@ -129,7 +129,7 @@ class _FileRun:
         return with_all_columns(row | about_names(row, self._files[number], self._labels, self._classifier.classes))
 
     def _explained(self, batch: ImageBatch) -> list[list[Row]]:
-        """Return a list of rows for each image in a batch."""
+        """Return a list of rows for each image in the batch."""
         calls = [self._explainer.prepare_with_outputs(batch.tensors, one) for one in self._targets]
         explanations, logits = zip(*(call.run() for call in calls), strict=True)
         scores = self._classifier.scores_from(explanations[0].outputs, batch.tensors, logits[0])

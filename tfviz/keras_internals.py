@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def functional_of(operation: object) -> keras.Model | None:
-    """Return a Functional or Sequential model's graph, or None for any other object.
+    """Return the graph of a Functional or Sequential model, or None for any other object.
 
     For a subclass that overrides `call`, the result is None, because it may compute something other
     than its graph.
@@ -59,18 +59,18 @@ def nodes(functional: keras.Model | keras.Function) -> list[Node]:
 
 
 def call_numbers(functional: keras.Model | keras.Function) -> dict[int, int]:
-    """Return each call's index among its operation's calls, keyed by the node's id."""
+    """Return the index of each call among the calls of its operation, keyed by the node's id."""
     called = {id(node.operation): node.operation for node in nodes(functional)}
     return {id(node): number for one in called.values() for number, node in enumerate(one._inbound_nodes)}
 
 
 def input_structure(functional: keras.Model | keras.Function) -> Nested[keras.KerasTensor]:
-    """Return the graph's symbolic inputs, nested like the model's arguments."""
+    """Return a graph's symbolic inputs, nested like the arguments of the model."""
     return functional._inputs_struct
 
 
 def output_structure(functional: keras.Model | keras.Function) -> Nested[keras.KerasTensor]:
-    """Return the graph's symbolic outputs, nested like the model's result."""
+    """Return a graph's symbolic outputs, nested like the result of the model."""
     return functional._outputs_struct
 
 
@@ -108,12 +108,12 @@ def state_of(layers: Iterable[keras.Layer]) -> list[object]:
 
 
 def own_variables(layer: keras.Layer) -> list[keras.Variable]:
-    """Return a layer's weights, except its sublayers' weights, in the order that files use."""
+    """Return a layer's weights without those of its sublayers, in the order that files use."""
     return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
 def owns_variables(layer: keras.Layer) -> bool:
-    """Return whether a layer has weights of its own, apart from its sublayers' weights."""
+    """Return whether a layer has weights of its own, apart from those of its sublayers."""
     return bool(own_variables(layer))
 
 
@@ -198,7 +198,7 @@ def symbolic_graph(
 
 
 def _remove_calls(function: keras.Function) -> None:
-    """Remove a graph's calls from its layers, including layers that only a closure refers to."""
+    """Remove a graph's calls from its layers, including layers referenced only by a closure."""
     own = {id(node) for node in nodes(function)}
     for operation in function.operations:
         for marks in (operation._inbound_nodes, operation._outbound_nodes):
@@ -207,7 +207,7 @@ def _remove_calls(function: keras.Function) -> None:
 
 @contextmanager
 def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
-    """Remove the calls that the block records on these operations.
+    """Remove the calls that the block records on the given operations.
 
     A new graph that starts from a user's symbolic tensors adds a node to the operations that
     created them. Keras never reads that node, because it traverses graphs backward from the
@@ -225,7 +225,7 @@ def unrecorded(operations: Iterable[keras.Operation]) -> Iterator[None]:
 
 
 class _Scope(keras.StatelessScope):
-    """A scope in which Keras discards assignments and reads copies of variables, if any exist."""
+    """A scope that makes Keras discard assignments and read copies of variables, if any exist."""
 
     def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
         assigned, own = super().get_current_value(variable), variable._value

@@ -1,4 +1,4 @@
-"""The type of a model's inputs or outputs: one item, or nested lists, tuples and dicts of items."""
+"""The type of a model's inputs or outputs: a single item, or nested lists, tuples and dicts."""
 
 from __future__ import annotations
 

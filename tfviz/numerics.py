@@ -1,7 +1,7 @@
 """Divide without producing NaN, and compare with a rounding tolerance.
 
-On real images, dead ReLUs, constant maps or all-zero windows can cause 0 / 0 in any method. tfviz
-defines the result as 0.
+On real images, any method can run into 0 / 0 because of dead ReLUs, constant maps or all-zero
+windows. tfviz defines the result as 0.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ _TOLERANCE = 0.02  # relative to the largest value; half-precision rounding erro
 
 
 def safe_divide(numerator: Any, denominator: Any) -> Any:
-    """Compute numerator / denominator, with 0 where the denominator is 0."""
+    """Return numerator / denominator, or 0 where the denominator is 0."""
     return ops.divide_no_nan(numerator, denominator)
 
 
 def unit_range(maps: Any) -> Any:
-    """Scale each map in (N, ...) to [0, 1] by its minimum and maximum. A constant map becomes 0."""
+    """Scale each map in a batch to [0, 1] by its minimum and maximum. A constant map becomes 0."""
     axes = tuple(range(1, len(maps.shape)))
     low = ops.min(maps, axis=axes, keepdims=True)
     high = ops.max(maps, axis=axes, keepdims=True)

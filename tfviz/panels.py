@@ -29,7 +29,7 @@ class _Found:
     """An explainer's results for one target.
 
     Attributes:
-        maps: the raw maps (N, …).
+        maps: the raw maps, with shape (N, …).
         classes: for each image, the explained class and its score, or None.
         predictions: for each image, the top class and its score, or None.
     """
@@ -112,7 +112,7 @@ def panel_of(
 
 
 def _found(explainer: Explainer, images: npt.NDArray[np.float32], target: targets.Target, batch_size: int) -> _Found:
-    """Explain the images in batches, and select each batch's rows of the target."""
+    """Explain the images in batches, selecting the target's rows for each batch."""
     shapes = tree.map_structure(lambda value: value.shape, explainer.graph.output_structure)
     # If the array is not a batch, the explainer raises an error.
     is_batch = images.ndim == explainer.graph.inputs[0].rank and len(images) > 0

@@ -36,7 +36,7 @@ PREDICTION_COLUMNS = COLUMNS | {
 
 
 def with_all_columns(row: Mapping[str, object]) -> Row:
-    """Return a row with all prediction columns. Missing values become None."""
+    """Return a row with all prediction columns, using None for missing values."""
     return {name: row.get(name) for name in PREDICTION_COLUMNS}
 
 

@@ -1,4 +1,4 @@
-"""Seeds are the scores that targets define, with the gradients that start the backward pass.
+"""Seeds are the scores defined by targets, with the gradients that start the backward pass.
 
 Methods that perturb an image must explain the same class for every copy. A seed therefore chooses
 its class for the unperturbed images and reuses that choice for the copies.
@@ -23,14 +23,14 @@ Choice: TypeAlias = Sequence[tf.Tensor]  # each tensor has one row per image
 
 
 class ChoosingTarget(abc.ABC):
-    """A target function that first makes a choice, such as a class, for the unperturbed images."""
+    """A target function that first makes a choice for the unperturbed images, such as a class."""
 
     @abc.abstractmethod
     def choose(self, outputs: tf.Tensor) -> Choice:
         """Make the choice that also applies to perturbed copies of the images.
 
         Args:
-            outputs: the model's outputs for the unperturbed images, (N, classes).
+            outputs: the model's outputs for the unperturbed images, with shape (N, classes).
 
         Returns:
             Tensors with one row per image.
@@ -41,27 +41,27 @@ class ChoosingTarget(abc.ABC):
         """Compute each row's score for a given choice.
 
         Args:
-            outputs: the outputs, (N, classes).
+            outputs: the outputs, with shape (N, classes).
             choice: the tensors from `choose`, with as many rows as the outputs.
 
         Returns:
-            The scores, (N,).
+            The scores, with shape (N,).
         """
 
     def explained_classes(self, outputs: tf.Tensor) -> tf.Tensor | None:
         """Return the class that is explained for each image.
 
         Args:
-            outputs: the outputs, (N, classes).
+            outputs: the outputs, with shape (N, classes).
 
         Returns:
-            The classes, int32 (N,), or None if the target is not a single class per image.
+            An int32 array of N classes, or None if the target is not a single class per image.
         """
         return None
 
     @property
     def rows(self) -> int | None:
-        """The number of images for which the target has rows, or None if it fits any number."""
+        """The number of images that the target has rows for, or None if it fits any number."""
         return None
 
     def part(self, rows: slice) -> ChoosingTarget:
@@ -88,13 +88,13 @@ class ChoosingTarget(abc.ABC):
         """
 
     def __call__(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Make the choice for these outputs and compute each image's score.
+        """Make the choice for the given outputs and compute the score of each image.
 
         Args:
-            outputs: the outputs, (N, classes).
+            outputs: the outputs, with shape (N, classes).
 
         Returns:
-            The scores, (N,).
+            The scores, with shape (N,).
         """
         return self.score(outputs, self.choose(outputs))
 
@@ -118,11 +118,11 @@ class Seed(abc.ABC):
 
     @abc.abstractmethod
     def score(self, outputs: Outputs, choice: Choice, copies: int | tf.Tensor = 1) -> tf.Tensor:
-        """Compute the scores (copies · N,) for copies of N images.
+        """Compute scores of shape (copies · N,) for copies of N images.
 
         Args:
-            outputs: the model's outputs for the copies, (copies · N, …). All first copies come
-                before all second copies.
+            outputs: the model's outputs for the copies, with shape (copies · N, …). All first
+                copies come before all second copies.
             choice: the choice for the N images, from `choose`.
             copies: the number of copies.
         """
@@ -163,7 +163,8 @@ class WeightsSeed(Seed):
     """A seed whose score is a weighted sum of the outputs. For a class, the weights are one-hot.
 
     Args:
-        target: None for the top class, classes (N,) or (1,) int32, or weights (N or 1, …, classes).
+        target: None for the top class, an int32 array of classes with shape (N,) or (1,), or an
+            array of weights with shape (N or 1, …, classes).
     """
 
     def __init__(self, target: tf.Tensor | None) -> None:
@@ -232,7 +233,7 @@ class FunctionSeed(Seed):
 
 
 def copied(x: tf.Tensor, copies: int | tf.Tensor) -> tf.Tensor:
-    """Repeat a batch (N, …) along its first axis to (copies · N, …)."""
+    """Repeat a batch of shape (N, …) along its first axis, giving shape (copies · N, …)."""
     if isinstance(copies, int) and copies == 1:
         return x
     return tf.tile(x, tf.concat([[copies], tf.ones(len(x.shape) - 1, tf.int32)], 0))

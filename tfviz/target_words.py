@@ -18,7 +18,7 @@ ClassOrRank: TypeAlias = "int | Rank"
 
 
 def targets_named(word: str, labels: Callable[[], Labels], classes: int | None) -> dict[str, ClassOrRank]:
-    """Resolve a word to one or several targets.
+    """Resolve a word to one or more targets.
 
     Args:
         word: "top", "top3", or a class number or name (see `Labels.index`).

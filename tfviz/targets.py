@@ -42,9 +42,9 @@ class At:
     entry per image.
 
     Args:
-        class_index: an int for all images, or (N,) ints with one class per image.
-        where: a bool or float mask (h, w) or (N, h, w) at the output's resolution, or one pixel as
-            (row, column).
+        class_index: an int for all images, or an array of N ints with one class per image.
+        where: a bool or float mask of shape (h, w) or (N, h, w), at the output's resolution, or one
+            pixel as (row, column).
     """
 
     class_index: Any
@@ -74,7 +74,7 @@ class Rank(ChoosingTarget):
         return tf.gather(outputs, choice[0], batch_dims=1)
 
     def explained_classes(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Return the class with this rank, int32 (N,). Ties go to the lower class number."""
+        """Return the class with this rank for each image. Ties go to the lower class number."""
         return tf.math.top_k(outputs, self.place + 1).indices[:, self.place]
 
 
@@ -83,12 +83,13 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
 
     Args:
         target: the target that the user passed.
-        outputs: the model's output shapes, nested like the outputs; a single output's shape is a
-            tuple.
+        outputs: the shapes of the model's outputs, nested like the outputs. The shape of a single
+            output is a tuple.
         batch_size: N, or None while tracing.
 
     Returns:
-        None, a function, an int32 tensor (N,) or (1,), or a float32 tensor (N or 1, …, classes).
+        None, a function, an int32 tensor of shape (N,) or (1,), or a float32 tensor of shape (N or
+        1, …, classes).
 
     Raises:
         TargetError: the target does not fit the batch.
@@ -115,7 +116,7 @@ def prepare(target: Target, outputs: Any, batch_size: int | None) -> Prepared:
 
 
 def rows(target: Target, outputs: Any) -> int | None:
-    """Return the number of images for which a target has rows, or None if it fits any number.
+    """Return the number of images that a target has rows for, or None if it fits any number.
 
     Args:
         target: the target that the user passed.
@@ -179,7 +180,7 @@ def _for_each_image(target: At, outputs: Any) -> dict[str, Any]:
 
 
 def _weights_at(target: At, outputs: tuple[int | None, ...], batch_size: int | None) -> np.ndarray:
-    """Convert a class and a mask to output weights (N or 1, …, classes)."""
+    """Convert a class and a mask to output weights of shape (N or 1, …, classes)."""
     count = rows(target, outputs)
     if None not in (count, batch_size) and count != batch_size:
         raise TargetError(f"Expected {batch_size} masks or classes, one per image, or one for all images. Received: {count}.")
@@ -298,8 +299,8 @@ def check_function(function: TargetFunction, outputs: Nested[tf.TensorSpec]) -> 
     """Check a target function by tracing it on a batch's outputs, without running it.
 
     Args:
-        function: a function outputs -> (N,).
-        outputs: the outputs' tensor specs for a batch of N, nested like the model's outputs.
+        function: a function that maps the outputs to one number per image.
+        outputs: the tensor specs of the outputs for one batch, nested like the model's outputs.
 
     Raises:
         TargetError: the function does not return one number per image, or fails for this batch

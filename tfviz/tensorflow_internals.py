@@ -43,7 +43,7 @@ def inlined_functions() -> Iterator[None]:
 
 
 def has_own_gradient(operation: tf.Operation) -> bool:
-    """Return whether an operation is the last one in a `tf.custom_gradient` function."""
+    """Return whether an operation is the last one of a `tf.custom_gradient` function."""
     return "_gradient_op_type" in operation.node_def.attr
 
 
@@ -76,7 +76,7 @@ def portable_stablehlo(text: str, version: str) -> bytes:
 
 @contextmanager
 def collectable_gradients() -> Iterator[None]:
-    """Tie the lifetime of custom gradients created in the block to the traced graph's lifetime.
+    """Tie the lifetime of custom gradients created in the block to that of the traced graph.
 
     At each trace, `tf.custom_gradient` adds a permanent entry to TensorFlow's registry. This entry
     keeps the graph alive, and with it the model whose weights the graph captures. For gradients

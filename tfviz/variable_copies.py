@@ -41,7 +41,7 @@ class VariableCopies:
 
     @contextmanager
     def read_in_place(self) -> Iterator[None]:
-        """Read the copies instead of the variables within the block."""
+        """Within the block, read the copies instead of the variables."""
         token = _current.set(self)
         try:
             yield

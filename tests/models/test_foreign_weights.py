@@ -258,7 +258,7 @@ def test_vgg_with_batch_norm_takes_keras_weights(tmp_path: Path) -> None:
 
 
 def test_keras_has_no_imagenet_weights_for_batch_norm() -> None:
-    with pytest.raises(WeightsError, match=r"Keras does not provide ImageNet weights for VGG19_BN\. Pass a file"):
+    with pytest.raises(WeightsError, match=r"Keras does not provide ImageNet weights for VGG19_BN\. Pass a weights file"):
         load_model("vgg19_bn")
 
 
@@ -358,7 +358,7 @@ def test_misshaped_arrays_of_a_checkpoint_are_listed(tmp_path: Path) -> None:
 def test_a_state_dict_of_another_network_is_recognized(tmp_path: Path, suffix: str) -> None:
     path = written(tmp_path / f"x{suffix}", small("vgg19_bn").state_dict())
     message = error_of("vgg16", path)
-    assert "does not fit VGG16. Missing: features." in message and " more" in message
+    assert "do not match VGG16. Missing: features." in message and " more" in message
     assert message.endswith("Its arrays belong to VGG19_BN. Load it by that name.")
 
 

@@ -151,7 +151,7 @@ def test_a_softmax_inside_a_saved_model_is_found(tmp_path: Path) -> None:
     model.export(tmp_path / "saved", verbose=False)
     whole = layers.TFSMLayer(str(tmp_path / "saved"), call_endpoint="serve")
     wrapped = keras.Model(outer := keras.Input(SIZE), whole(outer))
-    with pytest.raises(tfviz.UnsupportedModelError, match=r"its softmax cannot be removed.*score='outputs'"):
+    with pytest.raises(tfviz.UnsupportedModelError, match=r"softmax in .* cannot be removed.*score='outputs'"):
         tfviz.Saliency(wrapped)
 
 

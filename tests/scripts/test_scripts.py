@@ -169,7 +169,7 @@ def test_unusable_folders_and_checkpoints_are_an_error(script: Script, weights: 
     short.write_bytes(weights["vgg16"].read_bytes()[:5000])
     assert "text.npy is not a NumPy file" in error(text)
     assert "short.npy is truncated or damaged" in error(short)
-    assert "does not fit VGG16" in error(weights["vgg19"])
+    assert "do not match VGG16" in error(weights["vgg19"])
     assert "The batch size must be at least 1. Received: 0." in error(weights["vgg16"], "--bs", 0)
     (photos / "empty").mkdir()
     assert "empty contains no image" in error(weights["vgg16"])

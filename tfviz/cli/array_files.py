@@ -23,7 +23,7 @@ class Arrays:
     """Reads and draws array files.
 
     Attributes:
-        shape: the shape of one array, (T, C) or (D, H, W, C). None stands for any size.
+        shape: the shape of one array, (T, C) or (D, H, W, C), with None for axes of any size.
         kind: "signal", "volume" or "video".
     """
 

@@ -1,4 +1,4 @@
-"""Describe, in short strings, everything that the `tfviz evaluate` scores depend on."""
+"""Build short strings that describe everything the `tfviz evaluate` scores depend on."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def arguments_of(args: argparse.Namespace, plan: Plan, jobs: Sequence[Job]) -> d
 
 
 def _boxes(path: Path, plan: Plan) -> Iterable[bytes]:
-    """Yield the class names, and each annotation file's name and content, as bytes to digest."""
+    """Yield the class names, and the name and content of each annotation file, as bytes to hash."""
     yield json.dumps(plan.labels.names).encode()
     for file in [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file()):
         yield file.name.encode("utf-8", "surrogateescape")

@@ -123,7 +123,7 @@ def _entries(run: EvaluationRun, records: Sequence[Record]) -> Iterator[GalleryE
 
 
 def _caption(scores: Sequence[dict[str, Any]], method: str, target: int) -> str:
-    """Return a caption with one map's scores."""
+    """Return a caption with the scores of one map."""
     own = [score for score in scores if (score["method"], score["target"]) == (method, target)]
     words = ["blank map"] if any(score["blank"] for score in own) else []
     for score in own:
@@ -135,7 +135,7 @@ def _caption(scores: Sequence[dict[str, Any]], method: str, target: int) -> str:
 
 
 def closing_lines(run: EvaluationRun, page: Path | None, is_stopped: bool) -> list[str]:
-    """Return the summary lines: the number of evaluated images, the page and failures."""
+    """Return the summary lines: the number of evaluated images, the page and any failures."""
     where = f": {shown(page)}" if page else ""
     count, total, methods = len(_latest(run)), len(run.jobs), len(run.plan.explainers)
     if is_stopped:

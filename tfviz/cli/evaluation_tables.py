@@ -97,7 +97,7 @@ def _line(row: dict[str, Any], low: float, high: float) -> str:
 
 
 def _range(row: dict[str, Any], low: float, high: float) -> str:
-    """Return HTML that draws the interval as a line and the value as a mark on it."""
+    """Return HTML that draws an interval as a line and a value as a mark on it."""
     if math.isnan(row["value"]):
         return ""
     place = lambda value: 100 * (value - low) / (high - low)  # noqa: E731

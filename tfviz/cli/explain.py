@@ -248,7 +248,7 @@ class _ExplainRun:
         self.pages.refresh()
 
     def _explain(self, batch: ImageBatch, jobs: Sequence[Job]) -> None:
-        """Explain one batch, keeping only a few methods' maps in memory at a time."""
+        """Explain one batch, keeping the maps of only a few methods in memory at a time."""
         self.progress.show(self._done, f"{self.plan.explainers[0].key} …")
         scores, first = self.plan.scores_and_first_maps(batch.tensors)
         self._backlog.add(partial(self._add_images, jobs, batch.images, scores))

@@ -1,4 +1,4 @@
-"""Describe, in short strings, everything that the `tfviz explain` results depend on."""
+"""Build short strings that describe everything the `tfviz explain` results depend on."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def _closing_lines(film: Film) -> list[str]:
 
 
 def _numbers(text: str) -> list[int]:
-    """Parse image numbers, which start at 1, and return indices, which start at 0."""
+    """Parse 1-based image numbers and return 0-based indices."""
     try:
         numbers = [int(word) for word in text.split(",")]
     except ValueError as error:

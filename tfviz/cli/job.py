@@ -134,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace, storage: Storage, say: Callable[[str], None]) -> JobPlan:
-    """Return the plan in OUTPUT after checking it against the arguments, or write a new plan."""
+    """Check the plan in OUTPUT against the arguments, or write a new plan. Return the plan."""
     from tfviz.jobs.inputs import find_inputs
     from tfviz.jobs.plan import JobPlan, read_plan, require_same
 

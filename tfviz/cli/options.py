@@ -16,7 +16,7 @@ from tfviz.errors import escaped, near_matches
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that suggests similar options for unknown ones.
+    """An ArgumentParser that suggests similar options for unknown ones.
 
     It escapes control characters in error messages, which quote user input.
     """

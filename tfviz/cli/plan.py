@@ -43,7 +43,7 @@ class Plan:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The images' preprocessing. Runs on arrays have none; only `tfviz explain` plans them."""
+        """The image preprocessing. A run on arrays, possible only in `tfviz explain`, has none."""
         if isinstance(self.inputs, Arrays):
             raise TypeError(f"Arrays have no preprocessing. Received: {self.inputs}. Use `inputs` instead.")
         return self.inputs
@@ -55,8 +55,8 @@ class Plan:
             scores: the batch's scores, or None if the model is not a classifier.
 
         Returns:
-            Pairs of an explainer and a list of its targets. Each target is an array (N,) of
-            classes, or None for a method without a target.
+            Pairs of an explainer and a list of its targets. Each target is an array of N classes,
+            or None for a method without a target.
         """
         columns = [] if scores is None or self.targets is None else self.targets.columns(scores)
         return [(one, [*columns] if one.takes_target else [None]) for one in self.explainers]
@@ -65,7 +65,7 @@ class Plan:
         """Return a batch's class scores and, if the same pass computes them, the first maps.
 
         Args:
-            tensors: the batch, (N, H, W, C).
+            tensors: the batch, with shape (N, H, W, C).
 
         Returns:
             The scores, or None if the model is not a classifier; and the first method's maps for
@@ -88,7 +88,7 @@ class Plan:
 
     @property
     def is_top_only(self) -> bool:
-        """True if no class except the top class is explained."""
+        """True if only the top class is explained."""
         return self.targets is None or self.targets.is_top_only
 
     @property
@@ -138,7 +138,7 @@ def plan_for(args: argparse.Namespace, say: Callable[[str], None], *, allows_arr
 
 
 def load(name: str, weights: str, **options: Any) -> keras.Model:
-    """Load the model for `--model` and `--weights`. Print the download progress to stderr."""
+    """Load the model given by `--model` and `--weights`, printing download progress to stderr."""
     with contextlib.redirect_stdout(sys.stderr):
         return load_model(name, weights=None if weights.lower() == "none" else weights, **options)
 

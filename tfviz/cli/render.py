@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _chosen(args: argparse.Namespace, storage: Storage, plan: JobPlan) -> Iterator[tuple[Input, list[Row]]]:
-    """Yield each image that matches the filters with its matching rows, up to --limit images."""
+    """Yield up to --limit images that match the filters, each with its matching rows."""
     from tfviz.jobs.plan import done_shards, inputs_of_shard, part_file
     from tfviz.jobs.schema import arrow
     from tfviz.row_columns import EXPLAINED
@@ -131,7 +131,7 @@ def _drawn(folder: Path, number: int, one: Input, rows: list[Row], plan: JobPlan
 
 
 def _look() -> Look:
-    """Return the look that the maps and the legend share."""
+    """Return the style shared by the maps and the legend."""
     from tfviz.render.overlays import Look
 
     return Look(underlay="gray")

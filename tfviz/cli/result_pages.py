@@ -32,7 +32,7 @@ class ResultPages:
         self._next_s = 0.0
 
     def refresh(self) -> None:
-        """Write the page and the table, unless that would take more than 5 % of the run time."""
+        """Write the page and the table, unless that would take more than 5% of the run time."""
         if (start := time.monotonic()) >= self._next_s:
             self.write()
             now = time.monotonic()
@@ -42,8 +42,8 @@ class ResultPages:
         """Write the page and the table.
 
         Returns:
-            The path of the page, or of the table if no pictures are drawn. If there is nothing to
-            show, None is returned and an older page is kept.
+            The path of the page, or of the table if no pictures are drawn. None if there is nothing
+            to show; any older page is then kept.
         """
         results = self._results
         if results.is_empty:
@@ -62,7 +62,7 @@ class ResultPages:
         write_atomically(path, content)
 
     def _rows(self, see: Callable[[Record], None] | None = None) -> Iterator[Row]:
-        """Yield the table's rows. Skip images whose results were removed.
+        """Yield the table's rows, skipping images whose results were removed.
 
         Args:
             see: a function that is called with each image's record, so that the page needs no

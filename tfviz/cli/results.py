@@ -60,7 +60,7 @@ class Results:
             jobs: the images of this run.
             scale: the color scale for the maps in an image's folder, "map" or "image". If there are
                 several targets, a subfolder holds the maps on the other scale.
-            underlay: the image's style under the maps, "gray" or "color".
+            underlay: how to draw the image under the maps, "gray" or "color".
             is_raw: whether to also write the maps as arrays.
             has_pictures: whether to draw the images and maps.
         """
@@ -117,7 +117,7 @@ class Results:
                 remove_unfinished(folder / scale)
 
     def records(self) -> Iterator[Record]:
-        """Yield each image's latest record, in the order in which the records were stored."""
+        """Yield the latest record of each image, in the order the records were stored."""
         return (record for number, record in enumerate(self._stored()) if self._latest[record["key"]] == number)
 
     @property
@@ -157,7 +157,7 @@ class Results:
         targets: Sequence[int | None],
         attributions: Sequence[np.ndarray],
     ) -> None:
-        """Write one method's maps, drawn over the image, and also the arrays if `is_raw` is set.
+        """Write one method's maps drawn over the image and, if `is_raw` is set, also as arrays.
 
         Args:
             job: the job for an image that was passed to `add_image`.
@@ -261,7 +261,7 @@ class Results:
         return line
 
     def finish(self, last: Job | None = None) -> None:
-        """Store the records of all images up to `last`, whose results must already be written.
+        """Store the records of all images up to `last`. Their results must already be written.
 
         Args:
             last: the last image. None means all images.

@@ -1,4 +1,4 @@
-"""Describe, in short strings, everything that a command's results depend on."""
+"""Build short strings that describe everything a command's results depend on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DIGITS = 12
 
 
 def shared_arguments(args: argparse.Namespace, plan: Plan) -> dict[str, str]:
-    """Return short strings that describe what every command's results depend on, keyed by name.
+    """Return short strings that describe what the results of any command depend on, keyed by name.
 
     Args:
         args: the parsed arguments.

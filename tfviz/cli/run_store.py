@@ -76,7 +76,7 @@ class RunStore:
         _drop_cut_line(self._path)
 
     def add(self, record: Record) -> None:
-        """Append a finished part's record, and wait until it is on the disk.
+        """Append the record of a finished part, and wait until it is on disk.
 
         Raises:
             OutputError: the record cannot be written.
@@ -108,7 +108,7 @@ class RunStore:
             return False
 
     def records(self) -> Iterator[Record]:
-        """Yield the finished parts' records, in the order in which they were added."""
+        """Yield the records of the finished parts, in the order they were added."""
         with suppress(FileNotFoundError), self._path.open("rb") as file:
             for line in file:
                 with suppress(ValueError):

@@ -9,10 +9,10 @@ from tfviz.cli.run_store import Record, RunStore
 
 
 class ScoreStore(RunStore):
-    """A store of one evaluation's finished parts.
+    """The finished parts of an evaluation, kept in memory and on disk.
 
     Attributes:
-        finished: the finished parts' records, in the order in which they were added.
+        finished: the records of the finished parts, in the order they were added.
     """
 
     def __init__(self, output: Path, arguments: Mapping[str, str], *, overwrite: bool) -> None:
@@ -21,7 +21,7 @@ class ScoreStore(RunStore):
         self.finished = list(self.records())
 
     def add(self, record: Record) -> None:
-        """Append a finished part's record (see `RunStore.add`)."""
+        """Append the record of a finished part (see `RunStore.add`)."""
         super().add(record)
         self.finished.append(record)
 

@@ -1,8 +1,8 @@
-"""Draw the maps that `tfviz evaluate` scores, with the regions that they are compared with.
+"""Draw the maps that `tfviz evaluate` scores, along with the annotated regions.
 
-Unlike `tfviz explain`'s overlays, these pictures show the scored values, for which a map's channels
-are summed with their signs. The white outline is the class's annotated region. The ring shows the
-distance from the maximum within which the pointing game counts a hit.
+Unlike the overlays from `tfviz explain`, these pictures show the scored values: the signed sum over
+a map's channels. The white outline marks the annotated region of the class. The ring shows how far
+from the maximum the pointing game still counts a hit.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _write(folder: Path, image: ScoredImage, method: str, target: int, scored: P
 
 
 def _outlined(picture: np.ndarray, image: ScoredImage, classes: Sequence[int]) -> np.ndarray:
-    """Return a copy of the picture with the classes' regions outlined in white with a black rim."""
+    """Return a copy of the picture, with the classes' regions outlined in white edged in black."""
     picture = np.ascontiguousarray(picture).copy()
     height, width = picture.shape[:2]
     unit = _line_width(picture)

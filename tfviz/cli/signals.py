@@ -1,4 +1,4 @@
-"""Stop a command on SIGTERM or SIGHUP as on Ctrl-C. The exit code identifies the signal."""
+"""Stop a command on SIGTERM or SIGHUP, just as on Ctrl-C. The exit code identifies the signal."""
 
 from __future__ import annotations
 

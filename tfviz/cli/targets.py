@@ -36,7 +36,7 @@ class ClassTargets:
         return self._targets[0]
 
     def columns(self, scores: ClassScores) -> list[np.ndarray]:
-        """Return one array (N,) of int32 class indices for each requested class or rank."""
+        """Return an array of N int32 class indices for each requested class or rank."""
         return [
             scores.ranked[:, one.place] if isinstance(one, Rank) else np.full(len(scores), one, np.int32)
             for one in self._targets

@@ -18,7 +18,7 @@ _BAR_WIDTH = 24
 
 
 def print_line(line: str, stream: TextIO | None = None) -> None:
-    """Print a line, to stdout by default, and ignore errors when writing it."""
+    """Print a line to stdout or the given stream, ignoring write errors."""
     stream = stream or sys.stdout
     with ignored_write_errors(stream):
         print(escaped(line), file=stream, flush=True)
@@ -44,7 +44,7 @@ def ignored_write_errors(stream: TextIO) -> Iterator[None]:
 def open_standard_streams() -> None:
     """Open missing standard streams.
 
-    Otherwise, the next opened files would take their descriptors.
+    Otherwise, the next files to be opened would take their descriptors.
     """
     for descriptor in range(3):
         try:

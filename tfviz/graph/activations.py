@@ -1,4 +1,4 @@
-"""Find a graph's activations, which are built-in or handwritten elementwise functions.
+"""Find the activations in a graph, both built-in and handwritten.
 
 `silu(x)` is one operation, `x * sigmoid(x)` is two, and `0.5 * x * (1 + erf(x / √2))` is five. This
 module replaces each of these with one step of type `Activation`, so methods treat them alike.
@@ -33,12 +33,12 @@ from tfviz.graph.operations import (
 
 @dataclass(frozen=True)
 class _Function:
-    """An elementwise function of one value, which is called its root.
+    """An elementwise function of a single value, called the root.
 
     Attributes:
         root: the value that the function is applied to.
         bends: whether the last step is nonlinear, that is, not of the form a·x + b.
-        has_bent: whether the last step or an earlier one is nonlinear.
+        has_bent: whether any step, including the last one, is nonlinear.
         is_named: whether the function contains a built-in activation or a ReLU.
         merges: whether the function combines several functions of the root.
     """
@@ -145,7 +145,7 @@ def _is_merged(graph: Graph, functions: _Functions, value: Value) -> bool:
 
 
 def _is_read_elsewhere(graph: Graph, functions: _Functions, value: Value) -> bool:
-    """Return whether any step outside a value's elementwise function reads the value."""
+    """Return whether a value is read by any step outside its elementwise function."""
     rest = _rest(graph, functions, value)
     if value in graph.outputs or len(rest) < len(graph.consumers(value)):
         return True

@@ -2,8 +2,8 @@
 
 Attention is softmax(Q Kᵀ) V, whether a Keras layer, `ops.dot_product_attention` or handwritten code
 computes it. In the graph, attention is a softmax between two products. This module marks the
-softmax as `Attention`. From the steps around it, this module determines the value from which
-queries, keys and values are computed, the residual stream, and the tokens that the head reads.
+softmax as `Attention`. It then uses the surrounding steps to find the value that queries, keys and
+values are computed from, the residual stream, and the tokens that the head reads.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class Block:
         step: the softmax.
         scores: the product of queries and keys.
         weighting: the product of probabilities and values.
-        source: the value from which queries, keys and values are computed. If the block normalizes
-            first, this is the normalization's output.
+        source: the value that queries, keys and values are computed from. If the block normalizes
+            first, this is the output of the normalization.
         stream: the tokens that enter the block.
     """
 
@@ -165,16 +165,16 @@ def _source(graph: Graph, value: Value) -> Value:
 
 
 def _stream(graph: Graph, source: Value) -> Value:
-    """Return the tokens that enter a block, which may normalize before or after attention."""
+    """Return the tokens that enter a block, whether it normalizes before or after attention."""
     before = _before_normalization(graph, source)
     inside = graph.before([source], given=[before])
     return source if set(inside).issuperset(graph.consumers(before)) else before
 
 
 def _before_normalization(graph: Graph, value: Value) -> Value:
-    """Return the input of the normalization that computes a value, or the value if there is none.
+    """Return the input of the normalization that computes a value, or the value if none does.
 
-    A normalization is one step, or the steps of a handwritten formula. These steps compute
+    A normalization is either a single step or the steps of a handwritten formula, which compute
     statistics along axes and apply elementwise functions.
     """
     for cut in _cuts(graph, [value]):
@@ -208,7 +208,7 @@ def entry_of(graph: Graph, block: Block) -> Value:
 
 
 def is_windowed(graph: Graph, block: Block) -> bool:
-    """Return whether a reshape before the probabilities moves positions to the batch axis."""
+    """Return whether a reshape before the probabilities moves positions into the batch axis."""
     steps = [step for step in graph.before([block.probabilities]) if isinstance(step.operation, Reshape)]
     return any(graph.constants.isdisjoint(step.inputs) and _changes_rows(step) for step in steps)
 
@@ -226,7 +226,7 @@ def _elements(value: Value) -> int | None:
 
 @dataclass
 class Transformer:
-    """A vision transformer's blocks and the tokens that its head reads.
+    """The blocks of a vision transformer and the tokens that its head reads.
 
     Attributes:
         graph: the model's graph.

@@ -1,8 +1,8 @@
 """Run a graph step by step and backpropagate a seed from its outputs to any value.
 
-Methods differ only in the backward pass. A rule receives a step's inputs and output and returns the
-output. To replace the operation's derivative with another gradient, the rule redirects the output
-(see `rules.redirect`).
+Methods differ only in the backward pass. A rule receives the inputs and the output of a step and
+returns the output. To replace the operation's derivative with another gradient, the rule redirects
+the output (see `rules.redirect`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Backward:
 
     Attributes:
         values: the computed tensors, keyed by value.
-        gradients: the gradient with respect to each requested value, in that value's shape.
+        gradients: the gradient with respect to each requested value, with the same shape as the
+            value.
     """
 
     values: Values
@@ -189,7 +190,7 @@ def _required(graph: Graph, value: Value, gradient: tf.Tensor | None, values: Va
 
 
 def _require_floats(graph: Graph, value: Value) -> None:
-    """Raise UnsupportedModelError for integer images. Integer tokens beside images are allowed."""
+    """Raise UnsupportedModelError for integer images, but allow integer tokens alongside images."""
     is_integer = value.dtype is not None and not tf.as_dtype(value.dtype).is_floating
     if is_integer and (value.rank > 2 or len(graph.inputs) == 1):
         raise UnsupportedModelError(

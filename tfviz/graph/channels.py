@@ -1,4 +1,4 @@
-"""Find each value's channel axis, which a transpose may move and which some values don't have."""
+"""Find the channel axis of each value. A transpose may move it, and some values don't have one."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _order(step: Step) -> Sequence[int] | None:
 def has_channels(graph: Graph, value: Value) -> bool:
     """Return whether a value's last axis is a channel axis.
 
-    This is false for an image (N, H, W) to which the model later adds a channel axis, and for a
+    This is false for an image of shape (N, H, W) if the model adds a channel axis later, and for a
     single channel taken from a map.
     """
     return not _is_single_channel(graph, value) and not _gains_channels(graph, value)

@@ -1,7 +1,8 @@
 """Rewrite a graph so that its weights become constants.
 
 Kernels and biases are read once and stored in the steps. A BatchNormalization directly after a
-linear map is folded into the linear map's kernel and bias, and its step returns its input:
+linear map is folded into the linear map's kernel and bias. Its own step then returns its input
+unchanged:
 
     s (W x + b) + t = (s W) x + (s b + t)
 
@@ -38,7 +39,7 @@ def folded(graph: Graph, keep: Collection[Value], dtype: str | None = None, prec
     Args:
         graph: the graph. Its weights are read once, during this call.
         keep: the values that must not change.
-        dtype: the dtype to compute in. None means each layer's own dtype.
+        dtype: the dtype to compute in. If None, each layer computes in its own dtype.
         precise: the steps to compute in float32 (see `stem`).
     """
     pairs = _pairs(graph, keep)
@@ -162,7 +163,7 @@ def _constant_norm(step: Step[Normalization], dtype: str | None, constants: _Con
 
 
 class _Constants:
-    """Stores tensors in variables that are never assigned and that share the tensors' memory.
+    """Holds tensors in variables that share their memory and are never reassigned.
 
     A layer that the model calls several times has one step per call. These steps share variables.
     """
@@ -171,7 +172,7 @@ class _Constants:
         self._of_layer: dict[keras.Operation | None, list[tf.Variable]] = defaultdict(list)
 
     def of(self, step: Step, x: tf.Tensor, dtype: str) -> tf.Variable:
-        """Return a variable that contains a tensor's values, cast to a dtype."""
+        """Return a variable that contains the tensor, cast to the given dtype."""
         x, known = tf.cast(x, dtype), self._of_layer[step.layer]
         for variable in known:
             if variable.dtype == x.dtype and variable.shape == x.shape and bool(tf.reduce_all(variable == x)):

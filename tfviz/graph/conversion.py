@@ -1,7 +1,7 @@
-"""Mark traces whose graph will be converted for a runtime other than TensorFlow.
+"""Mark traces that will be converted for a runtime other than TensorFlow.
 
-Such a graph draws no random numbers, because each runtime would draw different ones. All its tensor
-sizes except the number of images are static.
+The graph of such a trace draws no random numbers, because each runtime would draw different ones.
+All its tensor sizes are static, except for the number of images.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def tracing_for_conversion(in_float32: bool) -> Iterator[None]:
     """Mark all traces within the block as traces for another runtime.
 
     Args:
-        in_float32: whether half-precision values are converted to float32 later.
+        in_float32: whether half-precision values will be converted to float32 later.
     """
     tokens = _converting.set(True), _in_float32.set(in_float32)
     try:
@@ -39,5 +39,5 @@ def is_traced_for_conversion() -> bool:
 
 
 def is_traced_for_float32() -> bool:
-    """Return whether the current trace's half-precision values are later converted to float32."""
+    """Return whether half-precision values in the current trace will be converted to float32."""
     return _in_float32.get()

@@ -76,9 +76,9 @@ def _with_constants(step: Step, constants: set[Value]) -> Operation:
 def _signal_of(graph: Graph, step: Step, constants: set[Value]) -> int:
     """Return the index of a product's signal: the input that is not a gate.
 
-    A gate has one number per channel, (N, 1, 1, C) or (N, C) (Hu et al., 2018,
-    "Squeeze-and-Excitation Networks"), one number per pixel, (N, H, W, 1) (Woo et al., 2018,
-    "CBAM"), or as many numbers as the signal. It comes from a sigmoid or a softmax and may be
+    A gate has one number per channel, with shape (N, 1, 1, C) or (N, C) (Hu et al., 2018,
+    "Squeeze-and-Excitation Networks"), one number per pixel, with shape (N, H, W, 1) (Woo et al.,
+    2018, "CBAM"), or as many numbers as the signal. It comes from a sigmoid or a softmax and may be
     resized. In a handwritten activation or normalization, x · sigmoid(x) or x · g(x), the factor x
     is the signal. Without other evidence, the first factor is assumed to be the signal, following
     common practice.

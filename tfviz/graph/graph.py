@@ -181,7 +181,7 @@ class Graph:
         return readers
 
     def before(self, values: Iterable[Value], given: Iterable[Value] = ()) -> list[Step]:
-        """Return the steps that compute these values from `given` values, in execution order."""
+        """Return the steps, in execution order, that compute these values from those in `given`."""
         known, needed, found = set(given), set(values) - set(given), []
         for step in reversed(self.steps):
             if needed.intersection(step.outputs):
@@ -190,7 +190,7 @@ class Graph:
         return found[::-1]
 
     def after(self, values: Iterable[Value]) -> set[Value]:
-        """Return these values and every value that depends on them."""
+        """Return the given values and every value that depends on them."""
         reached = set(values)
         for step in self.steps:
             if reached.intersection(step.inputs):
@@ -210,7 +210,7 @@ class Graph:
         return found[::-1]
 
     def without(self, step: Step) -> Graph:
-        """Return the graph without a step. Steps that read its output read its input instead."""
+        """Return the graph without a step. Steps that read its output now read its input."""
         (old,), (new,) = step.outputs, step.inputs
 
         def rename(value: Value) -> Value:

@@ -153,7 +153,7 @@ def _last_feature_map(graph: Graph) -> Step | None:
 
 
 def _maps(graph: Graph) -> set[Value]:
-    """Return the values that have the image's axes, unlike a transformer's tokens.
+    """Return the values that keep the axes of the image, unlike a transformer's tokens.
 
     A windowed operation returns a map. Operations that keep a map's axes return a map too, but a
     reshape to tokens does not.
@@ -181,14 +181,14 @@ def _keeps_axes(step: Step, value: Value) -> bool:
 
 
 def _holds_features(step: Step) -> bool:
-    """Return whether CAMs may use a step. Pooling, padding and reshaping are excluded."""
+    """Return whether CAMs may use a step's output. Pooling, padding and reshaping are excluded."""
     if isinstance(step.operation, Concatenate):
         return True
     return not isinstance(step.operation, (Window, Identity, Move))
 
 
 def _forms_of_outputs(graph: Graph) -> set[Value]:
-    """Return the outputs and the values before final steps such as a sigmoid or a resize."""
+    """Return the outputs, and the values before any final steps such as a sigmoid or a resize."""
     forms = (Identity, Move, Normalization, Elementwise, Relu)
     found = set(graph.outputs)
     for step in reversed(graph.steps):
@@ -201,8 +201,8 @@ def _forms_of_outputs(graph: Graph) -> set[Value]:
 def _feeds_a_transformer(graph: Graph, value: Value) -> bool:
     """Return whether a map comes from a transformer's stem.
 
-    This is assumed if the map is followed by at least one attention block, and by at least as many
-    blocks as there are linear maps before it.
+    This is assumed to be the case if the map is followed by at least one attention block, and by at
+    least as many blocks as there are linear maps before it.
     """
     convolutions = sum(isinstance(step.operation, Linear) for step in graph.before([value]))
     blocks = attention_blocks(graph, value)
@@ -222,7 +222,7 @@ def _attention(step: Step) -> float:
 
 
 def has_height_and_width(value: Value) -> bool:
-    """Return whether a value is a map (N, …, channels) with more than one pixel."""
+    """Return whether a value is a map of shape (N, …, channels) with more than one pixel."""
     sizes = value.shape[1:-1]
     return len(sizes) > 0 and any(size != 1 for size in sizes)
 

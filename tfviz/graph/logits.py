@@ -255,7 +255,7 @@ def with_output(graph: Graph, output: str | int | None) -> Graph:
 
 
 def output_names(graph: Graph) -> list[str]:
-    """Return each output's name: its key if the outputs are a dict, else its layer's path."""
+    """Return each output's name: its key if the outputs are a dict, otherwise its layer's path."""
     if isinstance(graph.output_structure, dict):
         return [".".join(map(str, path)) for path, _ in tree.flatten_with_path(graph.output_structure)]
     # A nested model's name takes precedence over its layers' names.

@@ -130,8 +130,8 @@ class Softmax(Elementwise):
 class Attention(Softmax):
     """The softmax over the keys in attention, as marked by `graph.attention`.
 
-    Its output P contains the attention probabilities before any dropout, (N, heads, queries, keys),
-    or (N, queries, keys) for a single head.
+    Its output P contains the attention probabilities before any dropout. P has shape (N, heads,
+    queries, keys), or (N, queries, keys) for a single head.
     """
 
 
@@ -229,21 +229,21 @@ class Reshape(Move):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pad(Move):
-    """Constant padding. `amounts` contains the pair (before, after) for each spatial axis."""
+    """Constant padding. `amounts` contains a pair (before, after) for each spatial axis."""
 
     amounts: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Crop(Move):
-    """Cropping. `amounts` contains the pair (before, after) for each spatial axis."""
+    """Cropping. `amounts` contains a pair (before, after) for each spatial axis."""
 
     amounts: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Upsample(Move):
-    """The repetition of each element by an integer factor along each spatial axis."""
+    """Repetition of each element an integer number of times along each spatial axis."""
 
     factors: Sizes
 

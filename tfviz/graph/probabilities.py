@@ -19,9 +19,9 @@ def probabilities(values: Values, whole: Graph, graph: Graph) -> Nested[tf.Tenso
         graph: the graph whose outputs are the score.
 
     Returns:
-        The model's outputs, float32. A softmax is applied to outputs (N, classes) that have no
-        final activation, and a single sigmoid unit p becomes the two classes 1 − p and p. Other
-        outputs are unchanged.
+        The model's outputs in float32. A softmax is applied to outputs of shape (N, classes) that
+        have no final activation, and a single sigmoid unit p becomes the two classes 1 − p and p.
+        Other outputs are unchanged.
     """
     values = run(values, whole.before(whole.outputs, given=values))
     outputs = whole.output_structure

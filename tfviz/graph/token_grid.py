@@ -63,7 +63,7 @@ class TokenGrid:
     count: int
 
     def patches(self, tokens: tf.Tensor) -> tf.Tensor:
-        """Select the patches in (N, tokens, …) and arrange them as (N, rows, columns, …)."""
+        """Select the patches and arrange them in the grid, giving shape (N, rows, columns, …)."""
         first, number = int(self.index[0]), len(self.index)
         if np.array_equal(self.index, np.arange(first, first + number)):
             patches = tokens[:, first : first + number]
@@ -80,12 +80,12 @@ class TokenGrid:
 def token_grids(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, TokenGrid]:
     """Return a token grid for each value that is a token sequence.
 
-    An attention layer's output has the grid of the residual sum to which it contributes.
+    An attention layer's output has the grid of the residual sum that it contributes to.
 
     Args:
         graph: the graph.
         values: the values.
-        sizes: each input's size.
+        sizes: the size of each input.
     """
     values = [value for value in values if value.rank == 3]
     sums = {value: _sum_behind(graph, value) for value in values}
@@ -108,7 +108,7 @@ def position_counts(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict
     Args:
         graph: the graph.
         values: the values.
-        sizes: each input's size.
+        sizes: the size of each input.
     """
     values = list(values)
     marks = _marks_at(graph, values, sizes)
@@ -124,7 +124,7 @@ def _different(rows: np.ndarray, columns: np.ndarray) -> int:
 
 
 def _marks_at(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value, Marks]:
-    """Return the marks for these values and all values before them."""
+    """Return the marks for the given values and all values before them."""
     marks = {value: _positions(size) for value, size in zip(graph.inputs, sizes, strict=True) if len(size) in (2, 3)}
     with tf.init_scope():
         _follow(graph.before(values), marks, {}, from_image=True)
@@ -132,7 +132,7 @@ def _marks_at(graph: Graph, values: Iterable[Value], sizes: Sizes) -> dict[Value
 
 
 def _sum_behind(graph: Graph, value: Value) -> Value:
-    """Return the residual sum to which a value contributes, or the value if there is none."""
+    """Return the residual sum that a value contributes to, or the value itself if there is none."""
     behind = value
     while len(readers := graph.consumers(behind)) == 1 and isinstance(readers[0].operation, _POINTWISE):
         behind = readers[0].outputs[0]
@@ -148,7 +148,7 @@ def tokens_read(graph: Graph, tokens: Value, count: int, sizes: Sizes) -> np.nda
         graph: the graph.
         tokens: the value that contains the tokens. All paths to the outputs go through it.
         count: the number of tokens.
-        sizes: each input's size.
+        sizes: the size of each input.
     """
     shape, numbers = (1, count, tokens.shape[-1] or 1), np.arange(count)[None, :, None]
     high, low = (np.broadcast_to(1.0 + part, shape) for part in divmod(numbers, _BASE))
@@ -172,7 +172,7 @@ def _positions(size: Sequence[int]) -> Marks:
 
 
 def _grid(rows: np.ndarray, columns: np.ndarray) -> TokenGrid | None:
-    """Return the token grid for marks (1, tokens, channels), or None if they form no grid."""
+    """Return the token grid of (1, tokens, channels) marks, or None if they form no grid."""
     if rows.shape[0] != 1:
         return None  # the batch axis contains windows
     is_marked = np.asarray(rows[0] > 0)
@@ -194,7 +194,7 @@ def _follow(steps: Iterable[Step], marks: dict[Value, Marks], known: dict[Value,
     Args:
         steps: the steps, in execution order.
         marks: the initial marks. Marks for later values are added to this dict.
-        known: the unmarked tensors for a batch of one, which moves may read as sizes or constants.
+        known: the unmarked tensors for a batch of one. Moves may read them as sizes or constants.
         from_image: whether a convolution's output gets new positions. If False, a convolution
             counts as mixing tokens.
 
@@ -278,7 +278,7 @@ def _reduced(step: Step, marks: Marks) -> list[Marks | None] | None:
 
 
 def _shared(step: Step, marks: Sequence[Marks]) -> list[Marks | None] | None:
-    """Return the marks that an elementwise operation's inputs share, or None if they differ."""
+    """Return the marks shared by the inputs of an elementwise operation, or None if they differ."""
     largest = max(marks, key=lambda one: one[0].size)
     for one in (one for one in marks if one is not largest):
         if any(np.any(np.broadcast_to(part, whole.shape) != whole) for part, whole in zip(one, largest, strict=True)):

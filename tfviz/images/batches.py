@@ -1,4 +1,4 @@
-"""Read images in batches on background threads, with a limited number of images in memory."""
+"""Read images in batches in background threads, keeping a limited number of images in memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Source = TypeVar("_Source")
 
 
 class Preparation(Protocol):
-    """An object that converts a file's content to the network's input, like a `Preprocessing`."""
+    """An object that converts a file's content to network input, as `Preprocessing` does."""
 
     def picture(self, content: np.ndarray, /) -> np.ndarray:
         """Return the image that maps are drawn on."""
@@ -37,7 +37,7 @@ class ImageBatch:
     Attributes:
         numbers: the images' positions in the list of sources.
         images: the uint8 RGB images that maps are drawn on. Their sizes may differ.
-        tensors: the network's input, float32 (N, height, width, channels).
+        tensors: the network's input, a float32 array of shape (N, height, width, channels).
         sizes: the (height, width) of each file before cropping.
     """
 
@@ -56,7 +56,7 @@ def read_batches(
     max_side_px: int | None = None,
     read: Callable[..., np.ndarray] = read_image,
 ) -> Iterator[ImageBatch]:
-    """Read images in batches, and start a new batch where the tensor shape changes.
+    """Read images in batches, starting a new batch whenever the tensor shape changes.
 
     Threads read the next batch while the caller works on the current one.
 
@@ -64,12 +64,11 @@ def read_batches(
         sources: the images to read, for example file paths.
         preprocessing: converts images to tensors.
         size: the maximum number of images per batch.
-        skip: a function that is called with the position and the error of each image that cannot be
-            used.
+        skip: a function that is called with the position and the error of each unusable image.
         max_side_px: the maximum side length, in pixels, of the images that maps are drawn on.
             Larger images are downscaled. None means no limit.
-        read: the function that reads a source as uint8 RGB (height, width, 3). Several threads call
-            it concurrently.
+        read: the function that reads a source as a uint8 RGB array of shape (height, width, 3).
+            Several threads call it concurrently.
 
     Yields:
         The batches, in source order.
@@ -107,7 +106,7 @@ _Prepared = TypeVar("_Prepared")
 
 
 def _ahead(sources: Sequence[_Source], read: Callable[[_Source], _Prepared], most: int) -> Iterator[_Prepared]:
-    """Read up to `most` sources in advance on threads, and yield the results in order."""
+    """Read up to `most` sources ahead in background threads, and yield the results in order."""
     pool = ThreadPoolExecutor(_READERS)
     try:
         running = deque(pool.submit(read, source) for source in sources[:most])

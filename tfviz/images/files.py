@@ -30,7 +30,7 @@ _ROWS_AT_ONCE = 64
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read a JPEG, PNG, BMP, WebP or TIFF file as uint8 (height, width, 3), RGB.
+    """Read a JPEG, PNG, BMP, WebP or TIFF file as a uint8 RGB array of shape (height, width, 3).
 
     The EXIF orientation is applied, transparent pixels are blended with white, 16-bit channels are
     reduced to 8 bits, and gray and palette images become RGB. The format is determined by the
@@ -44,7 +44,7 @@ def read_image(path: str | Path) -> np.ndarray:
         path: the file to read.
 
     Returns:
-        The image, uint8 (height, width, 3), RGB.
+        The image, a uint8 RGB array of shape (height, width, 3).
 
     Raises:
         ImageError: the file is missing, empty, not an image, truncated or damaged; a side is
@@ -60,7 +60,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def read_written(path: str | Path) -> np.ndarray:
-    """Read an image that `write_image` wrote, even if a side has only one pixel."""
+    """Read an image written by `write_image`, even if a side is only one pixel long."""
     return _read(path, 1)
 
 
@@ -77,7 +77,7 @@ def image_from_bytes(data: bytes, name: str, least_px: int = MIN_SIDE_PX) -> np.
         least_px: the minimum side length in pixels.
 
     Returns:
-        The image, uint8 (height, width, 3), RGB.
+        The image, a uint8 RGB array of shape (height, width, 3).
 
     Raises:
         ImageError: the data is empty, not an image, truncated or damaged, or the image size is not
@@ -233,13 +233,13 @@ def _rows_to_rgb(pixels: np.ndarray, is_premultiplied: bool) -> np.ndarray:
 
 
 def write_image(path: str | Path, rgb: np.ndarray) -> Path:
-    """Write an image in the format that the file extension (".png", ".jpg", ...) selects.
+    """Write an image in the format given by the file extension (".png", ".jpg", ...).
 
     A missing folder is created. The write is atomic: the file appears complete or not at all.
 
     Args:
         path: the file to write.
-        rgb: the image, uint8 (height, width, 3), RGB.
+        rgb: the image, a uint8 RGB array of shape (height, width, 3).
 
     Returns:
         The path.
@@ -271,7 +271,8 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     """Encode an image as PNG.
 
     Args:
-        pixels: uint8 RGB (height, width, 3), or uint8 gray (height, width).
+        pixels: a uint8 array, either RGB with shape (height, width, 3) or gray with shape (height,
+            width).
 
     Returns:
         The PNG file's bytes.
@@ -298,7 +299,7 @@ def _encoded(pixels: np.ndarray, extension: str) -> bytes | None:
 
 
 def require_image(rgb: object) -> np.ndarray:
-    """Return `rgb` if it is a uint8 image (height, width, 3). Otherwise, raise ImageError."""
+    """Return `rgb` if it is a uint8 array of shape (height, width, 3), or raise ImageError."""
     if isinstance(rgb, np.ndarray) and rgb.dtype == np.uint8 and rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.size:
         return rgb
     received = f"{rgb.dtype} {rgb.shape}" if isinstance(rgb, np.ndarray) else type(rgb).__name__

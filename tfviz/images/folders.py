@@ -28,7 +28,7 @@ def find_images(paths: str | Path | Iterable[str | Path], *, otherwise: Collecti
     """Find image files, and search folders recursively.
 
     In a folder, files with an image extension are returned in sorted order, except hidden files
-    (".name"). Files that are passed explicitly are always included, but each only once. If `paths`
+    (".name"). Files that are passed explicitly are always included, but only once each. If `paths`
     is one folder, `relative` starts inside that folder. If there are several paths, `relative`
     starts with the folder's name.
 

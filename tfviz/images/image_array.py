@@ -10,17 +10,18 @@ import numpy as np
 
 
 class LoadedImages(np.ndarray):
-    """Preprocessed images, float32 (N, height, width, channels), or one image without the N axis.
+    """A float32 array of preprocessed images, or of one image without the batch axis.
 
+    The shape is (N, height, width, channels), or (height, width, channels) for one image.
     `load_images` returns an instance of this class. When images are selected or joined along the
     batch axis, stacked or copied, `pictures` is kept in sync. The result of any other operation,
     such as arithmetic or a reshape, has no pictures, and changing pixels removes them, because the
     pictures might no longer match.
 
     Attributes:
-        pictures: the same images as uint8 RGB, (N, height, width, 3) or (height, width, 3), or None
-            if unknown. `overlay`, `plot`, `contact_sheet` and `SnapshotCallback` draw these
-            pictures, because the channel order of the preprocessed images is unknown.
+        pictures: the same images as a uint8 RGB array of shape (N, height, width, 3) or (height,
+            width, 3), or None if unknown. `overlay`, `plot`, `contact_sheet` and `SnapshotCallback`
+            draw these pictures, because the channel order of the preprocessed images is unknown.
     """
 
     _pictures: np.ndarray | None

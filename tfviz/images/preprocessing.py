@@ -191,13 +191,13 @@ class Preprocessing:
         return top, left, top + box_height, left + box_width
 
     def picture(self, rgb: np.ndarray) -> np.ndarray:
-        """Crop an image to the region that the network sees, at the image's resolution.
+        """Crop an image to the region that the network sees, keeping the image's resolution.
 
         Args:
-            rgb: the image, uint8 (height, width, 3), RGB.
+            rgb: the image, a uint8 RGB array of shape (height, width, 3).
 
         Returns:
-            The region, uint8 RGB, for drawing maps on.
+            The region as a uint8 RGB array, for drawing maps on.
         """
         return self._region(rgb).copy()
 
@@ -206,13 +206,13 @@ class Preprocessing:
         return rgb[top:bottom, left:right]
 
     def resized_picture(self, rgb: np.ndarray) -> np.ndarray:
-        """Crop an image to the region that the network sees, at the network's resolution.
+        """Crop an image to the region that the network sees and resize it to the network's input.
 
         Args:
-            rgb: the image, uint8 (height, width, 3), RGB.
+            rgb: the image, a uint8 RGB array of shape (height, width, 3).
 
         Returns:
-            The region, uint8 RGB, with size `output_size`.
+            The region as a uint8 RGB array of size `output_size`.
         """
         pixels = self._region(rgb)
         resized = _resize(pixels, self.output_size or pixels.shape[:2])
@@ -225,10 +225,10 @@ class Preprocessing:
         Each axis is resized separately.
 
         Args:
-            rgb: the image, uint8 (height, width, 3), RGB.
+            rgb: the image, a uint8 RGB array of shape (height, width, 3).
 
         Returns:
-            The tensor, float32 (height, width, channels).
+            The tensor, a float32 array of shape (height, width, channels).
         """
         pixels = self._region(rgb)
         if self.channel_order == "gray":
@@ -243,10 +243,10 @@ class Preprocessing:
         """Convert pixels to the network's value range.
 
         Args:
-            x: an array or tensor of pixels in 0..255, float32 (…, channels).
+            x: a float32 array or tensor of pixels in 0..255, with shape (…, channels).
 
         Returns:
-            The values, in the same shape.
+            The values, with the same shape.
         """
         return self._applied(_FORMULAS, x)
 
@@ -254,10 +254,10 @@ class Preprocessing:
         """Convert the network's values back to pixels.
 
         Args:
-            numbers: the network's input, (…, channels).
+            numbers: the network's input, with shape (…, channels).
 
         Returns:
-            RGB or gray pixels in 0..255, unrounded, in the same shape.
+            Unrounded RGB or gray pixels in 0..255, with the same shape.
         """
         pixels = self._applied(_INVERSES, np.asarray(numbers, np.float64))
         return pixels[..., ::-1] if self.channel_order == "BGR" else pixels

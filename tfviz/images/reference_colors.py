@@ -21,8 +21,8 @@ def mean_color(preprocessing: Preprocessing) -> np.ndarray:
         preprocessing: the network's preprocessing.
 
     Returns:
-        float32 (channels,), in channel order. The color is 0 if the preprocessing subtracts a mean,
-        and the preprocessed RGB (124, 116, 104) otherwise.
+        A float32 array of shape (channels,), in channel order. The color is 0 if the preprocessing
+        subtracts a mean, and the preprocessed RGB color (124, 116, 104) otherwise.
     """
     if preprocessing.mean is not None:
         return np.zeros(preprocessing.channels, np.float32)
@@ -36,7 +36,7 @@ def black(preprocessing: Preprocessing) -> np.ndarray:
         preprocessing: the network's preprocessing.
 
     Returns:
-        float32 (channels,), in channel order.
+        A float32 array of shape (channels,), in channel order.
     """
     return _preprocessed(np.zeros(3), preprocessing)
 
@@ -48,7 +48,7 @@ def white(preprocessing: Preprocessing) -> np.ndarray:
         preprocessing: the network's preprocessing.
 
     Returns:
-        float32 (channels,), in channel order.
+        A float32 array of shape (channels,), in channel order.
     """
     return _preprocessed(np.full(3, 255), preprocessing)
 

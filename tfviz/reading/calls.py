@@ -98,7 +98,7 @@ def _inside_call(call: Call, by_tensorflow: bool, free_tokens: bool) -> Trace | 
 
 
 def with_free_tokens(shape: Sequence[int | None]) -> tuple[int | None, ...]:
-    """Return a shape (N, tokens, K) with an unknown token count, and other shapes unchanged."""
+    """Replace the token count in a shape (N, tokens, K) with None. Leave other shapes unchanged."""
     return (shape[0], None, shape[2]) if len(shape) == 3 else tuple(shape)
 
 
@@ -162,5 +162,5 @@ def _with_cause(first: NotReadable, second: Trace | NotReadable) -> Trace | NotR
 
 
 def takes_training(operation: object) -> bool:
-    """Return whether an operation is a layer whose `call` has a `training` argument."""
+    """Return whether an operation is a layer whose `call` takes a `training` argument."""
     return isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters

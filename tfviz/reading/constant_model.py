@@ -13,10 +13,10 @@ from tfviz.variable_copies import VariableCopies
 
 
 class ConstantModel(ReadModel):
-    """A model's graph in which the current weights are constants.
+    """A model's graph with the current weights stored as constants.
 
     Args:
-        live: the read model whose current weights become constants.
+        live: the read model, whose current weights become constants.
         keep: the values that must not change, because a method explains them.
         dtype: the dtype to compute in. If None, each layer computes in its own dtype.
         fold: whether to fold BatchNormalization layers where possible. Folding changes rounding
@@ -62,6 +62,6 @@ class ConstantModel(ReadModel):
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Make any explainer that is created for the model within the block use this graph."""
+        """Use this graph for all explainers that are created for the model within the block."""
         with in_place_of_model(self):
             yield

@@ -80,7 +80,7 @@ def require_faithful(graph: Graph, images: Sequence[tf.Tensor]) -> None:
 
 
 def noise_for(graph: Graph, sizes: Sequence[tuple[int | None, ...]]) -> list[tf.Tensor]:
-    """Return noise images of these sizes.
+    """Return noise images of the given sizes.
 
     The batch size is 1 unless the model has a fixed batch size.
     """
@@ -89,7 +89,7 @@ def noise_for(graph: Graph, sizes: Sequence[tuple[int | None, ...]]) -> list[tf.
 
 
 def noise(specs: Sequence[tuple[tuple[int | None, ...], str]]) -> list[tf.Tensor]:
-    """Return normally distributed noise for each (shape, dtype).
+    """Return normally distributed noise for each (shape, dtype) pair.
 
     The global random number generators are not used.
     """

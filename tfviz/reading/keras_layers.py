@@ -159,7 +159,7 @@ def _scale_last(kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
 
 
 def scale_depthwise(kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-    """Scale each output channel of a depthwise kernel (height, width, channels, multiplier)."""
+    """Scale each output channel of a (height, width, channels, multiplier) depthwise kernel."""
     return kernel * ops.reshape(scale, kernel.shape[-2:])
 
 
@@ -297,7 +297,7 @@ def _scaled_sum(layer: Layer) -> list[Stage]:
 
 
 def _rows(row: Row, names: str) -> dict[type, Row]:
-    """Return a dict that maps each named class in this Keras version to the row."""
+    """Return a dict that maps each named layer class to the row. Skip classes that Keras lacks."""
     return {getattr(layers, name): row for name in names.split() if hasattr(layers, name)}
 
 
@@ -394,13 +394,13 @@ def is_attention(layer: keras.Operation) -> bool:
 
 
 def may_be_masked(model: keras.Model) -> bool:
-    """Return whether any of a model's layers creates a mask, which Keras' attention would read."""
+    """Return whether any layer in a model creates a mask, which Keras' attention would read."""
     parts = keras_internals.layers_of(model)
     return any(isinstance(part, layers.Masking) or getattr(part, "mask_zero", False) for part in parts)
 
 
 def mixes_all_pixels(layer: keras.Operation) -> bool:
-    """Return whether each of a layer's output positions may depend on all input positions."""
+    """Return whether each output position of a layer may depend on all input positions."""
     return isinstance(layer, (*_ATTENTION, *_RECURRENT))
 
 

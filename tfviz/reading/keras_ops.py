@@ -99,7 +99,7 @@ def _relu6(call: Call) -> Operation:
 
 
 def _arithmetic(affine: Callable[[str, list[Any]], Operation], several: Callable[[str], Operation]) -> Row:
-    """Create the row for an operation on either one tensor and numbers or several tensors."""
+    """Create the row for an operation that takes one tensor and numbers, or several tensors."""
 
     def row(call: Call) -> Operation:
         return several(_name(call)) if len(call.inputs) > 1 else affine(_name(call), numbers_of(call))
@@ -285,9 +285,9 @@ def is_attention(operation: keras.Operation) -> bool:
 
 
 def exact_attention(operation: keras.Operation) -> Callable[..., Any]:
-    """Return the function that a `DotProductAttention` computes, without flash attention.
+    """Return the function computed by a `DotProductAttention`, without flash attention.
 
-    Flash attention has the same result, but it never stores the attention probabilities, and
+    Flash attention gives the same result, but it never stores the attention probabilities, and
     TensorFlow does not support it.
     """
     cap = getattr(operation, "attn_logits_soft_cap", None)
@@ -296,7 +296,7 @@ def exact_attention(operation: keras.Operation) -> Callable[..., Any]:
 
 
 def primitive_of(call: Call) -> tuple[Primitive | None, tuple[Any, ...]]:
-    """Return a call's primitive (or None) and operands, which reveal handwritten ReLUs."""
+    """Return a call's primitive (or None) and its operands, for detecting handwritten ReLUs."""
     operation = call.operation
     operands = tuple(tree.flatten((call.arguments.args, call.arguments.kwargs)))
     if isinstance(operation, keras.Layer):
@@ -346,7 +346,7 @@ def operation_of_function(function: Callable[..., Any], name: str) -> Operation 
 
 
 def function_name(function: Callable[..., Any]) -> str:
-    """Return an activation function's name, such as "relu", or an activation layer's class name."""
+    """Return the name of an activation function, such as "relu", or the class name of a layer."""
     if isinstance(function, keras.Layer):
         return type(function).__name__.lower()
     name = str(getattr(function, "__name__", None) or getattr(function, "name", "") or type(function).__name__)

@@ -54,11 +54,12 @@ _SIZES = ("height", "width", "size", "target_shape", "pool_size", "output_size")
 
 
 def _has_free_size(call: Call, own: set[int]) -> bool:
-    """Return whether a call received a size that is only known at run time.
+    """Return whether a call received a size that is known only at run time.
 
-    A reshape is an exception if only the batch size is unknown. This size can be inferred from the
-    others, so this function sets it to -1, but only in the traced operation. Layers that the code
-    creates may also receive such sizes. Existing layers, whose ids are in `own`, are not checked.
+    A reshape is an exception if only the batch size is unknown, because this size can be inferred
+    from the others. This function then sets it to -1, but only in the traced operation. Layers that
+    the code creates may also receive such sizes. Existing layers, whose ids are in `own`, are not
+    checked.
     """
     operation, sizes = call.operation, call.outputs[0].shape
     if isinstance(operation, keras.Layer):

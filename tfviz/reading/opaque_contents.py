@@ -44,7 +44,7 @@ class TracedContents:
     def of(
         cls, layer: keras.Layer | None, compute: Compute, inputs: Sequence[Value], *, is_pointwise: bool = False
     ) -> TracedContents:
-        """Describe the contents of `compute` for inputs with these values' shapes and dtypes."""
+        """Describe the contents of `compute` for inputs shaped and typed like the given values."""
         specs = [tf.TensorSpec(value.shape or None, value.dtype or "float32") for value in inputs]
         return cls(layer, compute, specs, is_pointwise)
 

@@ -40,20 +40,20 @@ class ReadModel:
 
     @property
     def is_opaque(self) -> bool:
-        """Whether the entire model is one opaque step."""
+        """Whether the entire model is a single opaque step."""
         return any(step.layer is self.model for step in self.graph.steps)
 
     def is_current(self) -> bool:
-        """Return whether the layers have stayed the same since the model was read.
+        """Return whether the layers are unchanged since the model was read.
 
-        For example, `quantize()`, `enable_lora()`, a new activation, `pop()` and `add()` change
+        For example, `quantize()`, `enable_lora()`, `pop()`, `add()` and a new activation change
         them.
         """
         now = keras_internals.state_of(self._layers)
         return all(new is old for new, old in zip(now, self._state, strict=True))
 
     def with_output(self, output: str | int | None) -> Graph:
-        """Return the graph with only one of its outputs (see `graph.logits.with_output`)."""
+        """Return the graph reduced to one of its outputs (see `graph.logits.with_output`)."""
         return with_output(self.graph, output)
 
     def scored(self, score: str, output: str | int | None = None) -> Graph:
@@ -96,7 +96,7 @@ _in_place: ContextVar[ReadModel | None] = ContextVar("read_in_place", default=No
 
 @contextmanager
 def in_place_of_model(read: ReadModel) -> Iterator[None]:
-    """Make `read_model` return `read` for its model within the block."""
+    """Within the block, make `read_model` return `read` when it is called with its model."""
     token = _in_place.set(read)
     try:
         yield

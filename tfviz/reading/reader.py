@@ -183,7 +183,7 @@ class _Reader:
         return new
 
     def _open_layer(self, call: Call, values: dict[int, Value], path: str) -> bool:
-        """Add the steps in a layer that runs other layers or user code.
+        """Add the steps inside a layer that runs other layers or user code.
 
         For any other layer, return False without adding anything.
         """
@@ -253,7 +253,7 @@ class _Reader:
         self._add_stages(call, [Stage(operation)], values, path)
 
     def _add_stages(self, call: Call, stages: Sequence[Stage], values: dict[int, Value], path: str) -> list[Value]:
-        """Add a call's stages and return the call's output values."""
+        """Add the stages of a call and return its output values."""
         made = [values[id(tensor)] for tensor in call.inputs]
         outputs = made
         for number, stage in enumerate(stages):
@@ -392,10 +392,10 @@ def _caller(call: Call, is_traced: bool, made: Sequence[Value]) -> Compute:
 
 
 def _restore_sizes(outputs: Sequence[tf.Tensor], recorded: Sequence[Value]) -> None:
-    """Set traced tensors' sizes, except the batch size, to those that Keras recorded.
+    """Set the sizes of traced tensors, except the batch size, to those that Keras recorded.
 
     Some operations lose sizes, as `ops.tile` does before Keras 3.14. The recorded batch size may be
-    wrong, because a layer that was built on a single image records a batch size of 1.
+    wrong, because a layer built on a single image records a batch size of 1.
     """
     for output, value in zip(outputs, recorded, strict=False):
         shape = tf.TensorShape([None, *value.shape[1:]] if value.shape else value.shape)

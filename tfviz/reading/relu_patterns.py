@@ -19,7 +19,7 @@ from keras import ops
 
 
 class Primitive(Enum):
-    """The operations that handwritten ReLUs consist of."""
+    """The operations that make up handwritten ReLUs."""
 
     MAXIMUM = auto()
     MINIMUM = auto()
@@ -38,7 +38,7 @@ class Expression:
     Attributes:
         primitive: the primitive, or None for any other operation.
         operands: the operands. Constants are given as values, all others as (symbolic) tensors.
-        made_by: a function that returns the expression that computes a given tensor, or None for an
+        made_by: a function that maps a tensor to the expression that computes it, or to None for an
             input.
     """
 
@@ -131,14 +131,14 @@ def _is_above_zero(comparison: Expression | None, x: Any, *, below: bool = False
 
 
 def _is_number(value: Any, number: float) -> bool:
-    """Return whether a value is a constant that equals this number everywhere."""
+    """Return whether a value is a constant whose elements all equal the given number."""
     return _number(value) == number
 
 
 def _number(value: Any) -> float | None:
-    """Return the number that all elements of a constant equal, or None if there is none.
+    """Return the value shared by all elements of a constant, or None if they differ.
 
-    The result for a tensor without a known value is also None.
+    For a tensor without a known value, the result is also None.
     """
     if value is None or isinstance(value, (keras.KerasTensor, keras.Variable, tf.Variable)):
         return None

@@ -24,8 +24,8 @@ class Replay:
 
     Args:
         function: a function traced by `tf.compat.v1.wrap_function`.
-        reads: the graph tensors that a call's arguments replace, in order. A tensor occurs twice if
-            the last operation reads it twice.
+        reads: the graph tensors that a call's arguments replace, in order. A tensor appears twice
+            if the last operation reads it twice.
         outputs: the tensors that a call returns. A single operation computes all of them.
     """
 
@@ -86,7 +86,7 @@ def run_all(operations: Sequence[tf.Operation], known: dict[str, tf.Tensor], run
     """Run operations in order and add their outputs to `known`.
 
     Args:
-        operations: the operations to run, which are in the traced graph.
+        operations: the operations to run, taken from the traced graph.
         known: the new tensors, keyed by the graph tensors' names.
         run_one: a function that runs one operation on its new inputs. If None, `run` is used.
     """
@@ -143,9 +143,10 @@ def _length(operation: tf.Operation, argument: Any) -> int:
 
 
 def _parameters(operation: tf.Operation) -> tuple[list[str], dict[str, str]]:
-    """Return the Python parameters for an operation's inputs and for its attributes.
+    """Return the names of the Python parameters for an operation's inputs and attributes.
 
-    The parameters for attributes are a dict from parameter names to attribute names.
+    The inputs' names are a list. The attributes' names are a dict from parameter name to attribute
+    name.
     """
     known, definition = _arguments_of(operation.type), operation.op_def
     given = {name for one in definition.input_arg for name in (one.type_attr, one.number_attr, one.type_list_attr)}
@@ -163,7 +164,7 @@ def _arguments_of(kind: str) -> tuple[str, ...]:
 
 
 def function_between(function: Any, reads: Sequence[tf.Tensor], outputs: Sequence[tf.Tensor]) -> Callable[..., Any]:
-    """Return a function that computes a trace's tensors `outputs` from its tensors `reads`.
+    """Return a function that computes the tensors `outputs` of a trace from the tensors `reads`.
 
     The function is a `Replay` if its operations can run outside the graph, otherwise a pruned
     trace.

@@ -20,7 +20,7 @@ class Stage:
         operation: the description of what the stage computes.
         compute: a function from tensors to a flat list of tensors. If None, the stage runs the
             recorded call itself.
-        reads: the stage's inputs, as indices into a list of the call's inputs followed by the
+        reads: the inputs of the stage, as indices into a list of the call's inputs followed by the
             outputs of all earlier stages. None selects the previous stage's output or, for the
             first stage, all of the call's inputs.
     """

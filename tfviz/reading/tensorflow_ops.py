@@ -48,9 +48,9 @@ class Cut:
         operation: the operation in the function's graph.
         reads: the graph tensors that a call's arguments replace.
         outputs: the tensors that a call returns.
-        inside: further operations that the same call computes.
-        replay: a function that takes lists of tensors `reads` and `outputs`, and returns a function
-            that computes `outputs` from `reads`.
+        inside: further operations that the same call runs.
+        replay: a function that takes two lists of tensors, `reads` and `outputs`, and returns a
+            function that computes `outputs` from `reads`.
     """
 
     operation: tf.Operation
@@ -454,7 +454,7 @@ def calls_function(operation: tf.Operation) -> bool:
 def only_runs_whole(operation: tf.Operation) -> bool:
     """Return whether an operation cannot be separated from the rest of its trace.
 
-    Such an operation draws random numbers, assigns a variable, calls Python or branches.
+    This is the case if it draws random numbers, assigns a variable, calls Python or branches.
     """
     return any(word in operation.type for word in _SIDE_EFFECTS) or operation.type in _BRANCHES
 
@@ -561,7 +561,7 @@ def _exponential_or_node_type(nodes: Mapping[str, Any], node: Any) -> str:
 
 
 def _node_before_moves(nodes: Mapping[str, Any], tensor: str) -> tuple[str, Any]:
-    """Skip the moves that lead to a tensor. Return the tensor before them and its node."""
+    """Return the tensor before any moves that lead to the given tensor, and its node."""
     node = nodes.get(tensor.split(":")[0])
     while node is not None and node.op in _TRANSPARENT:
         tensor = node.input[0]

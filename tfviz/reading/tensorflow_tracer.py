@@ -1,7 +1,7 @@
 """The second of two tracers. It traces a layer's code with TensorFlow.
 
-Code that uses functions from outside Keras, as in `tf.nn.relu(x)`, or its own weights, as in
-`x * self.scale`, cannot be traced with Keras' symbolic tensors. This module traces such code with
+Code that uses functions from outside Keras, as in `tf.nn.relu(x)`, or weights of its own, as in
+`self.scale * x`, cannot be traced with Keras' symbolic tensors. This module traces such code with
 TensorFlow, as `tf.function` does, and records the calls to inner layers. The operations between
 these calls are cut out of the trace one by one. Each piece reads its weights when it runs.
 """
@@ -60,7 +60,7 @@ class _OperationCall:
     Attributes:
         operation: the operation in the trace.
         reads: the inputs that depend on the images.
-        inside: further operations that the same call computes.
+        inside: further operations that the same call runs.
         relu: the handwritten ReLU that this operation completes, if any.
         is_silu: whether the operation completes `tf.nn.silu`.
         outputs: the operation's outputs that other calls or the caller read.
@@ -134,7 +134,7 @@ class _FunctionTrace:
         """Return whether a layer's call cannot run outside this trace.
 
         This applies to a call inside a branch or a loop body, which has a separate graph, and to a
-        layer that the code created with sizes that are tensors in the trace.
+        layer that the code created with tensors from the trace as sizes.
         """
         is_inside = any(tensor.graph is not self.function.graph for tensor in call.outputs)
         return is_inside or any(tf.is_tensor(x) and not hasattr(x, "numpy") for x in vars(call.operation).values())
@@ -180,7 +180,7 @@ class _FunctionTrace:
     def _operation_call(self, operation: tf.Operation) -> _OperationCall:
         """Cut out an operation together with the operations that compute its non-float inputs.
 
-        Such an input, for example a shape or a condition, is computed from float tensors.
+        These inputs, such as a shape or a condition, are computed from float tensors.
         """
         if relu := relu_of(tensorflow_ops.expression_of(operation)):
             return _OperationCall(operation, [relu.x], [], relu=relu)

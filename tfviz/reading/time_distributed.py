@@ -1,10 +1,10 @@
 """Convert a TimeDistributed layer's inner steps to steps over batch and time.
 
-A TimeDistributed layer runs its inner layer on each time step in (N, time, …), that is, on N · time
-images. The inner values keep the shape (N, time, …): each step merges the first two axes before it
-runs and splits them afterward. Time is therefore an axis like height and width. A CAM at an inner
-layer has the shape (N, time, h, w), and per-image operations, such as excitation backprop's image
-shift or the scaling of a mask, apply to each series separately.
+A TimeDistributed layer runs its inner layer on each time step of a tensor of shape (N, time, …),
+that is, on N · time images. The inner values keep the shape (N, time, …): each step merges the
+first two axes before it runs and splits them afterward. Time is therefore an axis like height and
+width. A CAM at an inner layer has the shape (N, time, h, w), and per-image operations, such as
+excitation backprop's image shift or the scaling of a mask, apply to each series separately.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def time_distributed_shape(shape: Shape, time: int | None) -> Shape:
 
 
 def time_distributed(step: Step) -> Step:
-    """Convert a step for tensors (N · time, …) to a step for tensors (N, time, …)."""
+    """Convert a step that runs on shape (N · time, …) to one that runs on shape (N, time, …)."""
     compute, operation = step.compute, step.operation
     if isinstance(operation, Linear):
         operation = replace(operation, apply=_time_distributed_map(operation.apply))
@@ -48,16 +48,16 @@ def _split_all(outputs: Sequence[tf.Tensor], like: tf.Tensor) -> list[tf.Tensor]
 
 
 def merged(x: tf.Tensor) -> tf.Tensor:
-    """Reshape (N, time, …) to (N · time, …)."""
+    """Reshape a tensor of shape (N, time, …) to (N · time, …)."""
     return tf.reshape(x, [-1, *_sizes(x)[2:]])
 
 
 def split(y: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """Reshape (N · time, …) to (N, time, …) with as many time steps as `like` has."""
+    """Reshape a tensor of shape (N · time, …) to (N, time, …), taking N and time from `like`."""
     return tf.reshape(y, [_sizes(like)[0], _sizes(like)[1], *_sizes(y)[1:]])
 
 
 def _sizes(x: tf.Tensor) -> list[int | tf.Tensor]:
-    """Return each of a tensor's sizes as a number if it is known, otherwise as a tensor."""
+    """Return a tensor's size along each axis, as a number if it is known, otherwise as a tensor."""
     shape = tf.shape(x)
     return [shape[axis] if size is None else size for axis, size in enumerate(x.shape)]

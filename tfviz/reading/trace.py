@@ -43,7 +43,7 @@ class Call:
         return list({id(tensor): tensor for tensor in self.inputs}.values())
 
     def on(self, tensors: Sequence[tf.Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the call's arguments, with these tensors in place of `inputs`."""
+        """Return the call's arguments, with the given tensors in place of `inputs`."""
         return self.arguments.fill_in({id(symbol): x for symbol, x in zip(self.inputs, tensors, strict=True)})
 
 
@@ -106,12 +106,12 @@ def trace_of_graph(graph: keras.Model | keras.Function, numbers: Mapping[int, in
 
 
 def called(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: list[keras.KerasTensor]) -> Call:
-    """Create a call with these arguments, which may include symbolic tensors."""
+    """Create a call with the given arguments, which may include symbolic tensors."""
     return Call(operation, keras_internals.symbolic_arguments(args, kwargs), outputs)
 
 
 def inputs_for(trace: Trace, call: Call) -> list[keras.KerasTensor]:
-    """Return the symbolic inputs of a nested model's call, in the order of the model's inputs.
+    """Return the symbolic inputs of a call to a nested model, in the order of the model's inputs.
 
     A model with a list of inputs may be called with a dict, whose keys Keras matches with the
     inputs' names.

@@ -480,7 +480,7 @@ def test_bad_input_is_reported(model, images, options: dict[str, Any], error: ty
 
 
 def test_a_layer_without_height_and_width_is_reported(model, images) -> None:
-    with pytest.raises(OptionError, match="layer with height and width"):
+    with pytest.raises(OptionError, match="Explain a layer that outputs a feature map"):
         evaluate(model, images, {"dense": tfviz.ExcitationBackprop(model, "head")}, FAST)
 
 

@@ -124,7 +124,7 @@ def test_a_map_of_classes_requires_a_position() -> None:
 
 @pytest.mark.parametrize(
     ("count", "message"),
-    [(3, r"one target per image\. Received: 3 for at least 4"), (9, r"one target per image, 5 in total\. Received: 9")],
+    [(3, r"one target per image\. Received: 3 targets for at least 4"), (9, r"one target per image, 5 in total\. Received: 9")],
 )
 def test_a_dataset_requires_as_many_targets_as_images(count: int, message: str) -> None:
     model = networks.build("plain")
@@ -208,10 +208,10 @@ def test_each_mask_and_class_goes_with_its_own_image(class_index: Any, is_mask_f
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (lambda masks: tfviz.At(1, masks[:2]), r"one target per image\. Received: 2 for at least 4 images"),
-        (lambda masks: tfviz.At(1, masks[:4]), r"one target per image\. Received: 4 for at least 6 images"),
+        (lambda masks: tfviz.At(1, masks[:2]), r"one target per image\. Received: 2 targets for at least 4 images"),
+        (lambda masks: tfviz.At(1, masks[:4]), r"one target per image\. Received: 4 targets for at least 6 images"),
         (lambda masks: tfviz.At(1, np.repeat(masks, 2, axis=0)), r"one target per image, 6 in total\. Received: 12"),
-        (lambda masks: tfviz.At([0, 1], masks[0]), r"one target per image\. Received: 2 for at least 4 images"),
+        (lambda masks: tfviz.At([0, 1], masks[0]), r"one target per image\. Received: 2 targets for at least 4 images"),
         (lambda masks: tfviz.At([0, 1, 2], masks), r"Expected as many masks as classes\. Received: 6 masks and 3 classes"),
     ],
 )

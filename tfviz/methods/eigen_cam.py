@@ -30,7 +30,7 @@ class EigenCAM(CAM):
 
     Calling the explainer returns an attribution of shape (N, h, w) at the layer's resolution. The
     method is class-agnostic, so it takes no target. The map is nonnegative if the layer's
-    activations are, as they are after a ReLU. At other layers, it can have negative values.
+    activations are, such as after a ReLU. At other layers, it can have negative values.
 
     Example:
 

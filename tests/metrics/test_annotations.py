@@ -184,7 +184,7 @@ def test_a_name_that_matches_several_files_is_an_error() -> None:
 
 
 def test_annotations_of_other_images_are_an_error() -> None:
-    with pytest.raises(OptionError, match=r"None of the annotated images matches an image file\. Annotated: 'a\.jpg'"):
+    with pytest.raises(OptionError, match=r"None of the annotated images matches an image file\. Annotated images: 'a\.jpg'"):
         matched([AnnotatedImage("a.jpg", None)], [Path("b.jpg"), Path("a.png")])
 
 
@@ -197,12 +197,12 @@ def test_annotations_of_other_images_are_an_error() -> None:
         ("a.json", "[{", OptionError, r"a\.json is not valid JSON"),
         ("a.json", [], OptionError, "contain no images"),
         ("a.json", 5, OptionError, "must have a field 'images'"),
-        ("a.json", ["cat"], OptionError, r"Entry 0 of .*must have a field 'file' \(str\)\. Received: cat"),
+        ("a.json", ["cat"], OptionError, r"Entry 0 of .*must have a field 'file' of type str\. Received: cat"),
         ("a.json", [entry(), entry(file=None)], OptionError, "Entry 1 of .*must have a field 'file'"),
         ("a.json", [entry(boxes=None)], OptionError, "must have a field 'boxes'"),
         ("a.json", [entry(classes=None)], OptionError, "must have a field 'classes'"),
         ("a.json", [entry(classes=[True, None])], OptionError, "must contain class numbers or names"),
-        ("a.json", [entry(width="10")], OptionError, r"must have a field 'width' \(int\)"),
+        ("a.json", [entry(width="10")], OptionError, r"must have a field 'width' of type int"),
         ("a.json", [entry(classes=["tabbby"])], LabelsError, "a class that the model does not have.*Did you mean 'tabby'"),
         ("a.json", [entry(classes=[4])], LabelsError, r"contains class 4, but the model has 4 classes \(0 to 3\)"),
         ("a.json", [entry(classes=[-1])], LabelsError, "contains class -1"),

@@ -164,7 +164,7 @@ def test_a_table_filled_from_a_file_is_rejected(export: Path, tmp_path: Path) ->
         tf.lookup.TextFileIndex.LINE_NUMBER,
     )
     folder = tampered(export, tmp_path / "x", lambda _: None, table=tf.lookup.StaticHashTable(lines, -1))
-    with pytest.raises(tfviz.ExportError, match=r"more than compute: .*InitializeTableFromTextFileV2"):
+    with pytest.raises(tfviz.ExportError, match=r"may not be safe to run: .*InitializeTableFromTextFileV2"):
         tfviz.load_explainer(folder)
 
 

@@ -189,12 +189,13 @@ def _grid(rows: np.ndarray, columns: np.ndarray) -> TokenGrid | None:
 
 
 def _follow(steps: Iterable[Step], marks: dict[Value, Marks], known: dict[Value, tf.Tensor], *, from_image: bool) -> set[Value]:
-    """Pass marks through steps until a step mixes them.
+    """Propagate the marks through the steps until a step mixes marked positions.
 
     Args:
         steps: the steps, in execution order.
         marks: the initial marks. Marks for later values are added to this dict.
-        known: the unmarked tensors for a batch of one. Moves may read them as sizes or constants.
+        known: the unmarked tensors for a batch of one. Steps that move values may read them as
+            sizes or constants.
         from_image: whether a convolution's output gets new positions. If False, a convolution
             counts as mixing tokens.
 

@@ -120,7 +120,7 @@ def receive_record(known: KnownRun, number: int, before: int, record: Record) ->
     """Add the record of the snapshot after `before`. Its pictures must have been sent first."""
     if record["number"] != number:
         raise HttpError(
-            http_errors.UNPROCESSABLE, f"The URL names snapshot {number}, but the record has number {record['number']}."
+            http_errors.UNPROCESSABLE, f"The URL names snapshot {number}, but the record is for snapshot {record['number']}."
         )
     if (fault := record_fault(record, known.run)) is not None:
         raise HttpError(http_errors.UNPROCESSABLE, f"The record does not match the run: {fault}.")
@@ -136,7 +136,7 @@ def receive_record(known: KnownRun, number: int, before: int, record: Record) ->
 
 def _not_next(known: KnownRun) -> HttpError:
     return HttpError(
-        http_errors.CONFLICT, f"The next snapshot must have number {known.last + 1}.", is_ordinary=True, last=known.last
+        http_errors.CONFLICT, f"The next snapshot must be number {known.last + 1}.", is_ordinary=True, last=known.last
     )
 
 

@@ -59,7 +59,8 @@ def _strided_slice(
 
 
 def _sum(operation: tf.Operation, x: tf.Tensor, axes: tf.Tensor) -> tf.Tensor | Sequence[tf.Tensor]:
-    """Sum a tensor over axes, even if it has more axes than LiteRT supports (as after `repeat`).
+    """Sum a tensor over axes, even if it has more axes than LiteRT supports (for example, after
+    `repeat`).
 
     Adjacent axes are merged if all of them are summed or all of them are kept.
     """

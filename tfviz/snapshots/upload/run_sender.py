@@ -1,4 +1,4 @@
-"""Send the parts of a run that the viewer is missing, each record after its pictures."""
+"""Send the parts of a run that the viewer is missing. Each record follows its pictures."""
 
 from __future__ import annotations
 

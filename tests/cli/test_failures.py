@@ -201,11 +201,11 @@ def test_an_unsuitable_method_is_skipped_from_all_and_an_error_by_name(run, tmp_
     save_pictures(tmp_path / "in", ["a.png"])
     assert run(tmp_path / "in", "--method", "all", model=tmp_path / "dense.keras") == 0
     error = capsys.readouterr().err
-    assert "Skipped grad_cam: The model" in error and "Skipped visual_backprop: " in error
+    assert "Skipped grad_cam: tfviz cannot choose a layer" in error and "Skipped visual_backprop: " in error
     assert {path.name for path in (tmp_path / "out/a").iterdir()} >= {"saliency.png", "excitation_backprop.png"}
     assert not (tmp_path / "out/a/grad_cam.png").exists()
     assert run(tmp_path / "in", "--method", "saliency,grad_cam", model=tmp_path / "dense.keras") == 2
-    assert "tfviz explain: error: grad_cam: The model" in capsys.readouterr().err
+    assert "tfviz explain: error: grad_cam: tfviz cannot choose a layer" in capsys.readouterr().err
 
 
 def test_a_guided_method_without_relu_is_noted(run, tmp_path, capsys):

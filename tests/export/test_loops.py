@@ -125,7 +125,10 @@ def test_the_error_for_a_value_dependent_loop_names_supporting_formats(format: s
     model = looped(
         lambda x: tf.while_loop(lambda y: tf.reduce_max(y) > 0.1, lambda y: (y * 0.5,), (x,), maximum_iterations=9)[0]
     )
-    message = r"belongs to a loop whose number of steps depends on the image values\. Export with format='stablehlo' or format='saved_model'"
+    message = (
+        r"belongs to a loop whose number of steps depends on the image values\. "
+        "Export with format='stablehlo' or format='saved_model'"
+    )
     with pytest.raises(tfviz.ExportError, match=message):
         tfviz.Saliency(model).export(tmp_path / "x", format=format)
     assert not (tmp_path / "x").exists()

@@ -60,7 +60,7 @@ def test_a_saturated_score_is_named() -> None:
     model = ZOO["one sigmoid unit, class 1"].model()
     model.get_layer("out").bias.assign([1e4])
     said = warning_of(tfviz.Saliency(model, score="outputs"), IMAGES, 0)
-    assert "The score does not depend on the explained values: either its softmax or" in said
+    assert "The score does not depend on the explained values. Either its softmax or" in said
     assert "Explain the logits with score='logits'" in said
     assert np.abs(tfviz.Saliency(model)(IMAGES, 1)).max() > 0, "as the message says"
 
@@ -69,7 +69,7 @@ def test_a_target_that_does_not_use_the_layer_is_named(model: keras.Model) -> No
     model.get_layer("out").kernel.assign(model.get_layer("out").kernel * [1.0, 0.0, 1.0, 1.0])
     said = warning_of(tfviz.Saliency(model), IMAGES, [0, 2, 1])
     assert said.startswith(
-        "1 of 3 maps of saliency are zero everywhere. The score does not depend on the explained values: either it is sat"
+        "1 of 3 maps of saliency are zero everywhere. The score does not depend on the explained values. Either it is sat"
     )
     assert "Explain the logits" not in said
 

@@ -77,7 +77,7 @@ def test_a_small_constant_map_stays_blank_when_it_is_resized() -> None:
 
 @pytest.mark.parametrize("shape", [(2, 7), (2, 3, 4, 5, 6)])
 def test_other_attributions_are_reported(shape: tuple[int, ...]) -> None:
-    with pytest.raises(OptionError, match="layer with height and width"):
+    with pytest.raises(OptionError, match="Explain a layer that outputs a feature map"):
         pixel_maps(np.zeros(shape))
 
 

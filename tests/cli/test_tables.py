@@ -82,7 +82,7 @@ def test_layers_shows_the_classes_of_the_weights_file(tmp_path, capsys):
 def test_a_model_without_feature_maps_has_no_default_layer(tmp_path, capsys):
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "dense.keras")
     assert main(["layers", "--model", str(tmp_path / "dense.keras")]) == 0
-    assert "This model has no default layer: The model" in capsys.readouterr().out
+    assert "This model has no default layer: tfviz cannot choose a layer" in capsys.readouterr().out
 
 
 def test_an_unknown_model_is_a_usage_error(capsys):

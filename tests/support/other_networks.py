@@ -15,7 +15,7 @@ from support.zoo import Head, alive, conv1d
 IMAGE = (32, 48, 3)
 SQUARE = (32, 32, 3)
 BLOCKS = 2
-NO_ATTENTION = "has no attention"
+NO_ATTENTION = "there is no attention"
 ON_ATTENTION = "is not defined for attention"
 IN_WINDOWS = "attends within windows of the image"
 

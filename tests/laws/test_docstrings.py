@@ -146,3 +146,10 @@ def test_docstrings_and_comments_are_at_most_100_columns_wide(module: str) -> No
 @pytest.mark.parametrize("module", CHECKED)
 def test_prose_keeps_to_the_vocabulary(module: str) -> None:
     assert not [(number, word) for number, line in prose_of(module) for word in _BANNED if re.search(rf"\b{word}\b", line)]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_no_letter_follows_a_closing_backtick(name: str) -> None:
+    """Sphinx would not find the end of the literal, as in a plural's `s`."""
+    doc = inspect.getdoc(getattr(tfviz, name)) or ""
+    assert not re.findall(r"(?<![\w`])`[^`\n]+`\w+", doc)

@@ -109,8 +109,8 @@ class SnapshotCallback(keras.callbacks.Callback):
             instances of your own subclasses of `tfviz.Sink`.
         max_queued: the number of snapshots that may wait for the background thread. Snapshots are
             never dropped: when the queue is full, training waits.
-        strict: whether to raise errors in the training thread instead of issuing
-            `SnapshotWarning`s.
+        strict: whether to raise errors in the training thread instead of issuing a
+            `SnapshotWarning`.
 
     Raises:
         OptionError, UnknownMethodError, ImageError, TargetError, LabelsError, OutputError: an

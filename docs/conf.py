@@ -66,6 +66,7 @@ sphinx_gallery_conf = {
 
 html_theme = "pydata_sphinx_theme"
 html_title = "tfviz"
+html_context = {"default_mode": "auto"}
 html_sidebars = {"*": []}  # top-level pages have no section to navigate
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

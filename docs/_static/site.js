@@ -6,5 +6,14 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const table of document.querySelectorAll(".pst-scrollable-table-container")) {
     table.classList.toggle("scrolls", table.scrollWidth > table.clientWidth);
   }
+  // The button has a label. Its icons are replaced after loading, and their titles would differ from the label.
+  const hideIcons = () => {
+    for (const icon of document.querySelectorAll(".theme-switch-button svg")) {
+      icon.setAttribute("aria-hidden", "true");
+      icon.querySelector("title")?.remove();
+    }
+  };
+  new MutationObserver(hideIcons).observe(document.body, { childList: true, subtree: true });
+  hideIcons();
   for (const summary of document.querySelectorAll("nav summary")) summary.setAttribute("aria-label", "Subpages");
 });

@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -33,7 +34,7 @@ _DAMAGE = re.compile(
 _PADDING = re.compile(rb"Corrupt JPEG data: [1-4] extraneous bytes before marker 0xd9")
 
 _STDERR = 2
-_OPEN_FILES = "/proc/self/fd"
+_OPEN_FILES = Path("/proc/self/fd")
 _lock = threading.Lock()
 
 
@@ -64,17 +65,16 @@ def decode(data: bytes) -> tuple[np.ndarray | None, bool]:
 @contextmanager
 def _as_file(data: bytes) -> Iterator[str]:
     """Store the data in a temporary file, on Linux in memory, and yield its path."""
-    if hasattr(os, "memfd_create") and os.path.isdir(_OPEN_FILES):
-        with open(os.memfd_create("tfviz"), "wb") as file:
+    if hasattr(os, "memfd_create") and _OPEN_FILES.is_dir():
+        with os.fdopen(os.memfd_create("image"), "wb") as file:
             file.write(data)
             file.flush()
-            yield f"{_OPEN_FILES}/{file.fileno()}"
+            yield str(_OPEN_FILES / str(file.fileno()))
     else:
         with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "image")
-            with open(path, "wb") as file:
-                file.write(data)
-            yield path
+            path = Path(folder, "image")
+            path.write_bytes(data)
+            yield str(path)
 
 
 @contextmanager

@@ -225,7 +225,13 @@ class FunctionSeed(Seed):
             tape.watch(flat)
             score = self.score(tree.pack_sequence_as(outputs, flat), choice, copies)
         _require_one_number_per_image(score)
-        gradients = tape.gradient(score, flat)
+        try:
+            gradients = tape.gradient(score, flat)
+        except LookupError as error:
+            raise TargetError(
+                f"TensorFlow cannot differentiate an operation in the target function ({error}). Use operations that have a "
+                "gradient."
+            ) from error
         if all(gradient is None for gradient in gradients):
             raise TargetError("The target function does not depend on the model's outputs. Compute its return value from them.")
         gradients = [tf.zeros_like(x) if g is None else g for x, g in zip(flat, gradients, strict=True)]

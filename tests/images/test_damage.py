@@ -101,12 +101,39 @@ def test_messages_of_other_threads_during_a_decode_are_passed_on(capfd: Any) -> 
     assert capfd.readouterr().err == "a line of another thread\n" and len(lines) == 1
 
 
-@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("bits", [10, 12, 14, 15])
 def test_values_of_fewer_bits_in_sixteen_are_scaled_with_a_warning(tmp_path: Path, bits: int) -> None:
     deep = np.linspace(0, (1 << bits) - 1, 4096).astype(np.uint16).reshape(64, 64)
     with pytest.warns(UserWarning, match=rf"values in 0-{(1 << bits) - 1}\. It is read as {bits}-bit data"):
         got = read(tmp_path, cv2.imencode(".png", deep)[1].tobytes())
     np.testing.assert_array_equal(got[..., 0], np.rint(deep * (255 / ((1 << bits) - 1))))
+
+
+def test_a_dark_image_of_eight_bits_in_sixteen_is_not_brightened(tmp_path: Path) -> None:
+    dark = np.arange(128, dtype=np.uint8).reshape(8, 16)
+    got = read(tmp_path, cv2.imencode(".png", dark.astype(np.uint16) * 257)[1].tobytes())
+    np.testing.assert_array_equal(got[..., 0], dark)
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux' peak memory")
+@pytest.mark.parametrize(("dtype", "most"), [(np.uint8, 5), (np.uint16, 8)])
+def test_reading_takes_little_more_memory_than_the_pixels(tmp_path: Path, dtype: type, most: int) -> None:
+    data = cv2.imencode(".png", np.zeros((2000, 2000, 3), dtype), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak becomes the present memory
+    before = memory("VmRSS")
+    assert read(tmp_path, data).shape == (2000, 2000, 3)
+    assert (memory("VmHWM") - before) / 2000**2 < most  # bytes per pixel
+
+
+def memory(field: str) -> int:
+    """Return a field of the process's status in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
+
+
+def test_files_are_decoded_where_no_file_can_be_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    np.testing.assert_array_equal(read(tmp_path, encoded(PICTURE, "PNG")), PICTURE)
 
 
 def test_the_scale_of_the_colors_does_not_depend_on_alpha(tmp_path: Path) -> None:

@@ -50,7 +50,11 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "no image": (lambda x: x[:0], r"Expected at least one image\. Received: an empty batch of shape \(0, 20, 17, 3\)"),
     "text": (lambda x: "cat.jpg", r"Expected images as an array of numbers .*Received: str\."),
     "nothing": (lambda x: None, "Input 'input_layer.*' is None, but tfviz needs a value for each input"),
-    "different sizes": (lambda x: [x[0], x[0, :5]], r"Expected images as an array of numbers .*Received: list\."),
+    "different sizes": (
+        lambda x: [x[0], x[0, :5]],
+        r"images as an array of numbers .*Received: list of arrays with different shapes, such as \(20, 17, 3\) and \(5",
+    ),
+    "dates": (lambda x: x.astype("datetime64[s]"), r"array of numbers .*Received: ndarray with dtype datetime64\[s\]\."),
 }
 
 

@@ -96,6 +96,7 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
     "an array": (lambda y: np.zeros(3), "must return one number per image.* Received: ndarray"),
     "nothing": (lambda y: None, "must return one number per image.* Received: NoneType"),
     "a constant": (lambda y: tf.zeros(tf.shape(y)[:1]), "does not depend on the model's outputs"),
+    "no gradient": (lambda y: tf.unique(y[:, 0])[0], r"cannot differentiate an operation in the target function \(.*Unique\)"),
 }
 
 

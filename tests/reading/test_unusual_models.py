@@ -123,6 +123,7 @@ def test_handwritten_attention_reads_the_tokens_of_the_automatic_layer() -> None
         lambda x: tf.quantization.fake_quant_with_min_max_args(x, -3, 3),
         lambda x: tf.quantization.fake_quant_with_min_max_vars(x, -3.0, 3.0),
         lambda x: tf.quantization.quantize_and_dequantize_v2(x, -3.0, 3.0, range_given=True),
+        lambda x: keras.quantizers.fake_quant_with_min_max_vars(x, -3.0, 3.0),
     ],
 )
 def test_masks_and_probabilities_pass_fake_quantization(quantize: Callable[[Any], Any]) -> None:
@@ -133,6 +134,16 @@ def test_masks_and_probabilities_pass_fake_quantization(quantize: Callable[[Any]
         want = np.asarray(tfviz.METHODS[method](plain)(images, target))
         got = np.asarray(tfviz.METHODS[method](quantized)(images, target))
         np.testing.assert_allclose(got, want, rtol=0, atol=0.1 * want.max())
+
+
+@pytest.mark.parametrize(
+    "function",
+    [keras.ops.trunc, lambda x: keras.ops.logaddexp(x, -x), lambda x: keras.ops.arctan2(x, 2 * x)],
+)
+def test_visual_backprop_passes_elementwise_functions(function: Callable[[Any], Any]) -> None:
+    model = behind(function)
+    images = networks.pictures(model)
+    np.testing.assert_allclose(tfviz.VisualBackProp(model)(images).shape[1:], images.shape[1:3])
 
 
 def test_visual_backprop_does_not_need_the_softmax_removed() -> None:

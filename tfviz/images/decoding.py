@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -33,6 +34,7 @@ _DAMAGE = re.compile(
 _PADDING = re.compile(rb"Corrupt JPEG data: [1-4] extraneous bytes before marker 0xd9")
 
 _STDERR = 2
+_OPEN_FILES = Path("/proc/self/fd")
 _lock = threading.Lock()
 
 
@@ -49,10 +51,30 @@ def decode(data: bytes) -> tuple[np.ndarray | None, bool]:
     lines: list[bytes] = []
     try:
         with _lock, _log_level(cv2.utils.logging.LOG_LEVEL_WARNING), _collected(lines):
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED_AND_ORIENTED)
+            # cv2.imdecode copies the pixels, which doubles the memory. cv2.imread with `dst` doesn't,
+            # but it cannot read TIFF files that the orientation turns by 90 degrees.
+            with _as_file(data) as path:
+                pixels = cv2.imread(path, dst=None, flags=_AS_STORED_AND_ORIENTED)
+            if pixels is None:
+                pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED_AND_ORIENTED)
     except cv2.error:
         pixels = None
     return pixels, any(_DAMAGE.search(line) and not _PADDING.search(line) for line in lines)
+
+
+@contextmanager
+def _as_file(data: bytes) -> Iterator[str]:
+    """Store the data in a temporary file, on Linux in memory, and yield its path."""
+    if hasattr(os, "memfd_create") and _OPEN_FILES.is_dir():
+        with os.fdopen(os.memfd_create("image"), "wb") as file:
+            file.write(data)
+            file.flush()
+            yield str(_OPEN_FILES / str(file.fileno()))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "image")
+            path.write_bytes(data)
+            yield str(path)
 
 
 @contextmanager

@@ -25,7 +25,9 @@ MAX_SIDE_PX = 16384
 
 MAX_JPEG_SCANS = 100  # A progressive JPEG has about ten. Each takes as long as a full decode.
 
-_SENSOR_BITS = (8, 10, 12, 14)  # Cameras, microscopes and scanners store these depths in 16 bits.
+# Cameras, microscopes and scanners store these depths in 16 bits. Signed 16-bit data has 15 bits.
+_SENSOR_BITS = (8, 10, 12, 14, 15)
+_WIDENED = 257  # converters multiply 8-bit values by 257 to get 16-bit values
 _ROWS_AT_ONCE = 64
 
 
@@ -36,7 +38,7 @@ def read_image(path: str | Path) -> np.ndarray:
     reduced to 8 bits, and gray and palette images become RGB. The format is determined by the
     content, not by the file extension.
 
-    If a 16-bit file uses only 8, 10, 12 or 14 bits (because a PNG declares this, or because no
+    If a 16-bit file uses only 8, 10, 12, 14 or 15 bits (because a PNG declares this, or because no
     value needs more), the range of these bits is scaled to 0-255, with a warning. Only the first
     page of a TIFF and the first frame of an animation are read, also with a warning.
 
@@ -147,13 +149,18 @@ def _deep_scale(name: str, pixels: np.ndarray, declared: int | None) -> int:
     highest = int(colors.max())
     used = next((b for b in _SENSOR_BITS if highest < 1 << b), 16)
     bits = declared if declared is not None and 8 <= declared < 16 else used
-    if bits == 16 or highest >= 1 << bits or highest == 0:
+    if bits == 16 or highest >= 1 << bits or highest == 0 or _is_widened(colors):
         return 65535
     warn(
         f"{name} has 16 bits per channel with values in {int(colors.min())}-{highest}. It is read as {bits}-bit data, with "
         f"0-{(1 << bits) - 1} scaled to 0-255. To use another range, scale the image to 8 bits yourself."
     )
     return (1 << bits) - 1
+
+
+def _is_widened(colors: np.ndarray) -> bool:
+    """Return whether a converter made the 16-bit values from 8-bit ones: a dark image, not fewer bits."""
+    return not any((colors[top : top + _ROWS_AT_ONCE] % _WIDENED).any() for top in range(0, len(colors), _ROWS_AT_ONCE))
 
 
 def file_bytes(path: Path) -> bytes:
@@ -193,8 +200,6 @@ def _rgb(pixels: np.ndarray, scale: int, is_premultiplied: bool) -> np.ndarray:
     `is_premultiplied` is True for 8-bit TIFF files, because libtiff has already multiplied their
     colors by alpha.
     """
-    if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
     shape = (*pixels.shape[:2], 3)
     is_reused = pixels.nbytes >= math.prod(shape) and pixels.flags.owndata and pixels.flags.c_contiguous
     target = pixels.reshape(-1).view(np.uint8) if is_reused else np.empty(math.prod(shape), np.uint8)

@@ -109,14 +109,26 @@ def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
         is_number = False
     if not is_number:
         raise ImageError(
-            f"Expected images as an array of numbers of shape {_shown(expected)}. Received: {type(images).__name__}. Convert "
-            "them with np.asarray."
+            f"Expected images as an array of numbers of shape {_shown(expected)}. Received: {_described(images)}. Convert "
+            "them to a NumPy array of numbers."
         )
     _check_shape(graph, expected, tuple(array.shape))
     _check_finite(array)
     cast = tf.cast(array, value.dtype or tf.float32)
     _check_range(array, cast)
     return cast
+
+
+def _described(images: Any) -> str:
+    """Describe a value that is no array of numbers."""
+    kind = type(images).__name__
+    if hasattr(images, "dtype"):
+        return f"{kind} with dtype {images.dtype}"
+    shapes = [tuple(x.shape) for x in images if hasattr(x, "shape")] if isinstance(images, (list, tuple)) else []
+    other = next((shape for shape in shapes if shape != shapes[0]), None)
+    if other is not None:
+        return f"{kind} of arrays with different shapes, such as {shapes[0]} and {other}"
+    return kind
 
 
 def has_fixed_batch(graph: Graph) -> bool:

@@ -51,8 +51,8 @@ def decode(data: bytes) -> tuple[np.ndarray | None, bool]:
     lines: list[bytes] = []
     try:
         with _lock, _log_level(cv2.utils.logging.LOG_LEVEL_WARNING), _collected(lines):
-            # cv2.imdecode copies the pixels, which doubles the memory. cv2.imread with `dst` doesn't,
-            # but it cannot read TIFF files that the orientation turns by 90 degrees.
+            # cv2.imdecode copies the pixels, which doubles the memory. cv2.imread with `dst`
+            # doesn't, but it cannot read TIFF files that the orientation turns by 90 degrees.
             with _as_file(data) as path:
                 pixels = cv2.imread(path, dst=None, flags=_AS_STORED_AND_ORIENTED)
             if pixels is None:

@@ -159,7 +159,10 @@ def _deep_scale(name: str, pixels: np.ndarray, declared: int | None) -> int:
 
 
 def _is_widened(colors: np.ndarray) -> bool:
-    """Return whether a converter made the 16-bit values from 8-bit ones: a dark image, not fewer bits."""
+    """Return whether the 16-bit values were converted from 8-bit ones.
+
+    Such an image is dark. It does not use fewer than 16 bits.
+    """
     return not any((colors[top : top + _ROWS_AT_ONCE] % _WIDENED).any() for top in range(0, len(colors), _ROWS_AT_ONCE))
 
 

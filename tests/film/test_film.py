@@ -208,13 +208,15 @@ def test_a_picture_of_another_size_is_missing_and_never_decoded(
     trainer.snap(4)
     write_image(trainer.folder / "pictures" / "00000001" / "grad_cam" / "1.png", np.zeros((2000, 3000, 3), np.uint8))
     (trainer.folder / "pictures" / "00000002" / "grad_cam" / "1.png").write_bytes(b"\x89PNG" + bytes(1 << 20))
-    decode, sizes = cv2.imdecode, []
+    decode, sizes = cv2.imread, []
 
-    def watched(*args: Any) -> np.ndarray:
-        sizes.append(decode(*args).shape)
-        return decode(*args)
+    def watched(*args: Any, **options: Any) -> np.ndarray:
+        image = decode(*args, **options)
+        sizes.append(image.shape)
+        return image
 
-    monkeypatch.setattr(cv2, "imdecode", watched)
+    monkeypatch.setattr(cv2, "imread", watched)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     assert write_film(trainer.folder, tmp_path / "film.webp", width=400).missing == 2
     assert set(sizes) == {(trainer.size, trainer.size, 3)}
 

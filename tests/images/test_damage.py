@@ -176,7 +176,8 @@ def test_a_jpeg_with_a_thousand_scans_is_rejected(tmp_path: Path) -> None:
 
 
 def test_the_size_of_a_tiff_is_checked_before_it_is_decoded(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    for decoder in ("imread", "imdecode"):
+        monkeypatch.setattr(cv2, decoder, lambda *_, **__: pytest.fail("decoded"))
     with pytest.raises(ImageError, match="at most 16384"):
         read(tmp_path, encoded(np.zeros((2, 20_000), np.uint8), "TIFF", compression="tiff_adobe_deflate"))
 

@@ -256,13 +256,13 @@ def test_ray_writes_the_same_files_also_if_it_was_stopped(photos: Path, whole: d
 
 POISON = """
 import os, cv2
-whole = cv2.imdecode
-def imdecode(data, *rest):
-    image = whole(data, *rest)
+whole = cv2.imread
+def imread(path, **options):
+    image = whole(path, **options)
     if image is not None and image.shape[:2] == (13, 17):
         os.kill(os.getpid(), 9)
     return image
-cv2.imdecode = imdecode
+cv2.imread = imread
 """
 
 

@@ -209,6 +209,7 @@ def test_visual_backprop_requires_activations() -> None:
             build(model)
 
 
+@pytest.mark.skipif(not hasattr(layers, "AdaptiveAveragePooling2D"), reason="Keras 3.12 does not have this layer")
 def test_visual_backprop_names_an_unsupported_operation() -> None:
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(4, 3, activation="relu")(inputs)

@@ -27,6 +27,9 @@ def with_side(kind: str) -> tuple[keras.Model, keras.Model]:
     if kind == "embedding":
         side = keras.Input((1,), dtype="int32", name="side")
         vector = layers.Flatten()(layers.Embedding(3, 4)(side))
+    elif kind == "words":
+        side = keras.Input((1,), dtype="string", name="side")
+        vector = layers.Flatten()(layers.Embedding(4, 4)(layers.StringLookup(vocabulary=["cat", "dog", "owl"])(side)))
     elif kind == "lstm":
         side = keras.Input((5, 2), name="side")
         vector = layers.LSTM(4)(side)
@@ -42,16 +45,22 @@ def with_side(kind: str) -> tuple[keras.Model, keras.Model]:
 
 def side_of(model: keras.Model) -> np.ndarray:
     shape, dtype = model.inputs[1].shape[1:], model.inputs[1].dtype
+    if dtype == "string":
+        return np.array([["dog"], ["owl"]])
     return np.random.default_rng(0).integers(0, 3, size=(2, *shape)).astype(dtype)
 
 
-@pytest.mark.parametrize("kind", ["embedding", "lstm", "sine"])
+def vector_of(model: keras.Model, side: np.ndarray) -> tf.Tensor:
+    vector_layer = next(layer for layer in model.layers if isinstance(layer, layers.Concatenate))
+    return keras.Model(model.inputs[1], vector_layer.input[1])(tf.convert_to_tensor(side))
+
+
+@pytest.mark.parametrize("kind", ["embedding", "words", "lstm", "sine"])
 def test_a_side_branch_needs_no_rule(kind: str) -> None:
     model, twin = with_side(kind)
     side = side_of(model)
     images = np.random.default_rng(2).normal(size=(2, *SIZE)).astype(np.float32)
-    vector_layer = next(layer for layer in model.layers if isinstance(layer, layers.Concatenate))
-    vector = keras.Model(model.inputs, vector_layer.input[1])([images, side])
+    vector = vector_of(model, side)
     with pytest.warns(UserWarning, match=r"no rule for an operation between the output and 'side'"):
         explainer = tfviz.ExcitationBackprop(model)
     got, beside = explainer([images, side], 1)
@@ -67,6 +76,40 @@ def test_a_side_branch_needs_no_rule(kind: str) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore:Integer and string inputs")
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.array([["dog"], ["owl"]]),
+        np.array([[b"dog"], [b"owl"]]),
+        np.array([["dog"], ["owl"]], object),
+        tf.constant([["dog"], ["owl"]]),
+    ],
+    ids=["text", "bytes", "objects", "tensor"],
+)
+@pytest.mark.parametrize("key", ["saliency", "gradient_times_input", "integrated_gradients", "guided_backprop", "grad_cam"])
+def test_a_string_beside_the_image_is_looked_up(key: str, given: np.ndarray | tf.Tensor) -> None:
+    model, twin = with_side("words")
+    images = np.random.default_rng(2).normal(size=(2, *SIZE)).astype(np.float32)
+    want = tfviz.METHODS[key](twin)([images, vector_of(model, given)], 1)
+    explainer = tfviz.METHODS[key](model)
+    got = explainer([images, given], 1)
+    if isinstance(want, list):
+        assert not np.any(got[1])
+        got, want = got[0], want[0]
+    assert np.any(want)
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * abs(np.asarray(want)).max())
+    batches = explainer.explain([images, given], 1, batch_size=1, verbose=0)
+    np.testing.assert_allclose(batches[0] if isinstance(batches, list) else batches, got, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("given", [np.ones((2, 1)), np.array([["dog"], [None]], object)], ids=["numbers", "None"])
+def test_anything_but_strings_is_rejected_for_an_input_of_strings(given: np.ndarray) -> None:
+    images = np.zeros((2, *SIZE), np.float32)
+    with pytest.raises(tfviz.ImageError, match=r"'side' takes an array of strings of shape \(N, 1\)"):
+        tfviz.GradCAM(with_side("words")[0])([images, given], 1)
+
+
 def test_a_tensor_of_the_image_size_is_a_constant() -> None:
     inputs = keras.Input(SIZE)
     x = layers.Lambda(lambda t: tf.concat([t, tf.ones_like(t[..., :1])], -1))(inputs)
@@ -80,7 +123,7 @@ def test_a_tensor_of_the_image_size_is_a_constant() -> None:
 @pytest.mark.parametrize("key", ["saliency", "integrated_gradients"])
 def test_integer_side_inputs_cause_a_warning(key: str) -> None:
     model, _ = with_side("embedding")
-    with pytest.warns(UserWarning, match=f"Integer inputs have no gradient, so {key} returns 0 for 'side'"):
+    with pytest.warns(UserWarning, match=f"Integer and string inputs have no gradient, so {key} returns 0 for 'side'"):
         explainer = tfviz.METHODS[key](model)
     images = np.random.default_rng(2).normal(size=(2, *SIZE)).astype(np.float32)
     assert not np.any(explainer([images, side_of(model)], 1)[1])

@@ -213,8 +213,10 @@ def _is_structure_of_one(images: object, rank: int) -> bool:
 
 def _image(expected: Input, images: npt.ArrayLike) -> np.ndarray:
     array = np.asarray(images)
-    if array.dtype.kind not in "biuf":
-        raise ImageError(f"`{expected.name}` must be an array of numbers. Received: {type(images).__name__}.")
+    takes_strings = expected.dtype == "string"
+    if not (_are_strings(array) if takes_strings else array.dtype.kind in "biuf"):
+        what = "strings" if takes_strings else "numbers"
+        raise ImageError(f"`{expected.name}` must be an array of {what}. Received: {type(images).__name__}.")
     expected_shape = expected.shape
     if not _fits(expected_shape, array.shape):
         raise ImageError(
@@ -231,7 +233,13 @@ def _image(expected: Input, images: npt.ArrayLike) -> np.ndarray:
     return np.ascontiguousarray(array, _numpy_type(expected.dtype))
 
 
+def _are_strings(array: np.ndarray) -> bool:
+    return array.dtype.kind in "US" or (array.dtype.kind == "O" and all(isinstance(x, (str, bytes)) for x in array.flat))
+
+
 def _numpy_type(dtype: str) -> Any:
+    if dtype == "string":
+        return np.dtype(object)
     if dtype == "bfloat16":
         import ml_dtypes  # installed with TensorFlow and JAX
 

@@ -29,6 +29,7 @@ DType = Literal[
     "uint32",
     "uint64",
     "bool",
+    "string",
 ]
 Size = Annotated[int, Range(0, 2**31 - 1)]
 Shape = Annotated[list[Size | None], Length(0, 32)]

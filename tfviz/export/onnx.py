@@ -91,7 +91,15 @@ def write(
             f"{manifest.method} for the model '{manifest.model}' cannot be traced as a single graph with a fixed image size "
             f"({type(error).__name__}: {first_line(error)}). {_INSTEAD}"
         ) from error
-    model = _converted(convertible, names)
+    try:
+        model = _converted(convertible, names)
+    except TfvizError:
+        raise
+    except Exception as error:  # tf2onnx raises many types of exceptions
+        raise ExportError(
+            f"{manifest.method} for the model '{manifest.model}' cannot be exported to ONNX, because tf2onnx cannot convert "
+            f"its graph ({type(error).__name__}: {first_line(error)}). {_INSTEAD}"
+        ) from error
     _require_known(model, manifest)
     _require_same(model, function, manifest)
     manifest.inputs = [

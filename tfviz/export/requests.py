@@ -25,6 +25,7 @@ from tfviz.export.signatures import (
     explained,
     fix_image_shape,
     named_results,
+    require_numbers,
     require_sizes,
     specs_of,
 )
@@ -92,9 +93,10 @@ def one_request(explainer: Explainer, manifest: Manifest, target: Target, image_
         The request.
 
     Raises:
-        ExportError, OptionError, TargetError: see `fix_image_shape`, `require_sizes` and
-            `requests_for`.
+        ExportError, OptionError, TargetError: see `require_numbers`, `fix_image_shape`,
+            `require_sizes` and `requests_for`.
     """
+    require_numbers(manifest, what)
     fix_image_shape(manifest, image_shape)
     require_sizes(manifest, what)
     if target is not None or not (explainer.takes_target and is_classifier(explainer.graph)):

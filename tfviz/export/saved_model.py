@@ -30,6 +30,7 @@ from tfviz.export.manifest import Manifest
 from tfviz.export.pictures.encoded_images import check_options, image_functions, require_drawable
 from tfviz.export.requests import Request, Results, requests_for
 from tfviz.export.signatures import Described, fix_image_shape, listed, specs_of
+from tfviz.keras_internals import layers_of
 from tfviz.targets import Target
 
 if TYPE_CHECKING:  # Explainer.export imports this package
@@ -76,6 +77,7 @@ def write(
     manifest.extra["signatures"] = {name: _described(function) for name, function in functions.items()}
     module = tf.Module()
     module.weights = _variables(functions)
+    module.tables = _tables(explainer, functions)
     with _quiet(tf.get_logger(), logging.WARNING):  # hides "Assets written to"
         tf.saved_model.save(
             module,
@@ -133,6 +135,26 @@ def _described(function: tf.types.experimental.ConcreteFunction) -> dict[str, li
 def _variables(functions: dict[str, tf.types.experimental.ConcreteFunction]) -> list[tf.Variable]:
     found = {id(variable): variable for function in functions.values() for variable in function.graph.variables}
     return list(found.values())
+
+
+def _tables(
+    explainer: Explainer, functions: dict[str, tf.types.experimental.ConcreteFunction]
+) -> list[tf.saved_model.experimental.TrackableResource]:
+    """Return the lookup tables that the functions read, such as that of a `StringLookup` layer.
+
+    Raises:
+        ExportError: no layer owns one of them, so that TensorFlow cannot save it.
+    """
+    read = {id(x): x for function in functions.values() for x in function.captured_inputs if x.dtype == tf.resource}
+    resource = tf.saved_model.experimental.TrackableResource
+    owned = [x for layer in layers_of(explainer.model) for x in vars(layer).values() if isinstance(x, resource)]
+    known = {id(x.handle) for x in _variables(functions)} | {id(x.resource_handle) for x in owned}
+    if read.keys() - known:
+        raise ExportError(
+            f"The model '{explainer.graph.model_name}' reads a lookup table or another TensorFlow resource that none of its "
+            "layers owns, so it cannot be saved. Assign the table to an attribute of the layer that reads it."
+        )
+    return [x for x in owned if id(x.resource_handle) in read]
 
 
 @contextlib.contextmanager

@@ -133,6 +133,15 @@ def is_model(model: object) -> bool:
     return isinstance(model, keras.Model)
 
 
+def require_numbers(manifest: Manifest, what: str) -> None:
+    """Raise ExportError for an input of strings, which only a SavedModel can take."""
+    if name := next((one.name for one in manifest.inputs if one.dtype == "string"), None):
+        raise ExportError(
+            f"{what} cannot take strings, but the input '{name}' of the model '{manifest.model}' is a string. Use "
+            'format="saved_model".'
+        )
+
+
 def require_sizes(manifest: Manifest, what: str) -> None:
     """Raise ExportError if an input has no fixed size. In the message, `what` names the export."""
     for one in manifest.inputs:

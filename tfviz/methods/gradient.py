@@ -31,7 +31,7 @@ class GradientExplainer(Explainer):
     ) -> None:
         """Prepare the explainer.
 
-        The explainer warns about integer inputs, because these have no gradient.
+        The explainer warns about integer and string inputs, because these have no gradient.
 
         Args:
             model: a built keras.Model.
@@ -56,15 +56,15 @@ class GradientExplainer(Explainer):
 
 
 def warn_of_integers(graph: Graph, method: str) -> None:
-    """Warn about non-image integer inputs that the outputs depend on.
+    """Warn about integer and string inputs beside the image that the outputs depend on.
 
-    Integer inputs have no gradient, so their attribution is 0.
+    These inputs have no gradient, so their attribution is 0.
     """
-    integers = [x for x in graph.inputs if x.dtype is not None and not tf.as_dtype(x.dtype).is_floating]
-    undifferentiable = [graph.name_of(x) for x in integers if x.rank <= 2 and graph.after([x]).intersection(graph.outputs)]
+    discrete = [x for x in graph.inputs if x.dtype is not None and not tf.as_dtype(x.dtype).is_floating]
+    undifferentiable = [graph.name_of(x) for x in discrete if x.rank <= 2 and graph.after([x]).intersection(graph.outputs)]
     if undifferentiable and len(graph.inputs) > 1:
         warn(
-            f"Integer inputs have no gradient, so {method} returns 0 for {', '.join(map(repr, undifferentiable))}, although "
-            "the outputs depend on these inputs. To explain them, rebuild the model with one-hot or embedded float inputs "
-            "instead."
+            f"Integer and string inputs have no gradient, so {method} returns 0 for "
+            f"{', '.join(map(repr, undifferentiable))}, although the outputs depend on these inputs. To explain them, rebuild "
+            "the model with one-hot or embedded float inputs instead."
         )

@@ -45,5 +45,6 @@ class GradientTimesInput(GradientExplainer):
 
     def attribute(self, images: list[tf.Tensor], seed: targets.Seed) -> tuple[Nested[tf.Tensor], Values]:
         backward = backpropagate(self.graph, inputs_of(self.graph, images), seed, self.graph.inputs)
-        products = [tf.cast(x, g.dtype) * g for x, g in zip(images, backward.gradients, strict=True)]
+        pairs = zip(images, backward.gradients, strict=True)
+        products = [g if x.dtype == tf.string else tf.cast(x, g.dtype) * g for x, g in pairs]
         return like_inputs(self.graph, products), backward.values

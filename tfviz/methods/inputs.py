@@ -101,6 +101,8 @@ def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
             f"{_shown(expected)}, or build a model without this input."
         )
     require_dense(images)
+    if value.dtype == "string":
+        return _checked_strings(graph, value, images)
     try:
         array = images if tf.is_tensor(images) else np.asarray(images)
         dtype = tf.as_dtype(array.dtype)
@@ -117,6 +119,19 @@ def _checked(graph: Graph, value: Value, images: Any) -> tf.Tensor:
     cast = tf.cast(array, value.dtype or tf.float32)
     _check_range(array, cast)
     return cast
+
+
+def _checked_strings(graph: Graph, value: Value, strings: Any) -> tf.Tensor:
+    """Check the values of an input of strings, such as the categories for a `StringLookup`."""
+    try:
+        tensor = tf.convert_to_tensor(strings, tf.string)
+    except (ValueError, TypeError):
+        raise ImageError(
+            f"Input '{graph.name_of(value)}' takes an array of strings of shape {_shown(value.shape)}. Received: "
+            f"{_described(strings)}. Convert the values to strings."
+        ) from None
+    _check_shape(graph, value.shape, tuple(tensor.shape))
+    return tensor
 
 
 def _described(images: Any) -> str:

@@ -89,12 +89,14 @@ def noise_for(graph: Graph, sizes: Sequence[tuple[int | None, ...]]) -> list[tf.
 
 
 def noise(specs: Sequence[tuple[tuple[int | None, ...], str]]) -> list[tf.Tensor]:
-    """Return normally distributed noise for each (shape, dtype) pair.
+    """Return normally distributed noise, or empty strings, for each (shape, dtype) pair.
 
     The global random number generators are not used.
     """
     random = np.random.default_rng(0)
-    return [tf.cast(random.normal(size=[n or 1 for n in shape]), dtype) for shape, dtype in specs]
+    sizes = [[n or 1 for n in shape] for shape, _ in specs]
+    pairs = zip(sizes, (dtype for _, dtype in specs), strict=True)
+    return [tf.fill(size, "") if dtype == "string" else tf.cast(random.normal(size=size), dtype) for size, dtype in pairs]
 
 
 def _are_near(actual: Sequence[object], expected: Sequence[object]) -> bool:

@@ -28,6 +28,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "docstring_markup",
     "external_links",
+    "notebook_text",
     "repository_links",
 ]
 exclude_patterns = ["_build", "_methods", "_extensions", "_templates"]

@@ -106,6 +106,20 @@ def test_formulas_of_docstrings_are_no_markup(extensions: None) -> None:
     assert escaped("    **options: the options") == "    **options: the options"
 
 
+def test_notebooks_name_files_instead_of_roles(extensions: None) -> None:
+    pytest.importorskip("sphinx_gallery", reason="pip install '.[docs]'")
+    from notebook_text import without_roles
+
+    text = ":doc:`/metrics`, :doc:`/tutorials/evaluate`, :doc:`evaluate` and :class:`tfviz.RISE`"
+    wanted = "`docs/metrics.md`, `examples/tutorials/evaluate.py`, `examples/tutorials/evaluate.py` and `tfviz.RISE`"
+    assert without_roles(text) == wanted
+    named = [
+        found for path in EXAMPLES for found in re.findall(r"`([\w/]+\.(?:py|md))`", without_roles(path.read_text("utf-8")))
+    ]
+    assert len(named) >= 8
+    assert all((DOCS.parent / name).is_file() for name in named if "/" in name)
+
+
 def test_a_chart_is_described_as_a_chart(extensions: None, tmp_path: Path) -> None:
     pytest.importorskip("sphinx_gallery", reason="pip install '.[docs]'")
     from figures import scrape

@@ -141,6 +141,31 @@ def test_an_infinite_dataset_is_rejected_immediately(model: keras.Model) -> None
     assert len(tfviz.Saliency(model).explain(dataset.take(2), 1, verbose=0)) == 4
 
 
+class Batches(keras.utils.PyDataset):
+    """A dataset that says in `num_batches`, not in `__len__`, how many batches it has."""
+
+    def __init__(self, batch: Any, count: int | None) -> None:
+        super().__init__()
+        self.batch, self.count = batch, count
+
+    @property
+    def num_batches(self) -> int | None:
+        return self.count
+
+    def __getitem__(self, index: int) -> Any:
+        return self.batch
+
+
+def test_a_py_dataset_may_have_no_length(model: keras.Model) -> None:
+    images = networks.pictures(model)
+    explainer = tfviz.Saliency(model)
+    assert len(explainer.explain(Batches((images, np.zeros(len(images))), 3), 1, verbose=0)) == 3 * len(images)
+    with pytest.raises(tfviz.ImageError, match=r"infinite.*`__len__`"):
+        explainer.explain(Batches(images, None), 1, verbose=0)
+    with pytest.raises(tfviz.ImageError, match=r"Received a batch of the type dict.*`__getitem__`"):
+        explainer.explain(Batches({"image": images}, 2), 1, verbose=0)
+
+
 def test_images_with_labels_are_recognized_in_the_error(model: keras.Model) -> None:
     images = networks.pictures(model)
     for call in (tfviz.Saliency(model), lambda x: tfviz.explain(model, x, "saliency")):

@@ -18,6 +18,9 @@ from tfviz.methods.devices import Part, in_turn, on_all_devices
 from tfviz.methods.inputs import checked_images, require_dense, require_no_labels
 from tfviz.numeric_options import positive_integer
 
+_INFINITE = "The dataset is infinite (it repeats without a count), so explaining it would never end."
+_EXPECTED_ELEMENTS = "Expected a dataset of images, or a dataset of tuples that start with the images."
+
 
 def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbose: int | str, devices: str | None) -> Any:
     """Explain images batch by batch, with a progress bar (see `Explainer.explain`)."""
@@ -117,8 +120,7 @@ class BatchReader:
         if isinstance(images, tf.data.Dataset):
             yield from self._from_dataset(images)
         elif isinstance(images, keras.utils.PyDataset):
-            for i in range(len(images)):
-                yield from self._cut(_images_of(images[i]))
+            yield from self._from_py_dataset(images)
         elif isinstance(images, np.ndarray) or tf.is_tensor(images) or self.is_nested:
             yield from self._cut(images)
         elif isinstance(images, (list, tuple)):
@@ -142,19 +144,28 @@ class BatchReader:
 
     def _from_dataset(self, dataset: tf.data.Dataset) -> Iterator[Any]:
         if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-            raise ImageError(
-                "The dataset is infinite (it repeats without a count), so explaining it would never end. Pass a finite part, "
-                "such as dataset.take(100)."
-            )
+            raise ImageError(f"{_INFINITE} Pass a finite part, such as dataset.take(100).")
         dataset = dataset.map(lambda *element: _images_of(element if len(element) > 1 else element[0]))
         if not self.is_nested and not isinstance(dataset.element_spec, tf.TensorSpec):
             raise ImageError(
-                "Expected a dataset of images, or a dataset of tuples that start with the images. Received elements: "
-                f"{_shown(dataset.element_spec)}. Map them first: dataset.map(lambda element: element['image'])."
+                f"{_EXPECTED_ELEMENTS} Received elements: {_shown(dataset.element_spec)}. Map them first: "
+                "dataset.map(lambda element: element['image'])."
             )
         is_batched = len(tree.flatten(dataset.element_spec)[0].shape) == self.rank
         dataset = dataset.rebatch(self.batch_size) if is_batched else dataset.batch(self.batch_size)
         yield from dataset.prefetch(1)
+
+    def _from_py_dataset(self, dataset: keras.utils.PyDataset) -> Iterator[Any]:
+        if dataset.num_batches is None:
+            raise ImageError(f"{_INFINITE} Define `__len__`, so that it has a finite number of batches.")
+        for i in range(dataset.num_batches):
+            images = _images_of(dataset[i])
+            if not self.is_nested and not hasattr(images, "shape"):
+                raise ImageError(
+                    f"{_EXPECTED_ELEMENTS} Received a batch of the type {type(images).__name__}. Return the images, or a tuple "
+                    "that starts with them, from `__getitem__`."
+                )
+            yield from self._cut(images)
 
     def _cut(self, images: Any) -> Iterator[Any]:
         first = tree.flatten(images)[0] if self.is_nested else images

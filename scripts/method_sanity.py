@@ -22,7 +22,6 @@ from tfviz.metrics.sanity_result import SanityCheck, reason_of
 from tfviz.metrics.sanity_score import DECIDING, UNRELATED, SanityScore
 
 IMAGES, STEPS = 12, 6
-LEFT_OUT = ("rise",)  # 15,000 forward passes per image
 ORDERS = {"top_down": "#0072B2", "bottom_up": "#D55E00"}
 _COLUMNS, _PANEL_WIDTH, _PANEL_HEIGHT = 5, 2.1, 1.35  # inches
 
@@ -41,7 +40,7 @@ def check_sanity(
     stored = dict(json.loads(line) for line in file.read_text("utf-8").splitlines()) if file.exists() else {}
     images = pictures.images[:IMAGES]
     for key, explainer in explainers().items():
-        if key in stored or key in LEFT_OUT:
+        if key in stored:
             continue
         options: dict[str, Any] = {"orders": tuple(ORDERS), "steps": STEPS, "batch_size": IMAGES, "seed": seed}
         try:

@@ -35,7 +35,7 @@ hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_collection_finish() -> None:
-    """Exclude what the imports created from garbage collections, which then take a tenth of the time."""
+    """Speed up garbage collections, which then ignore the objects that the imports created."""
     gc.collect()
     gc.freeze()
 

@@ -31,7 +31,7 @@ figure
 
 # %%
 # Gradient attention weights the attention by its effect on the score. LeGrad shows where more
-# attention would raise the score. Both depend on the class.
+# attention would raise the score. Compare how much each map changes with the class.
 
 maps = {}
 for key in ("gradient_attention", "legrad", "grad_cam"):

@@ -181,6 +181,14 @@ def test_ragged_and_sparse_tensors_are_rejected_with_instructions(model: keras.M
         tfviz.explain(model, tf.sparse.from_dense(images), "saliency")
 
 
+def test_masked_values_are_rejected(model: keras.Model) -> None:
+    images = networks.pictures(model)
+    for call in (tfviz.Saliency(model), lambda x: tfviz.Saliency(model).explain(x, verbose=0)):
+        with pytest.raises(tfviz.ImageError, match=r"array with masked values.*filled\(\)"):
+            call(np.ma.masked_array(images, mask=images > 0))
+        call(np.ma.masked_array(images))  # nothing is masked
+
+
 def test_inputs_with_unequal_rows_and_missing_inputs_are_rejected() -> None:
     _, twin = with_side("embedding")
     images = np.ones((2, *SIZE), np.float32)

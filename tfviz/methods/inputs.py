@@ -42,7 +42,12 @@ def require_no_labels(graph: Graph, images: Any) -> None:
 
 
 def require_dense(images: Any) -> None:
-    """Raise ImageError for a ragged or sparse tensor."""
+    """Raise ImageError for a ragged or sparse tensor, or an array with masked values."""
+    if np.ma.is_masked(images):
+        raise ImageError(
+            "Expected a dense array of images. Received: an array with masked values, which a model would read as ordinary "
+            "values. Replace them with filled() first."
+        )
     if isinstance(images, (tf.RaggedTensor, tf.SparseTensor)):
         kind, recipe = ("ragged", "to_tensor()") if isinstance(images, tf.RaggedTensor) else ("sparse", "tf.sparse.to_dense()")
         raise ImageError(f"Expected a dense array of images. Received: a {kind} tensor. Convert it with {recipe} first.")

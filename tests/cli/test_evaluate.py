@@ -16,6 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from support.browser import NARROW, WIDE
 from support.cli_material import LABELS, save_network, save_pictures
 
 import tfviz
@@ -386,6 +387,21 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path, model_file, number):
     names = [json.loads(line)["name"] for line in finished.read_text().splitlines()]
     assert sorted(names) == [f"{i:02}" for i in range(40)]
     assert len({row["image"] for row in rows_of(output / "scores.csv")}) == 40
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+def test_scores_in_the_report_are_legible_in_every_window(size, evaluate, open_page):
+    """Names stay whole, and an interval's line is not taken for the minus sign of the value."""
+    page = open_page((evaluate(*FAST) / "report.html").as_uri(), size)
+    assert page.evaluate("document.documentElement.scrollWidth") == size[0]
+    places = page.evaluate("""() => [...document.querySelectorAll('.card tr:not(:first-child)')].map(row => {
+        const [name, range, value] = row.cells, text = document.createRange();
+        text.selectNodeContents(value);
+        const lines = [...range.children].map(one => one.getBoundingClientRect().right);
+        return [name.clientWidth, Math.max(...lines), text.getBoundingClientRect().left];
+    })""")
+    assert len(places) >= 6
+    assert all(width > 60 and line + 8 <= value for width, line, value in places)
 
 
 def test_two_runs_do_not_write_to_one_folder(evaluate, capsys):

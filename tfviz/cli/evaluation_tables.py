@@ -68,7 +68,7 @@ def _measure_card(rows: Sequence[dict[str, Any]]) -> str:
     )
     about = " ".join(filter(None, (_question_of(first["metric"]), direction, cost)))
     numbers = "".join(f'<th class="number">{name}</th>' for name in ("value", "n", "blank"))
-    head = f"<tr><th>method</th><th></th>{numbers}<th></th></tr>"
+    head = f'<tr><th>method</th><th class="range"></th>{numbers}<th></th></tr>'
     return _card(first["metric"].replace("_", " "), f"<table>{head}{lines}</table>", about)
 
 

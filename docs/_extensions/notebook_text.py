@@ -1,4 +1,4 @@
-"""Write Sphinx's roles as plain Markdown in the notebooks that readers download.
+"""Convert Sphinx roles to plain Markdown in the downloadable notebooks.
 
 sphinx-gallery converts the text of a tutorial to Markdown, but leaves `:doc:` and `:class:` in it.
 """

@@ -83,7 +83,7 @@ def test_a_table_that_no_layer_owns_is_rejected(tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", ["stablehlo", "litert", "onnx"])
 def test_formats_without_strings_or_tables_say_so(format: str, tmp_path: Path) -> None:
     pytest.importorskip({"onnx": "tf2onnx", "litert": "ai_edge_litert"}.get(format, "tensorflow"))
-    with pytest.raises(tfviz.ExportError, match=r"cannot take strings, but the input 'side'"):
+    with pytest.raises(tfviz.ExportError, match=r"does not support string inputs, but the input 'side'"):
         tfviz.GradCAM(of_words()).export(tmp_path / "words", format=format)
     with pytest.raises(tfviz.ExportError, match=r"(cannot be|does not support|tf2onnx cannot)"):
         tfviz.GradCAM(of_codes()).export(tmp_path / "codes", format=format)

@@ -162,7 +162,7 @@ def test_a_py_dataset_may_have_no_length(model: keras.Model) -> None:
     assert len(explainer.explain(Batches((images, np.zeros(len(images))), 3), 1, verbose=0)) == 3 * len(images)
     with pytest.raises(tfviz.ImageError, match=r"infinite.*`__len__`"):
         explainer.explain(Batches(images, None), 1, verbose=0)
-    with pytest.raises(tfviz.ImageError, match=r"Received a batch of the type dict.*`__getitem__`"):
+    with pytest.raises(tfviz.ImageError, match=r"Received a batch of type dict.*`__getitem__`"):
         explainer.explain(Batches({"image": images}, 2), 1, verbose=0)
 
 
@@ -186,6 +186,8 @@ def test_masked_values_are_rejected(model: keras.Model) -> None:
     for call in (tfviz.Saliency(model), lambda x: tfviz.Saliency(model).explain(x, verbose=0)):
         with pytest.raises(tfviz.ImageError, match=r"array with masked values.*filled\(\)"):
             call(np.ma.masked_array(images, mask=images > 0))
+        with pytest.raises(tfviz.ImageError, match=r"array with masked values"):
+            call([np.ma.masked_array(image, mask=image > 0) for image in images])
         call(np.ma.masked_array(images))  # nothing is masked
 
 

@@ -140,7 +140,7 @@ def _variables(functions: dict[str, tf.types.experimental.ConcreteFunction]) -> 
 def _tables(
     explainer: Explainer, functions: dict[str, tf.types.experimental.ConcreteFunction]
 ) -> list[tf.saved_model.experimental.TrackableResource]:
-    """Return the lookup tables that the functions read, such as that of a `StringLookup` layer.
+    """Return the lookup tables that the functions use, such as the one in a `StringLookup` layer.
 
     Raises:
         ExportError: no layer owns one of them, so that TensorFlow cannot save it.

@@ -134,11 +134,11 @@ def is_model(model: object) -> bool:
 
 
 def require_numbers(manifest: Manifest, what: str) -> None:
-    """Raise ExportError for an input of strings, which only a SavedModel can take."""
+    """Raise ExportError for a string input, which tfviz exports only to a SavedModel."""
     if name := next((one.name for one in manifest.inputs if one.dtype == "string"), None):
         raise ExportError(
-            f"{what} cannot take strings, but the input '{name}' of the model '{manifest.model}' is a string. Use "
-            'format="saved_model".'
+            f"{what} does not support string inputs, but the input '{name}' of the model '{manifest.model}' is a string. Use "
+            'format="saved_model" instead.'
         )
 
 

@@ -18,8 +18,8 @@ from tfviz.methods.devices import Part, in_turn, on_all_devices
 from tfviz.methods.inputs import checked_images, require_dense, require_no_labels
 from tfviz.numeric_options import positive_integer
 
-_INFINITE = "The dataset is infinite (it repeats without a count), so explaining it would never end."
-_EXPECTED_ELEMENTS = "Expected a dataset of images, or a dataset of tuples that start with the images."
+_INFINITE = "The dataset is infinite (it repeats without a count), so explaining it would never finish."
+_EXPECTED_ELEMENTS = "Expected a dataset of images, or of tuples that start with the images."
 
 
 def explain(explainer: Any, images: Any, target: Any, *, batch_size: int, verbose: int | str, devices: str | None) -> Any:
@@ -157,12 +157,12 @@ class BatchReader:
 
     def _from_py_dataset(self, dataset: keras.utils.PyDataset) -> Iterator[Any]:
         if dataset.num_batches is None:
-            raise ImageError(f"{_INFINITE} Define `__len__`, so that it has a finite number of batches.")
+            raise ImageError(f"{_INFINITE} Define `__len__` to give it a finite number of batches.")
         for i in range(dataset.num_batches):
             images = _images_of(dataset[i])
             if not self.is_nested and not hasattr(images, "shape"):
                 raise ImageError(
-                    f"{_EXPECTED_ELEMENTS} Received a batch of the type {type(images).__name__}. Return the images, or a tuple "
+                    f"{_EXPECTED_ELEMENTS} Received a batch of type {type(images).__name__}. Return the images, or a tuple "
                     "that starts with them, from `__getitem__`."
                 )
             yield from self._cut(images)

@@ -56,7 +56,7 @@ class GradientExplainer(Explainer):
 
 
 def warn_of_integers(graph: Graph, method: str) -> None:
-    """Warn about integer and string inputs beside the image that the outputs depend on.
+    """Warn about integer and string inputs other than the image that the outputs depend on.
 
     These inputs have no gradient, so their attribution is 0.
     """

@@ -43,7 +43,7 @@ def require_no_labels(graph: Graph, images: Any) -> None:
 
 def require_dense(images: Any) -> None:
     """Raise ImageError for a ragged or sparse tensor, or an array with masked values."""
-    if np.ma.is_masked(images):
+    if any(np.ma.is_masked(one) for one in (images if isinstance(images, (list, tuple)) else [images])):
         raise ImageError(
             "Expected a dense array of images. Received: an array with masked values, which a model would read as ordinary "
             "values. Replace them with filled() first."
